@@ -1,0 +1,89 @@
+"""A plain registry: a dictionary with a decorator, suggestions for typos, and an error on a clash.
+
+Other packages add tasks, spaces, methods and zoo entries without any edit here: they call the `register` decorators
+on import, and name the importing module as an entry point of the group `archscout.plugins`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from archscout.errors import ArchscoutError, UnknownNameError
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+PLUGIN_GROUP = "archscout.plugins"
+_loaded_plugins: set[str] = set()
+
+
+def load_plugins() -> None:
+    """Import the modules that installed packages name as `archscout.plugins` entry points, once each."""
+    for entry in entry_points(group=PLUGIN_GROUP):
+        if entry.value not in _loaded_plugins:
+            _loaded_plugins.add(entry.value)
+            entry.load()
+
+
+class Registry(Generic[T]):
+    """Names to things of one kind, for example `Registry("method", "archscout.methods")`.
+
+    Args:
+        noun: what is registered, for messages.
+        package: the package whose import registers the built-in entries; imported on first look-up.
+    """
+
+    def __init__(self, noun: str, package: str) -> None:
+        self.noun = noun
+        self._package = package
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that registers the decorated thing under `name`; a clash raises."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ArchscoutError(
+                    f"the {self.noun} '{name}' is registered already, by {self._entries[name]!r}. "
+                    "Choose another name, or call `unregister` first."
+                )
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def unregister(self, name: str) -> None:
+        """Remove an entry, for example at the end of a test."""
+        self._entries.pop(name, None)
+
+    def get(self, name: str) -> T:
+        """The entry of that name. Raises UnknownNameError with the closest names."""
+        self._load()
+        if name not in self._entries:
+            raise UnknownNameError(self.noun, name, self._entries, f"See: archscout list {self.noun}s")
+        return self._entries[name]
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """The registered names that match a shell pattern, sorted."""
+        self._load()
+        return sorted(fnmatch.filter(self._entries, pattern))
+
+    def items(self) -> list[tuple[str, T]]:
+        """Name and entry of all that is registered, sorted by name."""
+        return [(name, self._entries[name]) for name in self.names()]
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def _load(self) -> None:
+        import_module(self._package)
+        load_plugins()

@@ -1,0 +1,23 @@
+"""Search spaces: what may be built."""
+
+from archscout.spaces.architecture import (
+    ARCHITECTURES,
+    Architecture,
+    architecture_from_json,
+    architecture_to_json,
+)
+from archscout.spaces.base import SPACES, SearchSpace, get_space
+from archscout.spaces.genotype import Cell, CellGenotype, Input
+
+__all__ = [
+    "ARCHITECTURES",
+    "SPACES",
+    "Architecture",
+    "Cell",
+    "CellGenotype",
+    "Input",
+    "SearchSpace",
+    "architecture_from_json",
+    "architecture_to_json",
+    "get_space",
+]

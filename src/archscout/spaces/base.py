@@ -1,0 +1,130 @@
+"""What a search space offers, and which capabilities a method may ask of it.
+
+A space implements `SearchSpace`; what only some methods need is a further protocol here (`WeightSharing`,
+`Factorized`, ...). A method names the protocols that it requires, and any space that has them fits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor, nn
+
+from archscout.registry import Registry
+from archscout.settings import Settings
+from archscout.spaces.architecture import Architecture
+from archscout.tasks.spec import TaskSpec
+
+__all__ = [
+    "SPACES",
+    "Factorization",
+    "Factorized",
+    "PathSupernet",
+    "SearchSpace",
+    "WeightSharing",
+    "get_space",
+]
+
+A = TypeVar("A", bound=Architecture)
+
+
+@runtime_checkable
+class SearchSpace(Protocol[A]):
+    """What may be built.
+
+    Attributes:
+        name: as registered.
+        options_model: the settings of the space itself, for example the number of nodes in a cell.
+        size_model: the settings of a network's size; shared by networks and supernets.
+    """
+
+    name: ClassVar[str]
+    options_model: ClassVar[type[Settings]]
+    size_model: ClassVar[type[Settings]]
+
+    def check(self, spec: TaskSpec) -> None:
+        """Raise SpaceError if networks of this space cannot serve the task."""
+        ...
+
+    def random(self, draw: random.Random) -> A:
+        """An architecture drawn uniformly."""
+        ...
+
+    def build(self, architecture: A, spec: TaskSpec, size: Any) -> nn.Module:
+        """The network of an architecture: a plain module from inputs `(N, *input_shape)` to outputs."""
+        ...
+
+    def extremes(self, spec: TaskSpec, size: Any) -> tuple[A, A]:
+        """The architectures with the fewest and with the most parameters."""
+        ...
+
+
+class PathSupernet(Protocol[A]):
+    """A network that holds the weights of all architectures and runs one of them at a time."""
+
+    def __call__(self, inputs: Tensor, architecture: A) -> Tensor:
+        """Outputs of one architecture on a batch."""
+        ...
+
+    def grouped(self, inputs: Tensor, architectures: Sequence[A]) -> Tensor:
+        """Outputs `(M, N, ...)` of M architectures on one common batch; equals M calls in evaluation mode."""
+        ...
+
+    def path_parameters(self, architecture: A) -> list[nn.Parameter]:
+        """The parameters that this architecture uses."""
+        ...
+
+
+@runtime_checkable
+class WeightSharing(Protocol[A]):
+    """A space with a supernet of shared weights."""
+
+    def supernet(self, spec: TaskSpec, size: Any) -> nn.Module:
+        """A module that is a `PathSupernet`."""
+        ...
+
+
+class Factorization(Protocol[A]):
+    """The decoupled view of a space: independent categorical choices of structure and of operations.
+
+    Attributes:
+        structure: number of options of each structure choice.
+        operations: number of options of each operation choice; all rows, used or not.
+    """
+
+    structure: Sequence[int]
+    operations: Sequence[int]
+
+    def active(self, structure: Sequence[int]) -> Sequence[int]:
+        """Which operation rows a structure uses, in ascending order."""
+        ...
+
+    def assemble(self, structure: Sequence[int], operations: Sequence[int]) -> A:
+        """The architecture of the choices; `operations` has one entry for each active row, in that order."""
+        ...
+
+    def disassemble(self, architecture: A) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The inverse of `assemble`."""
+        ...
+
+
+@runtime_checkable
+class Factorized(Protocol[A]):
+    """A space that a decoupled policy can search."""
+
+    @property
+    def factorization(self) -> Factorization[A]:
+        """The choices."""
+        ...
+
+
+SPACES: Registry[Any] = Registry("space", "archscout.spaces")
+
+
+def get_space(name: str, options: dict[str, Any] | None = None) -> SearchSpace[Any]:
+    """The space of a registered name, with its options checked."""
+    kind = SPACES.get(name)
+    space: SearchSpace[Any] = kind(kind.options_model.read(options or {}, where="space_options"))
+    return space

@@ -1,0 +1,173 @@
+"""The genotype of the DARTS family: one normal and one reduction cell, repeated over the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+from archscout.errors import ArchitectureError, closest
+from archscout.spaces.architecture import ARCHITECTURES
+
+__all__ = ["KNOWN_OPERATIONS", "OPERATIONS", "Cell", "CellGenotype", "Input"]
+
+# Index order of the search space (spec ednas 2.1).
+OPERATIONS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+# What a genotype may name: the above, and what only published cells use.
+KNOWN_OPERATIONS = (*OPERATIONS, "sep_conv_7x7", "conv_7x1_1x7", "none")
+
+
+class Input(NamedTuple):
+    """One input of a node: an operation applied to the output of a source node."""
+
+    operation: str
+    source: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A directed acyclic graph of operations.
+
+    Nodes 0 and 1 are the outputs of the two cells before; `nodes[i]` are the inputs of node `i + 2`, which is the sum
+    of them. A node without inputs does not exist (some published cells skip node numbers). The cell's output is the
+    channel concatenation of the nodes in `concat`.
+    """
+
+    nodes: tuple[tuple[Input, ...], ...]
+    concat: tuple[int, ...]
+
+    def check(self, where: str) -> None:
+        """Raise ArchitectureError if the cell contradicts itself; `where` is its field name."""
+        if not any(self.nodes):
+            raise ArchitectureError(f"{where}: the cell has no node with an input; at least one is needed.")
+        for number, inputs in enumerate(self.nodes, start=2):
+            for slot, (operation, source) in enumerate(inputs):
+                field = f"{where}, node {number}, input {slot}"
+                if operation not in KNOWN_OPERATIONS:
+                    near = closest(operation, KNOWN_OPERATIONS) or KNOWN_OPERATIONS
+                    raise ArchitectureError(
+                        f"{field}: unknown operation {operation!r}. Closest: {', '.join(near)}."
+                    )
+                if not 0 <= source < number:
+                    raise ArchitectureError(
+                        f"{field}: source {source} does not come before the node; allowed: 0 to {number - 1}."
+                    )
+        existing = {number for number, inputs in enumerate(self.nodes, start=2) if inputs}
+        if not self.concat or len(set(self.concat)) != len(self.concat):
+            raise ArchitectureError(
+                f"{where}, concat: {list(self.concat)} must name at least one node, each once."
+            )
+        for number in self.concat:
+            if number not in existing:
+                raise ArchitectureError(
+                    f"{where}, concat: node {number} does not exist or has no input; allowed: {sorted(existing)}."
+                )
+
+    def to_fields(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"nodes": [[list(item) for item in node] for node in self.nodes], "concat": list(self.concat)}
+
+    @classmethod
+    def from_fields(cls, fields: object, where: str) -> Self:
+        """From JSON types, checked."""
+        if not isinstance(fields, Mapping) or set(fields) != {"nodes", "concat"}:
+            raise ArchitectureError(
+                f"{where}: a cell has the two fields 'nodes' and 'concat'; got {_seen(fields)}."
+            )
+        nodes = fields["nodes"]
+        if not isinstance(nodes, Sequence) or isinstance(nodes, str):
+            raise ArchitectureError(f"{where}, nodes: must be a list of nodes; got {_seen(nodes)}.")
+        cell = cls(
+            nodes=tuple(
+                _read_node(node, f"{where}, node {number}") for number, node in enumerate(nodes, start=2)
+            ),
+            concat=tuple(_integers(fields["concat"], f"{where}, concat")),
+        )
+        cell.check(where)
+        return cell
+
+
+def _seen(value: object) -> str:
+    text = (
+        repr(sorted(value))
+        if isinstance(value, Mapping) and all(isinstance(k, str) for k in value)
+        else repr(value)
+    )
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _read_node(node: object, where: str) -> tuple[Input, ...]:
+    if not isinstance(node, Sequence) or isinstance(node, str):
+        raise ArchitectureError(f"{where}: must be a list of [operation, source]; got {_seen(node)}.")
+    inputs = []
+    for item in node:
+        if (
+            not isinstance(item, Sequence)
+            or isinstance(item, str)
+            or len(item) != 2
+            or not isinstance(item[0], str)
+            or not isinstance(item[1], int)
+            or isinstance(item[1], bool)
+        ):
+            raise ArchitectureError(f"{where}: an input is [operation, source]; got {_seen(item)}.")
+        inputs.append(Input(item[0], item[1]))
+    return tuple(inputs)
+
+
+def _integers(values: object, where: str) -> Iterable[int]:
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise ArchitectureError(f"{where}: must be a list of node numbers; got {_seen(values)}.")
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ArchitectureError(f"{where}: {value!r} is not a node number.")
+    return values
+
+
+@ARCHITECTURES.register("archscout.cell_genotype")
+@dataclass(frozen=True)
+class CellGenotype:
+    """A normal cell and a reduction cell (source: DARTS, Liu et al. 2019; spec ednas 2.2 and 4)."""
+
+    format: ClassVar[str] = "archscout.cell_genotype"
+    version: ClassVar[int] = 1
+    space: ClassVar[str] = "cells"
+
+    normal: Cell
+    reduce: Cell
+
+    def __post_init__(self) -> None:
+        self.normal.check("normal")
+        self.reduce.check("reduce")
+
+    def to_fields(self) -> dict[str, Any]:
+        """The two cells as JSON types."""
+        return {"normal": self.normal.to_fields(), "reduce": self.reduce.to_fields()}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], version: int) -> Self:
+        """From JSON types. Raises ArchitectureError."""
+        if set(fields) != {"normal", "reduce"}:
+            raise ArchitectureError(
+                f"a cell genotype has the fields 'normal' and 'reduce'; got {_seen(fields)}."
+            )
+        return cls(Cell.from_fields(fields["normal"], "normal"), Cell.from_fields(fields["reduce"], "reduce"))
+
+    def describe(self) -> str:
+        """Both cells, a line for each node."""
+        lines = []
+        for name, cell in (("normal", self.normal), ("reduce", self.reduce)):
+            lines.append(f"{name} cell (output: nodes {', '.join(map(str, cell.concat))})")
+            lines += [
+                f"  node {number} = " + " + ".join(f"{operation}({source})" for operation, source in inputs)
+                for number, inputs in enumerate(cell.nodes, start=2)
+                if inputs
+            ]
+        return "\n".join(lines)

@@ -1,0 +1,8 @@
+"""Tasks: what to learn. `load_task` resolves a registered name, a folder of pictures, or an `.npz` file."""
+
+from archscout.tasks import digits as digits  # registers its tasks
+from archscout.tasks.registry import TASKS, load_task, register_task, task_spec
+from archscout.tasks.spec import TaskSpec
+from archscout.tasks.task import Split, Task, Transform
+
+__all__ = ["TASKS", "Split", "Task", "TaskSpec", "Transform", "load_task", "register_task", "task_spec"]

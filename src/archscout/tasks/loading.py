@@ -1,0 +1,107 @@
+"""Batches for training and for evaluation, from any split.
+
+The order of an epoch and the augmentation of a batch follow from the seed, the epoch and the position alone. The state
+of a stream is therefore two integers, and a resumed job sees exactly the batches that it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from archscout.errors import DataError
+from archscout.seeds import derive_seed, generator
+from archscout.tasks.task import Split, Task, Transform
+
+__all__ = ["Batch", "BatchStream", "evaluation_batches"]
+
+
+class Batch(NamedTuple):
+    """What a step learns from. `rate_scale` multiplies the learning rate of the step (length of a text segment)."""
+
+    inputs: Tensor
+    targets: Tensor
+    rate_scale: float = 1.0
+
+
+class BatchStream:
+    """An endless, resumable stream of training batches.
+
+    Args:
+        task: for preparation and augmentation.
+        split: what to draw from; reshuffled each epoch.
+        batch_size: per process.
+        device: where the batches are wanted.
+        seed: of order and augmentation.
+        augment: whether to augment.
+        extra: transforms after normalisation.
+        drop_last: leave out the last batch of an epoch where it is smaller; always kept if it is the only one.
+        rank, world_size: with several processes each takes its own share of every epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        split: Split,
+        batch_size: int,
+        device: torch.device,
+        seed: int,
+        *,
+        augment: bool = True,
+        extra: tuple[Transform, ...] = (),
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if len(split) < world_size:
+            raise DataError(f"the split has {len(split)} samples; at least {world_size} are needed.")
+        self._task, self._split, self._device = task, split, device
+        self._batch_size, self._seed, self._augment, self._extra = batch_size, seed, augment, extra
+        self._rank, self._world_size = rank, world_size
+        share = len(split) // world_size
+        whole, rest = divmod(share, batch_size)
+        self.batches_per_epoch = max(1, whole if drop_last or rest == 0 else whole + 1)
+        self._share = share
+        self.epoch = 0
+        self.position = 0
+        self._iterator: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    def _epoch_indices(self, start: int) -> Iterator[Tensor]:
+        order = torch.randperm(len(self._split), generator=generator(self._seed, "order", self.epoch))
+        mine = self._split.indices[order[self._rank :: self._world_size][: self._share]]
+        for position in range(start, self.batches_per_epoch):
+            yield mine[position * self._batch_size : (position + 1) * self._batch_size]
+
+    def next_batch(self) -> Batch:
+        """The next batch, prepared on the device."""
+        if self._iterator is None:
+            self._iterator = self._split.source.batches(
+                self._epoch_indices(self.position),
+                self._device,
+                seed=derive_seed(self._seed, "decode", self.epoch) if self._augment else None,
+            )
+        raw, targets = next(self._iterator)
+        seed = (
+            derive_seed(self._seed, "batch", self.epoch, self.position, self._rank) if self._augment else None
+        )
+        self.position += 1
+        if self.position == self.batches_per_epoch:
+            self.epoch, self.position, self._iterator = self.epoch + 1, 0, None
+        return Batch(self._task.prepare(raw, seed=seed, extra=self._extra), targets)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch and position."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on at a saved place."""
+        self.epoch, self.position, self._iterator = int(state["epoch"]), int(state["position"]), None
+
+
+def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """The whole split once, in order, without augmentation."""
+    for raw, targets in split.source.batches(split.indices.split(batch_size), device):
+        yield Batch(task.prepare(raw), targets)

@@ -1,0 +1,33 @@
+"""What a network needs to know of a task: its kind and its shapes. No data, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["TaskKind", "TaskSpec"]
+
+TaskKind = Literal["classification", "multilabel", "dense", "language"]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """The outside of a task.
+
+    Attributes:
+        name: as registered, or as the user's data is called.
+        kind: decides which spaces and heads fit.
+        input_shape: of one sample as the network sees it, without the batch, for example `(3, 32, 32)`.
+        outputs: number of classes, labels, output channels or words.
+    """
+
+    name: str
+    kind: TaskKind
+    input_shape: tuple[int, ...]
+    outputs: int
+
+    def describe(self) -> str:
+        """For people, for example "classification of 3 x 32 x 32 into 10 classes"."""
+        shape = " x ".join(str(size) for size in self.input_shape)
+        what = {"classification": "classes", "multilabel": "labels", "dense": "channels", "language": "words"}
+        return f"{self.kind} of {shape} into {self.outputs} {what[self.kind]}"

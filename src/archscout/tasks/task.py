@@ -1,0 +1,160 @@
+"""The task: what to learn, from which data, judged how. A task never knows a network.
+
+The three splits are explicit, disjoint index sets. Searches read `train` and `validation`; the final training may read
+both (`development`); `test` is read once, by `evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from archscout.errors import DataError
+from archscout.seeds import generator
+from archscout.tasks.metrics import Loss, Metric
+from archscout.tasks.sources import Source
+from archscout.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Split", "Task", "Transform"]
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+"""A batched operation on the device: `(inputs (N, ...), generator) -> inputs`."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Part of a source: the samples at `indices`, an int64 tensor."""
+
+    source: Source
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def subset(self, positions: Tensor) -> Split:
+        """The part of this split at the given positions."""
+        return Split(self.source, self.indices[positions])
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to learn.
+
+    Attributes:
+        spec: name, kind and shapes: all that a network needs to know.
+        train, validation, test: disjoint splits.
+        loss: what training minimises.
+        metric: what decides; `extra_metrics` are reported beside it.
+        to_float: raw batch as stored (often uint8) to float32, pixels in [0, 1].
+        normalize: that to network input; deterministic.
+        augmentations: applied in training, after conversion to float in [0, 1] and before normalisation.
+        class_names: one for each output, where they have names.
+        provenance: what a reader of a result wants to know of the data: files, digests, counts.
+    """
+
+    spec: TaskSpec
+    train: Split
+    validation: Split
+    test: Split
+    loss: Loss
+    metric: Metric
+    to_float: Callable[[Tensor], Tensor]
+    normalize: Callable[[Tensor], Tensor]
+    augmentations: tuple[Transform, ...] = ()
+    extra_metrics: tuple[Metric, ...] = ()
+    class_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.spec.name
+
+    @property
+    def development(self) -> Split:
+        """Train and validation together: what the final training may read."""
+        if self.train.source is not self.validation.source:
+            from archscout.tasks.combined import CombinedSource
+
+            source = CombinedSource([self.train.source, self.validation.source])
+            shifted = self.validation.indices + len(self.train.source)
+            return Split(source, torch.cat([self.train.indices, shifted]))
+        return Split(self.train.source, torch.cat([self.train.indices, self.validation.indices]))
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The deciding metric first, then the extra ones."""
+        return (self.metric, *self.extra_metrics)
+
+    def split(self, name: str) -> Split:
+        """The split of that name: train, validation, development or test."""
+        if name not in ("train", "validation", "development", "test"):
+            raise DataError(f"unknown split '{name}'; allowed: train, validation, development, test.")
+        chosen: Split = getattr(self, name)
+        return chosen
+
+    def prepare(self, raw: Tensor, *, seed: int | None = None, extra: tuple[Transform, ...] = ()) -> Tensor:
+        """A raw batch as network input; with a seed, augmented.
+
+        Args:
+            raw: `(N, ...)` as the source stores it.
+            seed: of this batch's augmentation; None leaves the samples as they are.
+            extra: transforms after normalisation, in training only (cutout).
+        """
+        inputs = self.to_float(raw)
+        if seed is None:
+            return self.normalize(inputs)
+        draw = generator(seed, "augment")
+        for transform in self.augmentations:
+            inputs = transform(inputs, draw)
+        inputs = self.normalize(inputs)
+        for transform in extra:
+            inputs = transform(inputs, draw)
+        return inputs
+
+    def resplit(self, validation_fraction: float, *, seed: int | None = None) -> Task:
+        """The same task with another division of its development data.
+
+        Args:
+            validation_fraction: of the development samples, in (0, 1).
+            seed: of the shuffle before the cut; None takes the tail in storage order, as the DARTS family does.
+        """
+        if not 0 < validation_fraction < 1:
+            raise DataError(f"validation_fraction is {validation_fraction}; it must lie between 0 and 1.")
+        pool = self.development
+        order = torch.arange(len(pool))
+        if seed is not None:
+            order = torch.randperm(len(pool), generator=generator(seed, "split", self.name))
+        held = max(1, min(len(pool) - 1, round(validation_fraction * len(pool))))
+        return replace(
+            self,
+            train=pool.subset(order[: len(pool) - held]),
+            validation=pool.subset(order[len(pool) - held :]),
+        )
+
+    @staticmethod
+    def from_arrays(
+        x_train: np.ndarray[Any, Any] | Tensor,
+        y_train: np.ndarray[Any, Any] | Tensor,
+        x_test: np.ndarray[Any, Any] | Tensor,
+        y_test: np.ndarray[Any, Any] | Tensor,
+        **options: Any,
+    ) -> Task:
+        """A classification task from arrays; see `archscout.tasks.arrays.task_from_arrays`."""
+        from archscout.tasks.arrays import task_from_arrays
+
+        return task_from_arrays(x_train, y_train, x_test, y_test, **options)
+
+    @staticmethod
+    def from_datasets(train: Any, test: Any, **options: Any) -> Task:
+        """A classification task from map-style datasets; see `archscout.tasks.arrays.task_from_datasets`."""
+        from archscout.tasks.arrays import task_from_datasets
+
+        return task_from_datasets(train, test, **options)
