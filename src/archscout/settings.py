@@ -72,9 +72,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         detail = " ".join(str(error).split())
         raise SettingsError(f"{path} is not plain YAML: {detail}") from None
     if not isinstance(content, dict):
-        raise SettingsError(
-            f"{path} must hold settings as 'key: value' lines; got a {type(content).__name__}."
-        )
+        raise SettingsError(f"{path} must hold settings as 'key: value' lines; got a {type(content).__name__}.")
     return content
 
 
@@ -83,9 +81,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     key, separator, value = text.partition("=")
     keys = key.strip().split(".")
     if not separator or not all(keys):
-        raise SettingsError(
-            f"'{text}' is not an override; write it as section.key=value, as in train.epochs=20."
-        )
+        raise SettingsError(f"'{text}' is not an override; write it as section.key=value, as in train.epochs=20.")
     try:
         return keys, yaml.safe_load(value)
     except yaml.YAMLError:

@@ -61,9 +61,7 @@ def architecture_from_json(text: str) -> Architecture:
             f"Known formats: {', '.join(ARCHITECTURES)}."
         )
     if content["format"] not in ARCHITECTURES:
-        raise ArchitectureError(
-            f"field 'format' is {content['format']!r}; known formats: {', '.join(ARCHITECTURES)}."
-        )
+        raise ArchitectureError(f"field 'format' is {content['format']!r}; known formats: {', '.join(ARCHITECTURES)}.")
     kind: type[Architecture] = ARCHITECTURES.get(content["format"])
     version = content.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= kind.version:

@@ -53,18 +53,14 @@ class Cell:
                 field = f"{where}, node {number}, input {slot}"
                 if operation not in KNOWN_OPERATIONS:
                     near = closest(operation, KNOWN_OPERATIONS) or KNOWN_OPERATIONS
-                    raise ArchitectureError(
-                        f"{field}: unknown operation {operation!r}. Closest: {', '.join(near)}."
-                    )
+                    raise ArchitectureError(f"{field}: unknown operation {operation!r}. Closest: {', '.join(near)}.")
                 if not 0 <= source < number:
                     raise ArchitectureError(
                         f"{field}: source {source} does not come before the node; allowed: 0 to {number - 1}."
                     )
         existing = {number for number, inputs in enumerate(self.nodes, start=2) if inputs}
         if not self.concat or len(set(self.concat)) != len(self.concat):
-            raise ArchitectureError(
-                f"{where}, concat: {list(self.concat)} must name at least one node, each once."
-            )
+            raise ArchitectureError(f"{where}, concat: {list(self.concat)} must name at least one node, each once.")
         for number in self.concat:
             if number not in existing:
                 raise ArchitectureError(
@@ -79,16 +75,12 @@ class Cell:
     def from_fields(cls, fields: object, where: str) -> Self:
         """From JSON types, checked."""
         if not isinstance(fields, Mapping) or set(fields) != {"nodes", "concat"}:
-            raise ArchitectureError(
-                f"{where}: a cell has the two fields 'nodes' and 'concat'; got {_seen(fields)}."
-            )
+            raise ArchitectureError(f"{where}: a cell has the two fields 'nodes' and 'concat'; got {_seen(fields)}.")
         nodes = fields["nodes"]
         if not isinstance(nodes, Sequence) or isinstance(nodes, str):
             raise ArchitectureError(f"{where}, nodes: must be a list of nodes; got {_seen(nodes)}.")
         cell = cls(
-            nodes=tuple(
-                _read_node(node, f"{where}, node {number}") for number, node in enumerate(nodes, start=2)
-            ),
+            nodes=tuple(_read_node(node, f"{where}, node {number}") for number, node in enumerate(nodes, start=2)),
             concat=tuple(_integers(fields["concat"], f"{where}, concat")),
         )
         cell.check(where)
@@ -96,11 +88,7 @@ class Cell:
 
 
 def _seen(value: object) -> str:
-    text = (
-        repr(sorted(value))
-        if isinstance(value, Mapping) and all(isinstance(k, str) for k in value)
-        else repr(value)
-    )
+    text = repr(sorted(value)) if isinstance(value, Mapping) and all(isinstance(k, str) for k in value) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -155,9 +143,7 @@ class CellGenotype:
     def from_fields(cls, fields: Mapping[str, Any], version: int) -> Self:
         """From JSON types. Raises ArchitectureError."""
         if set(fields) != {"normal", "reduce"}:
-            raise ArchitectureError(
-                f"a cell genotype has the fields 'normal' and 'reduce'; got {_seen(fields)}."
-            )
+            raise ArchitectureError(f"a cell genotype has the fields 'normal' and 'reduce'; got {_seen(fields)}.")
         return cls(Cell.from_fields(fields["normal"], "normal"), Cell.from_fields(fields["reduce"], "reduce"))
 
     def describe(self) -> str:

@@ -21,9 +21,7 @@ __all__ = ["digits_task"]
 TEST_SIZE = 300
 VALIDATION_SIZE = 300
 SPEC = TaskSpec(name="digits", kind="classification", input_shape=(1, 8, 8), outputs=10)
-SPLIT_SEED = (
-    0  # the split belongs to the task, not to the run: results of different seeds share one test split
-)
+SPLIT_SEED = 0  # the split belongs to the task, not to the run: results of different seeds share one test split
 
 
 @register_task(SPEC)
@@ -34,9 +32,7 @@ def digits_task(root: Path) -> Task:
     pixels = torch.from_numpy(data.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
     source = ArraySource(pixels, torch.from_numpy(data.target).to(torch.long))
     order = torch.randperm(len(source), generator=generator(SPLIT_SEED, "digits"))
-    test, validation, train = order.split(
-        [TEST_SIZE, VALIDATION_SIZE, len(source) - TEST_SIZE - VALIDATION_SIZE]
-    )
+    test, validation, train = order.split([TEST_SIZE, VALIDATION_SIZE, len(source) - TEST_SIZE - VALIDATION_SIZE])
     return Task(
         spec=SPEC,
         train=Split(source, train),

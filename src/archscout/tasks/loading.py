@@ -84,9 +84,7 @@ class BatchStream:
                 seed=derive_seed(self._seed, "decode", self.epoch) if self._augment else None,
             )
         raw, targets = next(self._iterator)
-        seed = (
-            derive_seed(self._seed, "batch", self.epoch, self.position, self._rank) if self._augment else None
-        )
+        seed = derive_seed(self._seed, "batch", self.epoch, self.position, self._rank) if self._augment else None
         self.position += 1
         if self.position == self.batches_per_epoch:
             self.epoch, self.position, self._iterator = self.epoch + 1, 0, None
