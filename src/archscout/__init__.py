@@ -1,3 +1,58 @@
-"""archscout: from a task to a small, accurate, trained PyTorch network, by neural architecture search."""
+"""archscout: from a task to a small, accurate, trained PyTorch network, by neural architecture search.
+
+The verbs of the command line are functions here: `run`, `search`, `train`, `evaluate`, `export`, `report`, `load_run`.
+Importing archscout loads no torch; the first use of a name does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archscout.api import evaluate, export, load_architecture, load_run, report, run, search, train
+    from archscout.methods.base import METHODS
+    from archscout.pipeline.artifacts import load_network
+    from archscout.pipeline.run import Run
+    from archscout.spaces import SPACES
+    from archscout.tasks import TASKS, Task, load_task
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "SPACES",
+    "TASKS",
+    "Run",
+    "Task",
+    "evaluate",
+    "export",
+    "load_architecture",
+    "load_network",
+    "load_run",
+    "load_task",
+    "report",
+    "run",
+    "search",
+    "train",
+]
+
+_HOMES = {
+    "METHODS": "archscout.methods",
+    "SPACES": "archscout.spaces",
+    "TASKS": "archscout.tasks",
+    "Run": "archscout.pipeline.run",
+    "Task": "archscout.tasks",
+    "load_network": "archscout.pipeline.artifacts",
+    "load_task": "archscout.tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'archscout' has no attribute '{name}'")
+    return getattr(import_module(_HOMES.get(name, "archscout.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -36,7 +36,7 @@ def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """The field names of the model in which the last key of the path was looked for."""
     current: Any = model
     for key in path:
-        field = current.model_fields.get(key) if isinstance(current, type) else None
+        field = current.model_fields.get(key)
         current = field.annotation if field is not None else None
         if not (isinstance(current, type) and issubclass(current, BaseModel)):
             return []

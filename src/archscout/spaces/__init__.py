@@ -7,6 +7,7 @@ from archscout.spaces.architecture import (
     architecture_to_json,
 )
 from archscout.spaces.base import SPACES, SearchSpace, get_space
+from archscout.spaces.cells import CellSpace
 from archscout.spaces.genotype import Cell, CellGenotype, Input
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Architecture",
     "Cell",
     "CellGenotype",
+    "CellSpace",
     "Input",
     "SearchSpace",
     "architecture_from_json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -53,21 +54,22 @@ def architecture_from_json(text: str) -> Architecture:
     """The architecture in a JSON text. Raises ArchitectureError."""
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, or a number of thousands of digits
         raise ArchitectureError(f"this is not JSON ({error}). Give a file that archscout wrote.") from None
     if not isinstance(content, dict) or "format" not in content:
         raise ArchitectureError(
             "this JSON has no field 'format'; an architecture file has format, version and the architecture. "
             f"Known formats: {', '.join(ARCHITECTURES)}."
         )
-    if content["format"] not in ARCHITECTURES:
-        raise ArchitectureError(f"field 'format' is {content['format']!r}; known formats: {', '.join(ARCHITECTURES)}.")
-    kind: type[Architecture] = ARCHITECTURES.get(content["format"])
+    name = content["format"]
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        raise ArchitectureError(f"field 'format' is {reprlib.repr(name)}; known formats: {', '.join(ARCHITECTURES)}.")
+    kind: type[Architecture] = ARCHITECTURES.get(name)
     version = content.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= kind.version:
         raise ArchitectureError(
-            f"field 'version' is {version!r}; this archscout reads {kind.format} versions 1 to {kind.version}. "
-            "A newer file needs a newer archscout."
+            f"field 'version' is {reprlib.repr(version)}; this archscout reads {kind.format} versions 1 to "
+            f"{kind.version}. A newer file needs a newer archscout."
         )
     fields = {key: value for key, value in content.items() if key not in ("format", "version")}
     return kind.from_fields(fields, version)

@@ -6,15 +6,14 @@ A space implements `SearchSpace`; what only some methods need is a further proto
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from random import Random
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from archscout.registry import Registry
 from archscout.settings import Settings
-from archscout.spaces.architecture import Architecture
 from archscout.tasks.spec import TaskSpec
 
 __all__ = [
@@ -27,11 +26,13 @@ __all__ = [
     "get_space",
 ]
 
-A = TypeVar("A", bound=Architecture)
+# The type checker cannot tie a space to its own architecture class through a registry that plugins fill at run time:
+# in these protocols `Any` stands for 'the architecture class of this space'.
+A = Any
 
 
 @runtime_checkable
-class SearchSpace(Protocol[A]):
+class SearchSpace(Protocol):
     """What may be built.
 
     Attributes:
@@ -48,7 +49,7 @@ class SearchSpace(Protocol[A]):
         """Raise SpaceError if networks of this space cannot serve the task."""
         ...
 
-    def random(self, draw: random.Random) -> A:
+    def random(self, draw: Random) -> A:
         """An architecture drawn uniformly."""
         ...
 
@@ -61,7 +62,7 @@ class SearchSpace(Protocol[A]):
         ...
 
 
-class PathSupernet(Protocol[A]):
+class PathSupernet(Protocol):
     """A network that holds the weights of all architectures and runs one of them at a time."""
 
     def __call__(self, inputs: Tensor, architecture: A) -> Tensor:
@@ -78,7 +79,7 @@ class PathSupernet(Protocol[A]):
 
 
 @runtime_checkable
-class WeightSharing(Protocol[A]):
+class WeightSharing(Protocol):
     """A space with a supernet of shared weights."""
 
     def supernet(self, spec: TaskSpec, size: Any) -> nn.Module:
@@ -86,16 +87,16 @@ class WeightSharing(Protocol[A]):
         ...
 
 
-class Factorization(Protocol[A]):
+class Factorization(Protocol):
     """The decoupled view of a space: independent categorical choices of structure and of operations.
 
     Attributes:
         structure: number of options of each structure choice.
-        operations: number of options of each operation choice; all rows, used or not.
+        operations: names of the options of each operation choice; all rows, used or not.
     """
 
     structure: Sequence[int]
-    operations: Sequence[int]
+    operations: Sequence[Sequence[str]]
 
     def active(self, structure: Sequence[int]) -> Sequence[int]:
         """Which operation rows a structure uses, in ascending order."""
@@ -111,11 +112,11 @@ class Factorization(Protocol[A]):
 
 
 @runtime_checkable
-class Factorized(Protocol[A]):
+class Factorized(Protocol):
     """A space that a decoupled policy can search."""
 
     @property
-    def factorization(self) -> Factorization[A]:
+    def factorization(self) -> Factorization:
         """The choices."""
         ...
 
@@ -123,8 +124,8 @@ class Factorized(Protocol[A]):
 SPACES: Registry[Any] = Registry("space", "archscout.spaces")
 
 
-def get_space(name: str, options: dict[str, Any] | None = None) -> SearchSpace[Any]:
+def get_space(name: str, options: dict[str, Any] | None = None) -> SearchSpace:
     """The space of a registered name, with its options checked."""
     kind = SPACES.get(name)
-    space: SearchSpace[Any] = kind(kind.options_model.read(options or {}, where="space_options"))
+    space: SearchSpace = kind(kind.options_model.read(options or {}, where="space_options"))
     return space

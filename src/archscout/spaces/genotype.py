@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
@@ -49,22 +50,29 @@ class Cell:
         if not any(self.nodes):
             raise ArchitectureError(f"{where}: the cell has no node with an input; at least one is needed.")
         for number, inputs in enumerate(self.nodes, start=2):
-            for slot, (operation, source) in enumerate(inputs):
+            for slot, item in enumerate(inputs):
                 field = f"{where}, node {number}, input {slot}"
+                _check_input(item, field)
+                operation, source = item
                 if operation not in KNOWN_OPERATIONS:
                     near = closest(operation, KNOWN_OPERATIONS) or KNOWN_OPERATIONS
-                    raise ArchitectureError(f"{field}: unknown operation {operation!r}. Closest: {', '.join(near)}.")
+                    raise ArchitectureError(
+                        f"{field}: unknown operation {_seen(operation)}. Closest: {', '.join(near)}."
+                    )
                 if not 0 <= source < number:
                     raise ArchitectureError(
-                        f"{field}: source {source} does not come before the node; allowed: 0 to {number - 1}."
+                        f"{field}: source {_seen(source)} does not come before the node; allowed: 0 to {number - 1}."
                     )
         existing = {number for number, inputs in enumerate(self.nodes, start=2) if inputs}
         if not self.concat or len(set(self.concat)) != len(self.concat):
-            raise ArchitectureError(f"{where}, concat: {list(self.concat)} must name at least one node, each once.")
+            raise ArchitectureError(
+                f"{where}, concat: {_seen(list(self.concat))} must name at least one node, each once."
+            )
         for number in self.concat:
             if number not in existing:
                 raise ArchitectureError(
-                    f"{where}, concat: node {number} does not exist or has no input; allowed: {sorted(existing)}."
+                    f"{where}, concat: node {_seen(number)} does not exist or has no input; "
+                    f"allowed: {sorted(existing)}."
                 )
 
     def to_fields(self) -> dict[str, Any]:
@@ -88,26 +96,30 @@ class Cell:
 
 
 def _seen(value: object) -> str:
-    text = repr(sorted(value)) if isinstance(value, Mapping) and all(isinstance(k, str) for k in value) else repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    """A short form of any value, nested as deeply as it may be."""
+    return reprlib.repr(
+        sorted(value) if isinstance(value, Mapping) and all(isinstance(k, str) for k in value) else value
+    )
+
+
+def _check_input(item: object, where: str) -> None:
+    if (
+        not isinstance(item, Sequence)
+        or isinstance(item, str)
+        or len(item) != 2
+        or not isinstance(item[0], str)
+        or not isinstance(item[1], int)
+        or isinstance(item[1], bool)
+    ):
+        raise ArchitectureError(f"{where}: an input is [operation, source]; got {_seen(item)}.")
 
 
 def _read_node(node: object, where: str) -> tuple[Input, ...]:
     if not isinstance(node, Sequence) or isinstance(node, str):
         raise ArchitectureError(f"{where}: must be a list of [operation, source]; got {_seen(node)}.")
-    inputs = []
     for item in node:
-        if (
-            not isinstance(item, Sequence)
-            or isinstance(item, str)
-            or len(item) != 2
-            or not isinstance(item[0], str)
-            or not isinstance(item[1], int)
-            or isinstance(item[1], bool)
-        ):
-            raise ArchitectureError(f"{where}: an input is [operation, source]; got {_seen(item)}.")
-        inputs.append(Input(item[0], item[1]))
-    return tuple(inputs)
+        _check_input(item, where)
+    return tuple(Input(operation, source) for operation, source in node)
 
 
 def _integers(values: object, where: str) -> Iterable[int]:
@@ -115,7 +127,7 @@ def _integers(values: object, where: str) -> Iterable[int]:
         raise ArchitectureError(f"{where}: must be a list of node numbers; got {_seen(values)}.")
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ArchitectureError(f"{where}: {value!r} is not a node number.")
+            raise ArchitectureError(f"{where}: {_seen(value)} is not a node number.")
     return values
 
 

@@ -32,7 +32,9 @@ def digits_task(root: Path) -> Task:
     pixels = torch.from_numpy(data.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
     source = ArraySource(pixels, torch.from_numpy(data.target).to(torch.long))
     order = torch.randperm(len(source), generator=generator(SPLIT_SEED, "digits"))
-    test, validation, train = order.split([TEST_SIZE, VALIDATION_SIZE, len(source) - TEST_SIZE - VALIDATION_SIZE])
+    test = order[:TEST_SIZE]
+    validation = order[TEST_SIZE : TEST_SIZE + VALIDATION_SIZE]
+    train = order[TEST_SIZE + VALIDATION_SIZE :]
     return Task(
         spec=SPEC,
         train=Split(source, train),

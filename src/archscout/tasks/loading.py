@@ -56,8 +56,10 @@ class BatchStream:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if len(split) < world_size:
-            raise DataError(f"the split has {len(split)} samples; at least {world_size} are needed.")
+        if len(split) < max(1, world_size):
+            raise DataError(f"the split has {len(split)} samples; at least {max(1, world_size)} are needed.")
+        if batch_size < 1:
+            raise DataError(f"batch_size is {batch_size}; it must be at least 1.")
         self._task, self._split, self._device = task, split, device
         self._batch_size, self._seed, self._augment, self._extra = batch_size, seed, augment, extra
         self._rank, self._world_size = rank, world_size
@@ -95,11 +97,22 @@ class BatchStream:
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on at a saved place."""
-        self.epoch, self.position, self._iterator = int(state["epoch"]), int(state["position"]), None
+        """Go on at a saved place. Raises DataError if this stream's epochs do not have that place."""
+        epoch, position = int(state["epoch"]), int(state["position"])
+        if epoch < 0 or not 0 <= position < self.batches_per_epoch:
+            raise DataError(
+                f"the saved place is batch {position} of epoch {epoch}, but an epoch has {self.batches_per_epoch} "
+                "batches: data, batch size or number of processes have changed since."
+            )
+        self.epoch, self.position, self._iterator = epoch, position, None
+
+
+def _in_order(split: Split, batch_size: int) -> Iterator[Tensor]:
+    for start in range(0, len(split), batch_size):
+        yield split.indices[start : start + batch_size]
 
 
 def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """The whole split once, in order, without augmentation."""
-    for raw, targets in split.source.batches(split.indices.split(batch_size), device):
+    for raw, targets in split.source.batches(_in_order(split, batch_size), device):
         yield Batch(task.prepare(raw), targets)

@@ -1,4 +1,4 @@
-"""Batched transforms on the device: crop, flip, cutout, normalise.
+"""Batched transforms on the device: crop, flip, cutout, normalise; colour and AutoAugment through kornia.
 
 Every random transform takes `(inputs (N, C, H, W), generator)`; the generator lives on the CPU, so that the same seed
 draws the same augmentation on every device. Only a few numbers for each sample cross to the device.
@@ -12,9 +12,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from archscout.errors import DataError
+from archscout.tasks.color import auto_augment, color_jitter
 from archscout.tasks.task import Transform
 
-__all__ = ["cutout", "horizontal_flip", "normalizer", "random_crop", "uint8_to_float"]
+__all__ = [
+    "auto_augment",
+    "color_jitter",
+    "cutout",
+    "horizontal_flip",
+    "normalizer",
+    "random_crop",
+    "standard_augmentation",
+    "uint8_to_float",
+]
+
+AUGMENTATIONS = ("auto", "crop", "crop+flip", "none")
+
+
+def standard_augmentation(choice: str, input_shape: Sequence[int]) -> tuple[Transform, ...]:
+    """What is usual for pictures of `input_shape` (C, H, W): crop with a padding of H // 8, and horizontal flip.
+
+    Args:
+        choice: "crop+flip", "crop", "none", or "auto": crop and flip for colour pictures; crop alone for others, which
+            are often characters, and a mirrored character is another one; nothing for inputs that are no pictures.
+        input_shape: of one sample.
+
+    Raises:
+        DataError: an unknown choice, or one that needs pictures.
+    """
+    if choice not in AUGMENTATIONS:
+        raise DataError(f"unknown augmentation '{choice}'; allowed: {', '.join(AUGMENTATIONS)}.")
+    if len(input_shape) != 3:
+        if choice in ("auto", "none"):
+            return ()
+        raise DataError(f"augmentation '{choice}' is for pictures (C, H, W); these samples are {tuple(input_shape)}.")
+    if choice == "auto":
+        choice = "crop+flip" if input_shape[0] == 3 else "crop"
+    padding = min(input_shape[1:]) // 8
+    crop = (random_crop(padding),) if choice != "none" and padding > 0 else ()
+    return (*crop, horizontal_flip()) if choice == "crop+flip" else crop
 
 
 def uint8_to_float(raw: Tensor) -> Tensor:
@@ -24,12 +61,16 @@ def uint8_to_float(raw: Tensor) -> Tensor:
 
 def normalizer(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
     """Subtract the mean and divide by the standard deviation of each channel (axis 1)."""
+    # Kept on each device, so that a batch copies nothing from the host.
+    resident: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def normalize(inputs: Tensor) -> Tensor:
+        key = (inputs.device, inputs.dtype)
+        if key not in resident:
+            resident[key] = (torch.tensor(mean).to(*key), torch.tensor(std).to(*key))
+        centre, scale = resident[key]
         shape = (1, -1) + (1,) * (inputs.dim() - 2)
-        centre = torch.tensor(mean, dtype=inputs.dtype).to(inputs.device).view(shape)
-        scale = torch.tensor(std, dtype=inputs.dtype).to(inputs.device).view(shape)
-        return (inputs - centre) / scale
+        return (inputs - centre.view(shape)) / scale.view(shape)
 
     return normalize
 
@@ -39,15 +80,11 @@ def random_crop(padding: int) -> Transform:
 
     def crop(inputs: Tensor, draw: torch.Generator) -> Tensor:
         count, _, height, width = inputs.shape
-        span = 2 * padding + 1
-        top = torch.randint(span, (count, 1), generator=draw).to(inputs.device)
-        left = torch.randint(span, (count, 1), generator=draw).to(inputs.device)
+        offsets = torch.randint(2 * padding + 1, (2, count), generator=draw).to(inputs.device)
         padded = F.pad(inputs, (padding,) * 4)
-        rows = (top + torch.arange(height, device=inputs.device)).view(count, 1, height, 1)
-        columns = (left + torch.arange(width, device=inputs.device)).view(count, 1, 1, width)
-        samples = torch.arange(count, device=inputs.device).view(count, 1, 1, 1)
-        channels = torch.arange(inputs.shape[1], device=inputs.device).view(1, -1, 1, 1)
-        return padded[samples, channels, rows, columns]
+        # (N, C, rows, columns, H, W): a view of every possible crop, of which one for each sample is copied.
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(count, device=inputs.device), :, offsets[0], offsets[1]]
 
     return crop
 

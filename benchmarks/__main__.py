@@ -1,0 +1,13 @@
+"""All benchmarks in turn, with their default settings: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+from benchmarks import steps
+
+BENCHMARKS = {"steps": steps.main}
+
+
+if __name__ == "__main__":
+    for name, run in BENCHMARKS.items():
+        print(f"-- {name}")
+        run([])

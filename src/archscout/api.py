@@ -1,0 +1,162 @@
+"""The verbs as functions; the command line calls these.
+
+A task is a registered name, the path of a folder of pictures or of an `.npz` file, or a `Task` object. Every function
+returns the `Run`, whose `model()` is the trained network.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from archscout.errors import ArchitectureError
+from archscout.jobs import Observer
+from archscout.pipeline.config import resolve_settings
+from archscout.pipeline.run import Run
+from archscout.pipeline.summary import report_html
+from archscout.spaces.architecture import Architecture
+from archscout.zoo import resolve_architecture
+from archscout.tasks.task import Task
+
+__all__ = ["evaluate", "export", "load_architecture", "load_run", "report", "resume", "run", "search", "train"]
+
+
+def run(
+    task: str | Task,
+    *,
+    method: str | None = None,
+    recipe: str | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    observers: Sequence[Observer] = (),
+    until: str | None = None,
+) -> Run:
+    """Search, train, evaluate, export and report.
+
+    Args:
+        task: what to learn.
+        method: as in `archscout list methods`; None leaves it to the recipe, and that to ednas.
+        recipe: a name as in `archscout list recipes`, or a YAML file.
+        overrides: settings as `section.key=value`.
+        values: top-level settings: `seed`, `device`, `data`, `space`, ...
+        out: the run directory; an existing one with the same settings goes on. None makes a new one under `runs/`.
+        observers: who watches.
+        until: the last stage to run.
+
+    Raises:
+        ArchscoutError: bad input; nothing was started.
+        StoppedError: by a signal or the time limit; `resume` goes on.
+    """
+    name = task if isinstance(task, str) else task.name
+    settings = resolve_settings(name, method=method, recipe=recipe, values=values, overrides=overrides)
+    path = Path(out) if out is not None else _free_folder(f"{Path(name).stem}-{settings.method}")
+    given = None if isinstance(task, str) else task
+    started = Run.start(path, settings, command=_command(), task=given, observers=observers)
+    return started.proceed(until)
+
+
+def search(task: str | Task, **options: Any) -> Run:
+    """The search stages of `run`, with its options."""
+    name = task if isinstance(task, str) else task.name
+    settings = resolve_settings(
+        name,
+        method=options.get("method"),
+        recipe=options.get("recipe"),
+        values=options.get("values"),
+        overrides=options.get("overrides", ()),
+    )
+    from archscout.methods.base import METHODS
+
+    last = METHODS.get(str(settings.method))().stages()[-1].name
+    return run(task, **options, until=last)
+
+
+def train(
+    architecture: Architecture | str | Path,
+    *,
+    task: str | Task,
+    recipe: str | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    observers: Sequence[Observer] = (),
+    until: str | None = "train",
+) -> Run:
+    """Train a given architecture on a task, without a search.
+
+    Args:
+        architecture: an object, a name from the zoo, a file, or published text.
+        task, recipe, overrides, values, out, observers: as for `run`.
+        until: the last stage to run; None goes on to the report.
+    """
+    found = load_architecture(architecture)
+    name = task if isinstance(task, str) else task.name
+    label = "given" if isinstance(architecture, Architecture) else str(architecture)
+    settings = resolve_settings(
+        name, architecture=label, recipe=recipe, values={**(values or {}), "space": found.space}, overrides=overrides
+    )
+    path = Path(out) if out is not None else _free_folder(f"{Path(name).stem}-{Path(label).stem[:40]}")
+    given = None if isinstance(task, str) else task
+    started = Run.start(path, settings, command=_command(), architecture=found, task=given, observers=observers)
+    return started.proceed(until)
+
+
+def resume(path: Path | str, *, until: str | None = None, observers: Sequence[Observer] = ()) -> Run:
+    """Go on with a run where it was."""
+    return Run.open(path, observers=observers).proceed(until)
+
+
+def evaluate(path: Path | str, *, observers: Sequence[Observer] = ()) -> Run:
+    """Evaluate a trained run on the test split; a second call reads the first result."""
+    return resume(path, until="evaluate", observers=observers)
+
+
+def export(path: Path | str, *, observers: Sequence[Observer] = ()) -> Run:
+    """Export a trained run to its formats, each compared with the network."""
+    return resume(path, until="export", observers=observers)
+
+
+def report(path: Path | str, *, compare: Sequence[Path | str] = ()) -> Path:
+    """Write the report of a run anew, beside other runs, and return its path."""
+    opened = Run.open(path)
+    others = [Run.open(other) for other in compare]
+    with opened.directory.hold():
+        return opened.directory.write("report.html", report_html(opened, others))
+
+
+def load_run(path: Path | str, *, task: Task | None = None) -> Run:
+    """An existing run: `.architecture`, `.model()`, `.result`, `.metrics(stage)`, `.candidates()`."""
+    return Run.open(path, task=task)
+
+
+def load_architecture(source: Architecture | str | Path) -> Architecture:
+    """An architecture from a name of the zoo, a file, a run directory, or published text."""
+    if isinstance(source, Architecture):
+        return source
+    folder = Path(source)
+    try:
+        is_run = (folder / "architecture.json").is_file()
+    except OSError:  # a long published text is no path
+        is_run = False
+    found = resolve_architecture(str(folder / "architecture.json") if is_run else str(source))
+    if not isinstance(found, Architecture):
+        raise ArchitectureError(f"'{source}' is no architecture.")
+    return found
+
+
+def _free_folder(name: str) -> Path:
+    """`runs/<name>`, or the first free one of `runs/<name>-2`, `-3`, ..."""
+    number = 1
+    while True:
+        path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not path.exists():
+            return path
+        number += 1
+
+
+def _command() -> str:
+    """The command as typed, for the record."""
+    return " ".join(["archscout", *sys.argv[1:]]) if Path(sys.argv[0]).name == "archscout" else "Python"

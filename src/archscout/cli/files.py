@@ -1,0 +1,40 @@
+"""Evaluating and exporting a model file outside its run directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from archscout.engine import Engine
+from archscout.errors import SpaceError
+from archscout.exporting import export_model
+from archscout.pipeline.artifacts import load_network
+from archscout.tasks import load_task
+from archscout.training.evaluation import evaluate_network
+
+__all__ = ["evaluate_file", "export_file"]
+
+
+def evaluate_file(file: Path, task_name: str | None, data: Path | None, as_json: bool) -> None:
+    """Print the test metrics of a `model.safetensors`, on the task that it was trained for or on another."""
+    network, spec = load_network(file)
+    task = load_task(task_name or spec.name, data)
+    if (task.spec.input_shape, task.spec.outputs) != (spec.input_shape, spec.outputs):
+        raise SpaceError(f"the network does {spec.describe()}, but {task.name} is {task.spec.describe()}.")
+    engine = Engine.create()
+    values = evaluate_network(engine.place(network), task, task.test, engine)
+    if as_json:
+        typer.echo(json.dumps({"test": {**values, "samples": len(task.test)}}, indent=2))
+        return
+    for metric in task.metrics:
+        typer.echo(f"test {metric.name} {metric.format(values[metric.name])} on {len(task.test):,} samples")
+    typer.echo(f"Next: archscout export {file}")
+
+
+def export_file(file: Path, folder: Path) -> None:
+    """Export a `model.safetensors` to ONNX and torch.export."""
+    network, spec = load_network(file)
+    for report in export_model(network, spec.input_shape, folder):
+        typer.echo(f"{report.path}: largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})")

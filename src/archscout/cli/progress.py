@@ -1,0 +1,151 @@
+"""What a run shows while it works: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from archscout.jobs import Metrics, Observer
+
+__all__ = ["LineObserver", "TerminalObserver", "make_observer"]
+
+SHOWN = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "train_accuracy",
+    "validation_accuracy",
+    "reward",
+    "entropy",
+    "skip_share",
+    "best",
+)
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def make_observer(quiet: bool = False) -> Observer:
+    """A bar if stderr is a terminal, lines if not; with `quiet`, messages only."""
+    if not quiet and sys.stderr.isatty():
+        return TerminalObserver()
+    return LineObserver(quiet=quiet)
+
+
+def _describe(metrics: Metrics) -> str:
+    parts = []
+    for name in SHOWN:
+        if name in metrics:
+            value = metrics[name]
+            parts.append(
+                f"{name.replace('_', ' ')} {value:.0f}" if name == "epoch" else f"{name.replace('_', ' ')} {value:.3f}"
+            )
+    return ", ".join(parts)
+
+
+def _time_left(metrics: Metrics, seconds: float) -> str:
+    share = metrics.get("progress", 0.0)
+    if share <= 0:
+        return ""
+    left = seconds * (1 - share) / share
+    minutes, rest = divmod(int(left), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class _Latest:
+    """The last value of every metric: phases of a job report different ones."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def update(self, metrics: Metrics) -> dict[str, float]:
+        self.values.update(metrics)
+        return self.values
+
+
+class LineObserver:
+    """A line every ten seconds and at the end of a stage, for logs and pipes."""
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._latest = _Latest()
+        self._printed = 0.0
+
+    def started(self, stage: str, step: int) -> None:
+        """Begin a stage."""
+        self._latest = _Latest()
+        self._printed = time.monotonic()
+
+    def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
+        """Print a line if it is time."""
+        values = self._latest.update(metrics)
+        if time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES and not self._quiet:
+            self._printed = time.monotonic()
+            share = f"{100 * values.get('progress', 0):3.0f} %"
+            print(
+                f"{stage}: {share}, {_describe(values)}, left {_time_left(values, seconds)}",
+                file=self._stream,
+                flush=True,
+            )
+
+    def finished(self, stage: str, seconds: float) -> None:
+        """Print the last values."""
+        if not self._quiet:
+            described = _describe(self._latest.values)
+            print(
+                f"{stage}: done in {seconds:.0f} s{', ' + described if described else ''}",
+                file=self._stream,
+                flush=True,
+            )
+
+    def message(self, text: str) -> None:
+        """Print a message."""
+        print(text, file=self._stream, flush=True)
+
+
+class TerminalObserver:
+    """A progress bar with the metrics beside it and the time left."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+        self._bar = TaskID(0)
+        self._latest = _Latest()
+
+    def started(self, stage: str, step: int) -> None:
+        """Open a bar."""
+        self._latest = _Latest()
+        self._progress = Progress(
+            TextColumn("[bold]{task.description:<8}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[left]:>7}  [dim]{task.fields[metrics]}"),
+            console=self._console,
+        )
+        self._bar = self._progress.add_task(stage, total=1.0, metrics="", left="")
+        self._progress.start()
+
+    def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
+        """Move the bar."""
+        values = self._latest.update(metrics)
+        if self._progress is not None:
+            self._progress.update(
+                self._bar,
+                completed=values.get("progress", 0.0),
+                metrics=_describe(values),
+                left=_time_left(values, seconds),
+            )
+
+    def finished(self, stage: str, seconds: float) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.update(self._bar, completed=1.0, left=f"{seconds:.0f} s")
+            self._progress.stop()
+            self._progress = None
+
+    def message(self, text: str) -> None:
+        """Print a message above the bar."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

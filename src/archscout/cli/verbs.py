@@ -1,0 +1,239 @@
+"""The verbs: run, search, train, evaluate, export, report, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from archscout.pipeline.run import Run
+
+__all__ = ["register"]
+
+TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of pictures, or .npz file.", metavar="TASK")]
+RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
+MethodOption = Annotated[str | None, typer.Option(help="Search method; see: archscout list methods.")]
+DataOption = Annotated[Path | None, typer.Option(help="Folder of a registered task's files.", metavar="DIR")]
+RecipeOption = Annotated[
+    str | None, typer.Option(help="Recipe name or YAML file; default: <method>/<task>.", metavar="NAME|FILE")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting, e.g. train.epochs=20.", metavar="KEY=VALUE")
+]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Run directory; an existing one with the same settings goes on.", metavar="DIR")
+]
+SpaceOption = Annotated[str | None, typer.Option(help="Search space; see: archscout list spaces.")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+LimitOption = Annotated[
+    float | None, typer.Option("--time-limit", help="Stop cleanly after so many minutes; resume later.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _values(data: Path | None, space: str | None, seed: int | None, device: str | None, limit: float | None) -> Any:
+    return {
+        "data": None if data is None else str(data),
+        "space": space,
+        "seed": seed,
+        "device": device,
+        "time_limit_minutes": limit,
+    }
+
+
+def run(
+    task: TaskArgument,
+    method: MethodOption = None,
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    space: SpaceOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    limit: LimitOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search, train, evaluate, export and report: from a task to a network in one command."""
+    from archscout import api
+    from archscout.cli.progress import make_observer
+
+    done = api.run(
+        task,
+        method=method,
+        recipe=recipe,
+        overrides=overrides or (),
+        values=_values(data, space, seed, device, limit),
+        out=out,
+        observers=[make_observer(quiet)],
+    )
+    _conclude(done, as_json)
+
+
+def search(
+    task: TaskArgument,
+    method: MethodOption = None,
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    space: SpaceOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    limit: LimitOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search only: ends with an architecture."""
+    from archscout import api
+    from archscout.cli.progress import make_observer
+
+    done = api.search(
+        task,
+        method=method,
+        recipe=recipe,
+        overrides=overrides or (),
+        values=_values(data, space, seed, device, limit),
+        out=out,
+        observers=[make_observer(quiet)],
+    )
+    _conclude(done, as_json)
+
+
+def train(
+    source: Annotated[str, typer.Argument(help="Run directory, or architecture: zoo name, file, published text.")],
+    task: Annotated[str | None, typer.Option(help="Task to train an architecture on.")] = None,
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    limit: LimitOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the architecture of a run, or any architecture on a task."""
+    from archscout import api
+    from archscout.cli.progress import make_observer
+    from archscout.errors import SettingsError
+    from archscout.rundir import RunDirectory
+
+    observers = [make_observer(quiet)]
+    if task is None:
+        if not RunDirectory(source).exists():
+            raise SettingsError(f"'{source}' is no run directory; to train an architecture name its task with --task.")
+        if recipe or overrides or out or seed is not None:
+            raise SettingsError(
+                "a run is trained with the settings that it was started with. To train its architecture with others, "
+                "name the task: archscout train RUN --task TASK --set ..."
+            )
+        done = api.resume(source, until="train", observers=observers)
+    else:
+        done = api.train(
+            source,
+            task=task,
+            recipe=recipe,
+            overrides=overrides or (),
+            values=_values(data, None, seed, device, limit),
+            out=out,
+            observers=observers,
+        )
+    _conclude(done, as_json)
+
+
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="Run directory, or model.safetensors.")],
+    task: Annotated[str | None, typer.Option(help="Task, for a model file.")] = None,
+    data: DataOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a trained network on the test split."""
+    from archscout import api
+    from archscout.cli.progress import make_observer
+
+    if source.is_file():
+        from archscout.cli.files import evaluate_file
+
+        evaluate_file(source, task, data, as_json)
+        return
+    _conclude(api.evaluate(source, observers=[make_observer(quiet)]), as_json)
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="Run directory, or model.safetensors.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the files of a model file.", metavar="DIR")] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a trained network to ONNX and torch.export, and compare each with the network."""
+    from archscout import api
+    from archscout.cli.progress import make_observer
+
+    if source.is_file():
+        from archscout.cli.files import export_file
+
+        export_file(source, out or source.parent / "export")
+        return
+    _conclude(api.export(source, observers=[make_observer(quiet)]), as_json)
+
+
+def report(
+    path: RunArgument,
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Another run to stand beside it; may be repeated.", metavar="RUN")
+    ] = None,
+) -> None:
+    """Write the report of a run, beside other runs if asked for."""
+    from archscout import api
+
+    typer.echo(api.report(path, compare=compare or ()))
+
+
+def resume(path: RunArgument, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
+    """Go on with a run that was stopped or killed."""
+    from archscout import api
+    from archscout.cli.progress import make_observer
+
+    _conclude(api.resume(path, observers=[make_observer(quiet)]), as_json)
+
+
+def _conclude(run: Run, as_json: bool) -> None:
+    """Print what came out, and the next command."""
+    import json
+
+    if not run.engine.is_main:
+        return
+    directory = run.directory
+    result = run.result if directory.has("result.json") else None
+    if as_json:
+        content = result or {"architecture": directory.read_json("architecture.json")}
+        typer.echo(json.dumps({"run": str(directory.path), **content}, indent=2))
+        return
+    if result is None:
+        typer.echo(run.architecture.describe())
+    else:
+        metric = run.task.metric
+        typer.echo(
+            f"test {metric.name} {metric.format(result['test'][metric.name])} "
+            f"on {result['test']['samples']:,} samples, "
+            f"{result['parameters']:,} parameters, {result['madds']:,} MAdds"
+        )
+    pending = run.pending()
+    if pending:
+        verb = pending[0] if pending[0] in ("train", "evaluate", "export", "report") else "resume"
+        typer.echo(f"Next: archscout {verb} {directory.path}")
+    else:
+        typer.echo(f"Report: {directory.path / 'report.html'}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (run, search, train, evaluate, export, report, resume):
+        app.command()(command)

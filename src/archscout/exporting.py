@@ -1,0 +1,268 @@
+"""Hand a network over: ONNX and `torch.export` files, each read back and compared with the network.
+
+A file appears under its final name only when it computes what the network computes, to a stated tolerance, at batch
+sizes 1, 2 and 7; until then it lies beside it under a temporary name, and an older export stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from archscout.atomic import TEMPORARY_PREFIX, sync_directory
+from archscout.errors import ArchscoutError, MissingExtraError, UnknownNameError
+from archscout.seeds import generator
+
+__all__ = ["FORMATS", "ExportError", "ExportReport", "export_model"]
+
+FORMATS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
+"""Export formats and the suffixes of their files."""
+
+Runner = Callable[[Tensor], list[Tensor]]
+"""A reloaded network: a batch to its outputs."""
+
+
+class ExportError(ArchscoutError):
+    """A network cannot be exported, a file cannot be written, or it computes something else than the network."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """A written file and how it compares with the network.
+
+    Attributes:
+        max_difference: the largest absolute difference of any output on the random inputs.
+        tolerance: the largest difference allowed.
+    """
+
+    path: Path
+    format: str
+    max_difference: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is within the tolerance; always so for a report that `export_model` returns."""
+        return self.max_difference <= self.tolerance
+
+
+def export_model(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    directory: Path | str,
+    *,
+    formats: Sequence[str] = ("onnx", "torch"),
+    tolerance: float = 1e-4,
+    batch_sizes: Sequence[int] = (1, 2, 7),
+    seed: int = 0,
+    name: str = "model",
+) -> list[ExportReport]:
+    """Write the network in evaluation mode, in float32, for the CPU, with a batch dimension of any size.
+
+    The files are `<name>.onnx` and `<name>.pt2`; each is one file with the weights inside. The network is copied:
+    its mode, device and memory format stay as they are.
+
+    Args:
+        input_shape: of one sample, without the batch dimension.
+        directory: created where needed.
+        formats: `onnx` (needs the extra `export`), `torch` (read it back with `torch.export.load`).
+        tolerance: absolute; above it nothing is written and ExportError raised.
+        batch_sizes: of the standard-normal inputs on which each file is compared with the network.
+        seed: of those inputs.
+
+    Raises:
+        ExportError: the network cannot be captured, a file not be written, or its outputs differ.
+        MissingExtraError: a package for ONNX is missing.
+        UnknownNameError: another format.
+    """
+    for chosen in formats:
+        if chosen not in FORMATS:
+            raise UnknownNameError("export format", chosen, FORMATS)
+    folder = Path(directory)
+    reports = []
+    with _silence():
+        if "onnx" in formats:
+            _require_onnx()
+        subject = _frozen_copy(model)
+        samples = [torch.randn(size, *input_shape, generator=generator(seed, "export", size)) for size in batch_sizes]
+        with torch.inference_mode():
+            expected = [_tensors(subject(sample)) for sample in samples]
+        program = _capture(subject, input_shape)
+        for chosen in formats:
+            path = folder / f"{name}{FORMATS[chosen]}"
+            content = _serialize(program, chosen)
+            compare = partial(_compare, kind=chosen, samples=samples, expected=expected)
+            reports.append(ExportReport(path, chosen, _publish(content, path, compare, tolerance), tolerance))
+    return reports
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the exporters' prints, warnings and log lines from the terminal."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _require_onnx() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            import_module(package)
+        except ImportError:
+            raise MissingExtraError(package, "export", "ONNX export") from None
+
+
+def _frozen_copy(model: nn.Module) -> nn.Module:
+    subject = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)
+    return subject.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
+def _dynamic_batch() -> tuple[dict[int, Any]]:
+    return ({0: torch.export.Dim("batch", min=1)},)
+
+
+def _capture(subject: nn.Module, input_shape: Sequence[int]) -> torch.export.ExportedProgram:
+    example = torch.zeros(2, *input_shape)  # torch.export takes an example of batch size 1 for a fixed size
+    try:
+        program = torch.export.export(subject, (example,), dynamic_shapes=_dynamic_batch())
+    except Exception as error:
+        raise ExportError(
+            f"torch.export cannot capture {type(subject).__name__} with inputs (batch, "
+            f"{', '.join(map(str, input_shape))}): {_reason(error)} The forward pass must not branch on values, and "
+            "must take batches of any size."
+        ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, which the files would carry
+    return program
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an exception's message, cut to a readable length, as a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return (text if len(text) <= 200 else text[:197] + "...").rstrip(".") + "."
+
+
+def _serialize(program: torch.export.ExportedProgram, kind: str) -> bytes:
+    """The content of a file of that format."""
+    try:
+        return _onnx_bytes(program) if kind == "onnx" else _torch_bytes(program)
+    except Exception as error:
+        raise ExportError(f"the network cannot be written as {kind}: {_reason(error)}") from error
+
+
+def _torch_bytes(program: torch.export.ExportedProgram) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _onnx_bytes(program: torch.export.ExportedProgram) -> bytes:
+    exported = torch.onnx.export(
+        program,
+        (),
+        dynamo=True,
+        verbose=False,
+        external_data=False,
+        dynamic_shapes=_dynamic_batch(),
+        input_names=["input"],
+        output_names=["output"],
+    )
+    assert exported is not None  # torch returns None only when it writes a file itself
+    proto = exported.model_proto
+    # Notes of the exporter, on where each node came from: as large as a small network's weights.
+    for item in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del item.metadata_props[:]
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _load(path: Path, kind: str) -> Runner:
+    if kind == "torch":
+        program = torch.export.load(path).module()
+        return lambda batch: _tensors(program(batch))
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda batch: [torch.from_numpy(output) for output in session.run(None, {"input": batch.numpy()})]
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """The tensors of a network's output, in order."""
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, Mapping) else output
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def _compare(file: Path, kind: str, samples: Sequence[Tensor], expected: Sequence[Sequence[Tensor]]) -> float:
+    """The largest absolute difference of the file's outputs; infinite where a shape differs or a number is missing."""
+    run = _load(file, kind)
+    largest = 0.0
+    with torch.inference_mode():
+        for sample, targets in zip(samples, expected, strict=True):
+            outputs = run(sample)
+            if [output.shape for output in outputs] != [target.shape for target in targets]:
+                return math.inf
+            for output, target in zip(outputs, targets, strict=True):
+                difference = (output.double() - target.double()).abs().max().item() if output.numel() else 0.0
+                largest = math.inf if math.isnan(difference) else max(largest, difference)
+    return largest
+
+
+def _publish(content: bytes, path: Path, compare: Callable[[Path], float], tolerance: float) -> float:
+    """Write beside, read back, compare, and rename; the difference."""
+    beside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        difference = _checked(beside, path.name, compare)
+        if not difference <= tolerance:
+            raise ExportError(
+                f"{path.name} computes something else than the network: the largest difference is {difference:.3g}, "
+                f"{tolerance:.3g} is allowed. It was not kept. If the network's outputs are large, raise the tolerance."
+            )
+        beside.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror or error}. Choose another folder.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+    return difference
+
+
+def _checked(file: Path, name: str, compare: Callable[[Path], float]) -> float:
+    try:
+        return compare(file)
+    except Exception as error:
+        raise ExportError(f"{name} cannot be read back and run: {_reason(error)}") from error

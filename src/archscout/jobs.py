@@ -1,0 +1,207 @@
+"""Jobs, and the one driver that runs them all.
+
+A job is anything that takes long: a search, a training, a tuning round. It only computes. The driver does everything
+else: metric log, TensorBoard, progress, atomic checkpoints, resume, signals, time limit, and the guard against numbers
+that are not finite. Neither knows anything of architecture search.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol, runtime_checkable
+
+from archscout.errors import DivergedError, RunError, StoppedError
+from archscout.rundir import RunDirectory
+
+__all__ = ["Driver", "Job", "Metrics", "Observer", "StopSignals"]
+
+Metrics = Mapping[str, float]
+"""Numbers of one advance. The key `progress` is the share of the job that is done, in [0, 1]."""
+
+
+@runtime_checkable
+class Job(Protocol):
+    """Work in steps that can stop after any step and go on later, in another process, as if it never stopped."""
+
+    def advance(self) -> Metrics:
+        """One unit of work, some seconds long: a number of iterations, or an epoch of a small task."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        ...
+
+    def result(self) -> Any:
+        """The outcome, once done."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on: tensors and JSON types, nested."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        ...
+
+
+class Observer(Protocol):
+    """Whoever watches a run: a progress bar, plain lines, TensorBoard. An observer never stops a run."""
+
+    def started(self, stage: str, step: int) -> None: ...
+
+    def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None: ...
+
+    def finished(self, stage: str, seconds: float) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+class StopSignals:
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag that the driver reads between steps; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.received = number
+
+    @contextmanager
+    def installed(self) -> Iterator[StopSignals]:
+        """Handle the signals for a while; outside the main thread Python allows none, and nothing is done."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._handle) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Driver:
+    """Runs jobs in a run directory that the caller holds.
+
+    Args:
+        run: where everything is written.
+        observers: who watches.
+        checkpoint_seconds: time between checkpoints; 0 writes one after every step.
+        time_limit_seconds: stop cleanly, as a signal does, once so much time has passed in this process.
+        signals: the flag that stops the run.
+        agree: makes a decision common to all processes; the identity for one process.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        *,
+        observers: tuple[Observer, ...] = (),
+        checkpoint_seconds: float = 60.0,
+        time_limit_seconds: float | None = None,
+        signals: StopSignals | None = None,
+        agree: Callable[[bool], bool] = bool,
+    ) -> None:
+        self._run = run
+        self._observers = observers
+        self._checkpoint_seconds = checkpoint_seconds
+        self._deadline = None if time_limit_seconds is None else time.monotonic() + time_limit_seconds
+        self._signals = signals or StopSignals()
+        self._agree = agree
+
+    def message(self, text: str) -> None:
+        """Tell the observers."""
+        for observer in self._observers:
+            observer.message(text)
+
+    def drive(self, stage: str, job: Job) -> Any:
+        """Run a job to its end, from its last checkpoint if it has one, and return its result.
+
+        Raises:
+            StoppedError: a signal came or the time is over; a checkpoint is written.
+            DivergedError: a metric is not finite; the last checkpoint is from before.
+            RunError: the run directory cannot be written.
+        """
+        step, spent = self._restore(stage, job)
+        for observer in self._observers:
+            observer.started(stage, step)
+        began = saved = time.monotonic()
+        with self._run.metrics_log() as log:
+            while not job.done:
+                metrics = job.advance()
+                step += 1
+                now = time.monotonic()
+                self._check_finite(stage, step, metrics)
+                self._log(log, stage, step, metrics, spent + now - began)
+                stopping = self._agree(self._must_stop(now))
+                if job.done or stopping or now - saved >= self._checkpoint_seconds:
+                    self._save(stage, step, job, spent + now - began, required=job.done or stopping)
+                    saved = time.monotonic()
+                if stopping and not job.done:
+                    self._stop(stage, step)
+        seconds = spent + time.monotonic() - began
+        for observer in self._observers:
+            observer.finished(stage, seconds)
+        return job.result()
+
+    def _restore(self, stage: str, job: Job) -> tuple[int, float]:
+        warnings = len(self._run.warnings)
+        checkpoint = self._run.load_checkpoint(stage)
+        for text in self._run.warnings[warnings:]:
+            self.message(text)
+        if checkpoint is None:
+            return 0, 0.0
+        step, state = checkpoint
+        job.load_state_dict(state["job"])
+        self.message(f"{stage}: goes on after step {step}")
+        return step, float(state["seconds"])
+
+    def _check_finite(self, stage: str, step: int, metrics: Metrics) -> None:
+        wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if wrong:
+            raise DivergedError(
+                f"{stage}: {', '.join(wrong)} is not finite in step {step}: the training diverged. The checkpoint "
+                f"before it is kept in {self._run.path}. Start again with a lower learning rate or float32 precision."
+            )
+
+    def _log(self, log: Any, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
+        try:
+            log.write(json.dumps({"stage": stage, "step": step, "seconds": round(seconds, 3), **metrics}) + "\n")
+            log.flush()
+        except OSError as error:
+            raise self._run.write_error(self._run.path / "metrics.jsonl", error) from None
+        for observer in self._observers:
+            observer.advanced(stage, step, metrics, seconds)
+
+    def _must_stop(self, now: float) -> bool:
+        return self._signals.received is not None or (self._deadline is not None and now >= self._deadline)
+
+    def _save(self, stage: str, step: int, job: Job, seconds: float, *, required: bool) -> None:
+        try:
+            self._run.save_checkpoint(stage, step, {"job": job.state_dict(), "seconds": seconds})
+            self._run.update_stage(stage, seconds=round(seconds, 3), step=step)
+        except (OSError, RunError) as error:
+            wrong = error if isinstance(error, RunError) else self._run.write_error(self._run.path, error)
+            if required:
+                raise wrong from None
+            self.message(f"warning: no checkpoint was written, the one before is kept: {wrong}")
+
+    def _stop(self, stage: str, step: int) -> None:
+        number = self._signals.received
+        why = "the time limit" if number is None else signal.Signals(number).name
+        raise StoppedError(
+            f"stopped by {why} after step {step} of {stage}; nothing is lost. Go on: archscout resume {self._run.path}",
+            exit_code=124 if number is None else 128 + number,
+        )

@@ -1,0 +1,260 @@
+"""Training shared weights along single paths, and ranking candidates with them: what weight-sharing methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from archscout.engine import Stepper
+from archscout.errors import SpaceError
+from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.seeds import derive_seed
+from archscout.settings import Settings
+from archscout.spaces.architecture import Architecture
+from archscout.spaces.base import PathSupernet, WeightSharing
+from archscout.tasks.loading import BatchStream, evaluation_batches
+from archscout.training.evaluation import pooled_metrics
+from archscout.training.optimizers import SgdSettings
+
+__all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "Limits", "PathTrainer", "Ranking", "RankingSettings"]
+
+STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
+
+
+class ChildSettings(Settings):
+    """How the shared weights are trained."""
+
+    batch_size: int = Field(default=128, ge=2, description="per process")
+    optimizer: SgdSettings = SgdSettings()
+    steps_per_architecture: int = Field(default=1, ge=1, description="steps before a new path is drawn")
+    legacy_dense_updates: bool = Field(
+        default=False, description="momentum and weight decay also move the weights off the path (old torch)"
+    )
+
+
+class Limits(Settings):
+    """Bounds on the evaluation network, without auxiliary head; null sets none."""
+
+    max_parameters: int | None = Field(default=None, ge=1)
+    max_madds: int | None = Field(default=None, ge=1)
+
+    def admit(self, context: SearchContext, architecture: Architecture) -> bool:
+        """Whether the architecture's evaluation network keeps the bounds."""
+        if self.max_parameters is None and self.max_madds is None:
+            return True
+        cost = context.cost(architecture)
+        return (self.max_parameters is None or cost.parameters <= self.max_parameters) and (
+            self.max_madds is None or cost.madds <= self.max_madds
+        )
+
+
+class RankingSettings(Settings):
+    """How the final architecture is chosen among candidates, with shared weights, on the validation split."""
+
+    candidates: int = Field(default=100, ge=1, description="distinct architectures to draw")
+    batch_size: int = Field(default=250, ge=1)
+    group: int = Field(default=10, ge=1, description="architectures evaluated together")
+    limits: Limits = Limits()
+    legacy_one_batch: bool = Field(
+        default=False, description="score each candidate on one random batch of its own, as the published code does"
+    )
+
+
+class PathTrainer:
+    """A supernet and its optimiser; trains one path a step.
+
+    Args:
+        context: of the search.
+        settings: of the training.
+        epochs: of the whole search, for the schedule.
+    """
+
+    def __init__(self, context: SearchContext, settings: ChildSettings, epochs: int) -> None:
+        self._context, self._settings, self._epochs = context, settings, epochs
+        engine, task = context.engine, context.task
+        with engine.seeded(context.seed, "supernet"):
+            network = cast(WeightSharing, context.space).supernet(task.spec, context.supernet_size)
+        self.network = engine.place(network)
+        self.paths = cast(PathSupernet, network)
+        self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
+        self.stream = BatchStream(
+            task,
+            task.train,
+            settings.batch_size,
+            engine.device,
+            derive_seed(context.seed, "child"),
+            rank=engine.rank,
+            world_size=engine.world_size,
+        )
+
+    def train(self, draw: Callable[[int], Architecture]) -> dict[str, float]:
+        """Some steps, at most to the end of the epoch.
+
+        Args:
+            draw: gives the path of a draw number, which moves on after every `steps_per_architecture` steps.
+        """
+        metric, epoch = self._context.task.metric, self.stream.epoch
+        accumulator = metric.create().to(self._context.engine.device)
+        losses: list[Tensor] = []
+        while len(losses) < STEPS_PER_ADVANCE and self.stream.epoch == epoch:
+            step = self.stream.epoch * self.stream.batches_per_epoch + self.stream.position
+            outputs, targets, loss = self.step(draw(step // self._settings.steps_per_architecture))
+            accumulator.update(outputs, targets)
+            losses.append(loss)
+        return {
+            "epoch": float(epoch),
+            "steps": float(len(losses)),
+            "loss": float(torch.stack(losses).mean()),
+            metric.name: float(accumulator.compute()),
+        }
+
+    def step(self, architecture: Architecture) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of the weights on the path. Returns outputs, targets and the loss, on the device."""
+        engine = self._context.engine
+        schedule = self._settings.optimizer.schedule
+        rate = schedule.rate(self._settings.optimizer.lr, self.stream.epoch, self._epochs, engine.world_size)
+        batch = self.stream.next_batch()
+        self._stepper.set_rate(rate * batch.rate_scale)
+        self.network.train()
+        with engine.autocast():
+            outputs = self.paths(engine.arrange(batch.inputs), architecture)
+            loss = self._context.task.loss(outputs, batch.targets)
+        path = self.paths.path_parameters(architecture)
+        self._stepper.step(loss, path, dense=self._settings.legacy_dense_updates)
+        return outputs.detach().float(), batch.targets, loss.detach()
+
+    def rewards(self, inputs: Tensor, targets: Tensor, architectures: Sequence[Architecture]) -> list[float]:
+        """The reward of each architecture on one common batch: one inference pass for all of them."""
+        context = self._context
+        metric = context.task.metric
+        self.network.eval()
+        with torch.inference_mode():
+            arranged = context.engine.arrange(inputs)
+            if len(architectures) == 1:
+                outputs = self.paths(arranged, architectures[0]).unsqueeze(0)
+            else:
+                outputs = self.paths.grouped(arranged, architectures)
+            return [context.engine.average(metric.reward(metric.measure(each, targets))) for each in outputs.float()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, place in the data."""
+        return {
+            "network": self.network.state_dict(),
+            "stepper": self._stepper.state_dict(),
+            "stream": self.stream.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.network.load_state_dict(state["network"])
+        self._stepper.load_state_dict(state["stepper"])
+        self.stream.load_state_dict(state["stream"])
+
+
+class Ranking:
+    """Scores candidates in groups, each on the whole validation split, and picks the best.
+
+    Args:
+        context, settings: of the search.
+        trainer: whose shared weights judge.
+    """
+
+    def __init__(self, context: SearchContext, settings: RankingSettings, trainer: PathTrainer) -> None:
+        self._context, self._settings, self._trainer = context, settings, trainer
+        self._candidates: list[tuple[Architecture, str]] = []
+        self._scores: list[float] = []
+
+    @property
+    def started(self) -> bool:
+        """Whether the candidates are drawn."""
+        return bool(self._candidates)
+
+    @property
+    def done(self) -> bool:
+        """Whether every candidate has its score."""
+        return self.started and len(self._scores) == len(self._candidates)
+
+    @property
+    def share(self) -> float:
+        """The share that is scored."""
+        return len(self._scores) / len(self._candidates) if self._candidates else 0.0
+
+    def start(self, proposals: Iterator[tuple[Architecture, str]]) -> None:
+        """Collect distinct candidates within the limits from an endless stream of proposals.
+
+        Raises:
+            SpaceError: none of many proposals is within the limits.
+        """
+        wanted = self._settings.candidates
+        found: dict[Architecture, str] = {}
+        for tries, (architecture, origin) in enumerate(proposals, start=1):
+            if architecture not in found and self._settings.limits.admit(self._context, architecture):
+                found[architecture] = origin
+            if len(found) >= wanted or tries >= 20 * wanted + 100:
+                break
+        if not found:
+            limits = self._settings.limits
+            raise SpaceError(
+                f"none of {20 * wanted + 100} proposed architectures has at most {limits.max_parameters} parameters "
+                f"and {limits.max_madds} MAdds (None: no limit). Raise ranking.limits, or make the network smaller; "
+                "`archscout estimate` prints the smallest and the largest."
+            )
+        self._candidates = list(found.items())
+
+    def advance(self) -> dict[str, float]:
+        """Score the next group."""
+        start = len(self._scores)
+        group = [architecture for architecture, _ in self._candidates[start : start + self._settings.group]]
+        self._trainer.network.eval()
+        if self._settings.legacy_one_batch:
+            self._scores += [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
+        else:
+            self._scores += self._whole_split_scores(group)
+        return {"scored": float(len(self._scores)), "best": max(self._scores)}
+
+    def _whole_split_scores(self, group: Sequence[Architecture]) -> list[float]:
+        task, engine = self._context.task, self._context.engine
+        accumulators = [task.metric.create().to(engine.device) for _ in group]
+        with torch.inference_mode():
+            for batch in evaluation_batches(task, task.validation, self._settings.batch_size, engine.device):
+                outputs = self._trainer.paths.grouped(engine.arrange(batch.inputs), group)
+                for accumulator, each in zip(accumulators, outputs, strict=True):
+                    accumulator.update(each.float(), batch.targets)
+        return [task.metric.score(float(accumulator.compute())) for accumulator in accumulators]
+
+    def _one_batch_score(self, number: int, architecture: Architecture) -> float:
+        context = self._context
+        seed = derive_seed(context.seed, "one batch", number)
+        order = torch.randperm(len(context.task.validation), generator=torch.Generator().manual_seed(seed))
+        part = context.task.validation.subset(order[: self._settings.batch_size])
+        values = pooled_metrics(
+            lambda inputs: self._trainer.paths(inputs, architecture),
+            context.task,
+            part,
+            context.engine,
+            self._settings.batch_size,
+        )
+        return context.task.metric.score(values[context.task.metric.name])
+
+    def result(self) -> SearchResult:
+        """The candidates, best first; of equal ones the earlier proposal."""
+        ranked = sorted(
+            (
+                Candidate(architecture, score, origin)
+                for (architecture, origin), score in zip(self._candidates, self._scores, strict=True)
+            ),
+            key=lambda candidate: -candidate.score,
+        )
+        return SearchResult(ranked[0].architecture, ranked)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scores; the candidates are drawn again, identically, from the seed and the policy."""
+        return {"scores": list(self._scores), "started": self.started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state, after `start` was called again where it had been called."""
+        self._scores = [float(score) for score in state["scores"]]

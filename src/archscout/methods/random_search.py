@@ -1,0 +1,95 @@
+"""Random search with shared weights: the baseline that every method must beat (Li and Talwalkar 2019).
+
+Paths are drawn uniformly while the shared weights are trained; then uniformly drawn candidates are ranked on the whole
+validation split. With `epochs: 0` and one candidate it hands over a random architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any, ClassVar, cast
+
+from pydantic import Field
+
+from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage
+from archscout.methods.path_training import ChildSettings, PathTrainer, Ranking, RankingSettings
+from archscout.seeds import derive_seed
+from archscout.settings import Settings
+from archscout.spaces.architecture import Architecture
+from archscout.spaces.base import WeightSharing
+
+__all__ = ["RandomSearch", "RandomSearchJob", "RandomSettings"]
+
+
+class RandomSettings(Settings):
+    """Settings of random search."""
+
+    epochs: int = Field(default=300, ge=0, description="of the shared weights; 0 trains none")
+    validation_fraction: float | None = Field(default=None, gt=0, lt=1, description="as for ednas")
+    child: ChildSettings = ChildSettings()
+    ranking: RankingSettings = RankingSettings()
+
+
+class RandomSearchJob:
+    """The search as a job; see the module's docstring."""
+
+    def __init__(self, context: SearchContext) -> None:
+        self._context, self._settings = context, cast(RandomSettings, context.settings)
+        self._trainer = PathTrainer(context, self._settings.child, max(1, self._settings.epochs))
+        self._ranking = Ranking(context, self._settings.ranking, self._trainer)
+
+    def advance(self) -> dict[str, float]:
+        """Some steps of the weights, or a group of the ranking."""
+        if self._trainer.stream.epoch < self._settings.epochs:
+            space = self._context.space
+            metrics = self._trainer.train(lambda number: space.random(self._draw("child", number)))
+        else:
+            if not self._ranking.started:
+                self._ranking.start(self._proposals())
+            metrics = self._ranking.advance()
+        stream = self._trainer.stream
+        done = stream.epoch + stream.position / stream.batches_per_epoch + self._ranking.share
+        return {"progress": done / (self._settings.epochs + 1), **metrics}
+
+    def _proposals(self) -> Iterator[tuple[Architecture, str]]:
+        draw = self._draw("candidates")
+        while True:
+            yield self._context.space.random(draw), "random"
+
+    def _draw(self, *purpose: str | int) -> Random:
+        return Random(derive_seed(self._context.seed, "random search", *purpose))
+
+    @property
+    def done(self) -> bool:
+        """Whether all candidates are ranked."""
+        return self._ranking.done
+
+    def result(self) -> SearchResult:
+        """The best candidate, and all of them."""
+        return self._ranking.result()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, place in the data, scores."""
+        return {"trainer": self._trainer.state_dict(), "ranking": self._ranking.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self._trainer.load_state_dict(state["trainer"])
+        if state["ranking"]["started"]:
+            self._ranking.start(self._proposals())
+        self._ranking.load_state_dict(state["ranking"])
+
+
+@METHODS.register("random")
+class RandomSearch:
+    """Random search with shared weights."""
+
+    name: ClassVar[str] = "random"
+    description: ClassVar[str] = "uniform random search with shared weights: the baseline to beat"
+    settings_model: ClassVar[type[Settings]] = RandomSettings
+    requires: ClassVar[tuple[type, ...]] = (WeightSharing,)
+
+    def stages(self) -> Sequence[SearchStage]:
+        """One stage: the search."""
+        return [SearchStage("search", lambda context, before: RandomSearchJob(context))]

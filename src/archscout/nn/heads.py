@@ -1,0 +1,45 @@
+"""Classifiers: the auxiliary head of the DARTS family."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ["AuxiliaryHead"]
+
+
+class AuxiliaryHead(nn.Module):
+    """A small classifier on an inner feature map, for training only (spec ednas 2.3).
+
+    The map is pooled to 2 x 2. Where it has the published size the pooling is the published one: 5 x 5 with stride 3
+    from 8 x 8 (CIFAR), with stride 2 from 7 x 7 (ImageNet); any other size is pooled adaptively.
+
+    Args:
+        channels: of the feature map.
+        size: height and width of the feature map.
+        outputs: number of classes.
+        imagenet: leave out the second batch norm, as the published ImageNet head does.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], outputs: int, *, imagenet: bool) -> None:
+        super().__init__()
+        pool: nn.Module = nn.AdaptiveAvgPool2d(2)
+        if size == (8, 8):
+            pool = nn.AvgPool2d(5, stride=3)
+        elif size == (7, 7):
+            pool = nn.AvgPool2d(5, stride=2)
+        self.features = nn.Sequential(
+            nn.ReLU(),
+            pool,
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.Identity() if imagenet else nn.BatchNorm2d(768),
+            nn.ReLU(inplace=True),
+        )
+        self.classifier = nn.Linear(768, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """`(N, C, H, W)` to logits `(N, outputs)`."""
+        logits: Tensor = self.classifier(self.features(inputs).flatten(1))
+        return logits

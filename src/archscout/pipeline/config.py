@@ -1,0 +1,145 @@
+"""The settings of a whole run, resolved from a recipe, the command line and the defaults, and checked together."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, create_model
+
+import archscout
+from archscout.engine import Precision
+from archscout.errors import SettingsError
+from archscout.methods import METHODS
+from archscout.recipes import default_recipe, load_recipe
+from archscout.rundir import RunDirectory
+from archscout.settings import Settings, apply_overrides, merge
+from archscout.spaces import SPACES
+from archscout.training.job import TrainSettings
+
+__all__ = ["ExportSettings", "RunSettings", "read_config", "resolve_settings", "write_config"]
+
+DEFAULT_METHOD = "ednas"
+DEFAULT_SPACE = "cells"
+
+
+class ExportSettings(Settings):
+    """What a trained network is exported to."""
+
+    formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
+    tolerance: float = Field(default=1e-4, gt=0, description="largest allowed difference of an output")
+
+
+class EvaluateSettings(Settings):
+    """How a trained network is evaluated and timed."""
+
+    batch_size: int = Field(default=256, ge=1)
+    latency_batch_sizes: tuple[int, ...] = (1, 64)
+
+
+class RunSettings(Settings):
+    """Everything a run depends on. `resolve_settings` adds the sections of the method and the space, checked.
+
+    Attributes:
+        method: None where the architecture is given.
+        architecture: what the user named instead of searching; the architecture itself is in `architecture.json`.
+        data: folder of a registered task's files.
+    """
+
+    task: str
+    data: str | None = None
+    method: str | None = DEFAULT_METHOD
+    architecture: str | None = None
+    space: str = DEFAULT_SPACE
+    space_options: Any = None
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    precision: Precision = "float32"
+    threads: int | None = Field(default=None, ge=1)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    time_limit_minutes: float | None = Field(default=None, gt=0, description="stop cleanly after so long; resume later")
+    search: Any = None
+    supernet: Any = None
+    network: Any = None
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    export: ExportSettings = ExportSettings()
+
+
+def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
+    """`RunSettings` with the sections that the method and the space of these values define."""
+    space = SPACES.get(str(values.get("space", DEFAULT_SPACE)))
+    sections: dict[str, Any] = {
+        "space_options": (space.options_model, space.options_model()),
+        "supernet": (space.size_model, space.size_model()),
+        "network": (space.size_model, space.size_model()),
+    }
+    name = values.get("method", DEFAULT_METHOD)
+    if name is not None:
+        method = METHODS.get(str(name))
+        sections["search"] = (method.settings_model, method.settings_model())
+    return create_model("RunSettings", __base__=RunSettings, **sections)
+
+
+def resolve_settings(
+    task: str,
+    *,
+    method: str | None = None,
+    architecture: str | None = None,
+    recipe: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+) -> RunSettings:
+    """Recipe, then `values`, then overrides, checked; all problems in one SettingsError.
+
+    Args:
+        task: as the user named it.
+        method: as the user named it; None leaves it to the recipe.
+        architecture: given instead of searched; the recipe's search is then left out.
+        recipe: a name or a file; None takes `<method>/<task>` or `<method>/default`.
+        values: top-level settings from options of the command line; None entries are not set.
+        overrides: `key.key=value` texts.
+    """
+    if method is not None:
+        METHODS.get(method)
+    if recipe is None:
+        found = default_recipe(method or DEFAULT_METHOD, task)
+        settings = load_recipe(found) if found is not None else {}
+    else:
+        settings = load_recipe(recipe)
+        if method is not None and settings.get("method", method) != method:
+            raise SettingsError(
+                f"the recipe '{recipe}' is for method '{settings['method']}', but --method is '{method}'. "
+                "Leave one of the two out."
+            )
+    given = {key: value for key, value in (values or {}).items() if value is not None}
+    settings = merge(settings, {"task": task, **({"method": method} if method else {}), **given})
+    if architecture is not None:
+        settings |= {"architecture": architecture, "method": None}
+        settings.pop("search", None)
+    settings = apply_overrides(settings, overrides)
+    return _checked_model(settings).read(settings)
+
+
+def write_config(run: RunDirectory, settings: RunSettings, command: str) -> None:
+    """Write `config.yaml`: the settings as resolved, the command, and the versions."""
+    import torch
+
+    content = {
+        "archscout": archscout.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "command": command,
+        "settings": settings.model_dump(mode="json"),
+    }
+    run.write("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def read_config(run: RunDirectory) -> RunSettings:
+    """The settings of an existing run."""
+    values = run.config().get("settings")
+    if not isinstance(values, dict):
+        raise SettingsError(f"{run.path / 'config.yaml'} has no section 'settings'; it was not written by archscout.")
+    return _checked_model(values).read(values)

@@ -1,0 +1,344 @@
+"""A run: the stages from a task to a report, in one run directory, each marked when complete.
+
+Every stage that takes long is a job, run by the driver. A run that was stopped or killed goes on where it was when
+`proceed` is called again, in this process or in another one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from archscout.engine import Engine
+from archscout.errors import MissingExtraError, RunError, SettingsError
+from archscout.exporting import ExportReport, export_model
+from archscout.jobs import Driver, Job, Observer, StopSignals
+from archscout.measure import measure, measure_latency
+from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, check_fit
+from archscout.pipeline.artifacts import load_network, network_bytes
+from archscout.pipeline.config import RunSettings, read_config, write_config
+from archscout.pipeline.summary import report_html
+from archscout.pipeline.tensorboard import TensorBoardObserver
+from archscout.rundir import RunDirectory
+from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
+from archscout.tasks import Task, load_task
+from archscout.training.evaluation import evaluate_network
+from archscout.training.job import TrainingJob
+
+__all__ = ["FINAL_STAGES", "Run"]
+
+FINAL_STAGES = ("train", "evaluate", "export", "report")
+CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
+
+
+class Run:
+    """One run directory with its settings. Use `Run.start` or `Run.open`.
+
+    Args:
+        directory: where everything is.
+        settings: resolved.
+        task: a task object of the caller's own; None loads the task that the settings name.
+        observers: who watches.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        settings: RunSettings,
+        *,
+        task: Task | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.directory = directory
+        self.settings = settings
+        self._given_task = task
+        self._observers = tuple(observers)
+
+    @classmethod
+    def start(
+        cls,
+        path: Path,
+        settings: RunSettings,
+        *,
+        command: str = "",
+        architecture: Architecture | None = None,
+        task: Task | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Run:
+        """Create a run directory, or go on with one that was started with the same settings.
+
+        Raises:
+            RunError: the folder holds a run with other settings, or something else, or cannot be written.
+        """
+        directory = RunDirectory(path, writes=Engine.process_rank() == 0)
+        if directory.exists():
+            _check_same(directory, settings)
+            return cls(directory, settings, task=task, observers=observers)
+        if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
+            raise RunError(f"{path} exists and is no run directory. Choose an empty or a new folder with --out.")
+        run = cls(directory, settings, task=task, observers=observers)
+        # Everything that can be wrong with the data shows before a folder is made.
+        run.check()
+        with directory.hold():
+            if architecture is not None:
+                directory.write("architecture.json", architecture_to_json(architecture))
+            write_config(directory, settings, command)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str, *, task: Task | None = None, observers: Sequence[Observer] = ()) -> Run:
+        """An existing run."""
+        directory = RunDirectory(path, writes=Engine.process_rank() == 0)
+        return cls(directory, read_config(directory), task=task, observers=observers)
+
+    def check(self) -> None:
+        """Raise an ArchscoutError if the task's data, the space and the method do not fit together."""
+        if self.settings.method is not None:
+            check_fit(METHODS.get(self.settings.method), self.space, self.task)
+        else:
+            self.space.check(self.task.spec)
+
+    # -- what the run is made of ---------------------------------------------------------------------------------
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, with the split that the search settings ask for."""
+        settings = self.settings
+        task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
+        fraction = getattr(settings.search, "validation_fraction", None)
+        return task if fraction is None else task.resplit(fraction)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        options = self.settings.space_options
+        return get_space(self.settings.space, options.model_dump() if options is not None else None)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine."""
+        return Engine.create(self.settings.device, self.settings.precision, self.settings.threads)
+
+    @cached_property
+    def context(self) -> SearchContext:
+        """What the method gets."""
+        settings = self.settings
+        return SearchContext(
+            task=self.task,
+            space=self.space,
+            settings=settings.search,
+            supernet_size=settings.supernet,
+            network_size=settings.network,
+            engine=self.engine,
+            seed=settings.seed,
+        )
+
+    def search_stages(self) -> Sequence[SearchStage]:
+        """The method's stages; none where the architecture was given."""
+        return [] if self.settings.method is None else METHODS.get(self.settings.method)().stages()
+
+    def stage_names(self) -> list[str]:
+        """All stages in order."""
+        return [*(stage.name for stage in self.search_stages()), *FINAL_STAGES]
+
+    def pending(self) -> list[str]:
+        """The stages that are not complete, in order."""
+        return [name for name in self.stage_names() if not self.directory.complete(name)]
+
+    # -- what came out -------------------------------------------------------------------------------------------
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture that was found or given. Raises RunError before."""
+        return architecture_from_json(self.directory.read("architecture.json"))
+
+    def model(self) -> nn.Module:
+        """The trained network: a plain module in evaluation mode, on the CPU. Raises RunError before training."""
+        if not self.directory.complete("train"):
+            raise RunError(
+                f"{self.directory.path} has no trained network yet. Next: archscout resume {self.directory.path}"
+            )
+        return load_network(self.directory.path / "model.safetensors")[0]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The content of `result.json`: metrics with their split, parameters, MAdds, latency, seconds."""
+        return dict(self.directory.read_json("result.json"))
+
+    def metrics(self, stage: str) -> list[dict[str, Any]]:
+        """The logged metrics of a stage, a dictionary for each step."""
+        return self.directory.metrics(stage)
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Every architecture that was scored, best first."""
+        return self.directory.read_lines("candidates.jsonl")
+
+    # -- the stages ----------------------------------------------------------------------------------------------
+
+    def proceed(self, until: str | None = None) -> Run:
+        """Run all pending stages, up to and including `until`.
+
+        Raises:
+            StoppedError: by a signal or the time limit, after a checkpoint.
+        """
+        names = self.stage_names()
+        if until is not None:
+            if until not in names:
+                raise SettingsError(f"unknown stage '{until}'; this run has {', '.join(names)}.")
+            names = names[: names.index(until) + 1]
+        self.engine.wait()  # the first process has written the settings
+        with self.directory.hold(), StopSignals().installed() as signals:
+            driver = self._driver(signals)
+            driver.message(f"{self.directory.path}: {self.engine.describe()}, seed {self.settings.seed}")
+            for name in names:
+                if not self.directory.complete(name):
+                    self._stage(name, driver)
+                    self.engine.wait()
+        return self
+
+    def _driver(self, signals: StopSignals) -> Driver:
+        limit = self.settings.time_limit_minutes
+        return Driver(
+            self.directory,
+            observers=(*self._observers, TensorBoardObserver(self.directory.path / "tensorboard")),
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+            time_limit_seconds=None if limit is None else 60 * limit,
+            signals=signals,
+            agree=self.engine.any,
+        )
+
+    def _stage(self, name: str, driver: Driver) -> None:
+        search = {stage.name: stage for stage in self.search_stages()}
+        if name in search:
+            self._search(search[name], driver)
+        elif name == "train":
+            self._train(driver)
+        elif self.engine.is_main:
+            steps: dict[str, Callable[[Driver], None]] = {
+                "evaluate": self._evaluate,
+                "export": self._export,
+                "report": self._report,
+            }
+            began = time.monotonic()
+            steps[name](driver)
+            self.directory.update_stage(name, seconds=round(time.monotonic() - began, 3))
+        self.directory.update_stage(name, complete=True)
+
+    def _search(self, stage: SearchStage, driver: Driver) -> None:
+        before = self.architecture if self.directory.has("architecture.json") else None
+        job = stage.make(self.context, before)
+        result = cast(SearchResult, driver.drive(stage.name, job))
+        costs = {
+            id(candidate): self.context.cost(candidate.architecture)
+            for candidate in result.candidates[:CANDIDATES_WITH_COST]
+        }
+        records = []
+        for rank, candidate in enumerate(result.candidates, start=1):
+            cost = costs.get(id(candidate))
+            records.append(
+                {
+                    "stage": stage.name,
+                    "rank": rank,
+                    "score": candidate.score,
+                    "origin": candidate.origin,
+                    "parameters": cost.parameters if cost else None,
+                    "madds": cost.madds if cost else None,
+                    "architecture": json.loads(architecture_to_json(candidate.architecture)),
+                }
+            )
+        earlier = [record for record in self.candidates() if record["stage"] != stage.name]
+        self.directory.write_lines("candidates.jsonl", [*records, *earlier])
+        self.directory.write("architecture.json", architecture_to_json(result.architecture))
+
+    def _train(self, driver: Driver) -> None:
+        settings = self.settings
+        architecture = self.architecture
+        with self.engine.seeded(settings.seed, "network"):
+            network = self.space.build(architecture, self.task.spec, settings.network)
+        job: Job = TrainingJob(network, self.task, settings.train, self.engine, settings.seed)
+        trained = driver.drive("train", job)
+        content = network_bytes(
+            trained, self.space, settings.space_options, architecture, self.task.spec, settings.network
+        )
+        self.directory.write("model.safetensors", content)
+
+    def _evaluate(self, driver: Driver) -> None:
+        settings, task = self.settings, self.task
+        network = self.engine.place(self.model())
+        values = evaluate_network(network, task, task.test, self.engine, settings.evaluate.batch_size)
+        cost = measure(network, task.spec.input_shape)
+        latencies = measure_latency(
+            network,
+            task.spec.input_shape,
+            batch_sizes=settings.evaluate.latency_batch_sizes,
+            device=self.engine.device,
+        )
+        stages = self.directory.stages()
+        result = {
+            "task": task.name,
+            "metric": task.metric.name,
+            "test": {**values, "samples": len(task.test)},
+            "trained_on": {"split": settings.train.split, "samples": len(task.split(settings.train.split))},
+            "parameters": cost.parameters,
+            "madds": cost.madds,
+            "latency": [vars(latency) for latency in latencies],
+            "seed": settings.seed,
+            "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
+            "device": self.engine.describe(),
+            "data": {**task.provenance},
+        }
+        self.directory.write_json("result.json", result)
+        value = task.metric.format(values[task.metric.name])
+        driver.message(f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples")
+
+    def _export(self, driver: Driver) -> None:
+        settings = self.settings.export
+        folder = self.directory.path / "export"
+        network, shape = self.model(), self.task.spec.input_shape
+        reports: list[ExportReport] = []
+        for kind in settings.formats:
+            try:
+                reports += export_model(network, shape, folder, formats=[kind], tolerance=settings.tolerance)
+            except MissingExtraError as error:
+                driver.message(f"export: {kind} is left out. {error}")
+        for report in reports:
+            driver.message(
+                f"export: {report.path}, largest difference {report.max_difference:.1e} "
+                f"(allowed {report.tolerance:.0e})"
+            )
+        self.directory.write_json(
+            "export.json",
+            [
+                {
+                    "path": str(report.path.relative_to(self.directory.path)),
+                    "format": report.format,
+                    "max_difference": report.max_difference,
+                    "tolerance": report.tolerance,
+                }
+                for report in reports
+            ],
+        )
+
+    def _report(self, driver: Driver) -> None:
+        path = self.directory.write("report.html", report_html(self))
+        driver.message(f"report: {path}")
+
+
+def _check_same(directory: RunDirectory, settings: RunSettings) -> None:
+    """Raise RunError if a run was started with other settings; how it is watched and stopped may change."""
+    may_change = {"checkpoint_seconds", "time_limit_minutes", "threads", "data"}
+    old = read_config(directory).model_dump(mode="json")
+    new = settings.model_dump(mode="json")
+    changed = sorted(key for key in new if key not in may_change and old.get(key) != new[key])
+    if changed:
+        details = "; ".join(f"{key}: {old.get(key)} then, {new[key]} now" for key in changed)
+        raise RunError(
+            f"{directory.path} was started with other settings ({details}). Choose another --out, or go on with the "
+            f"old settings: archscout resume {directory.path}"
+        )

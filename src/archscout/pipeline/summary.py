@@ -1,0 +1,157 @@
+"""What the report says of a run, gathered from its directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from archscout.methods import METHODS
+from archscout.spaces import architecture_from_json
+from archscout.tasks.metrics import Metric
+from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
+from archscout.viz.report import render_report
+
+if TYPE_CHECKING:
+    from archscout.pipeline.run import Run
+
+__all__ = ["comparison_row", "report_html"]
+
+
+def report_html(run: Run, others: Sequence[Run] = ()) -> str:
+    """The report of a run; `others` stand beside it in the comparison."""
+    directory = run.directory
+    config = directory.config()
+    architecture = run.architecture if directory.has("architecture.json") else None
+    result = run.result if directory.has("result.json") else {}
+    method = METHODS.get(run.settings.method) if run.settings.method else None
+    content = ReportContent(
+        title=f"{run.task.name}: {run.settings.method or run.settings.architecture}",
+        command=str(config.get("command", "")),
+        task=f"{run.task.name}: {run.task.spec.describe()}",
+        task_name=run.task.name,
+        method=f"{method.name}: {method.description}" if method else f"given: {run.settings.architecture}",
+        space=run.settings.space,
+        seed=run.settings.seed,
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        architecture=architecture,
+        architecture_text=architecture.describe() if architecture else "",
+        settings_yaml=yaml.safe_dump(config.get("settings", {}), sort_keys=False, allow_unicode=True),
+        stages=_stages(run),
+        candidates=_candidates(run),
+        numbers=_numbers(result, run.task.metrics),
+        comparison=[comparison_row(run, current=True), *(comparison_row(other) for other in others)] if others else [],
+        environment={
+            "device": str(result.get("device", run.engine.describe())),
+            **{name: str(config[name]) for name in ("archscout", "torch", "python") if name in config},
+        },
+        provenance={str(key): str(value) for key, value in run.task.provenance.items()},
+        next_commands=next_commands(run),
+        warnings=_warnings(run),
+    )
+    return render_report(content)
+
+
+def _stages(run: Run) -> list[StageView]:
+    stages = run.directory.stages()
+    return [
+        StageView(name, float(facts.get("seconds") or 0), bool(facts.get("complete")), run.metrics(name))
+        for name, facts in stages.items()
+    ]
+
+
+def _candidates(run: Run) -> list[CandidateView]:
+    views = []
+    chosen = run.directory.read_json("architecture.json") if run.directory.has("architecture.json") else None
+    for record in run.candidates():
+        architecture = architecture_from_json(json.dumps(record["architecture"]))
+        views.append(
+            CandidateView(
+                rank=record["rank"],
+                score=record["score"],
+                parameters=record["parameters"],
+                madds=record["madds"],
+                origin=record["origin"],
+                chosen=record["architecture"] == chosen,
+                text=architecture.describe(),
+            )
+        )
+    return views
+
+
+def _numbers(result: dict[str, Any], metrics: Sequence[Metric]) -> list[NumberView]:
+    if not result:
+        return []
+    test = result["test"]
+    split = f"test, {test['samples']:,} samples"
+    trained = f"trained on {result['trained_on']['split']}, {result['trained_on']['samples']:,} samples"
+    numbers = [
+        NumberView(metric.name.replace("_", " "), metric.format(test[metric.name]), split, trained)
+        for metric in metrics
+    ]
+    numbers += [
+        NumberView("loss", f"{test['loss']:.4f}", split),
+        NumberView("parameters", f"{result['parameters']:,}", "", "trainable, without auxiliary head"),
+        NumberView("MAdds", f"{result['madds']:,}", "", "multiply-adds of one sample"),
+    ]
+    numbers += [
+        NumberView(
+            f"latency, batch {latency['batch_size']}",
+            f"{latency['median_ms']:.2f} ms",
+            "",
+            f"median, {latency['device']}, {latency['threads']} threads",
+        )
+        for latency in result["latency"]
+    ]
+    return numbers
+
+
+def comparison_row(run: Run, *, current: bool = False) -> ComparisonRow:
+    """One run as a line of a comparison."""
+    method = run.settings.method or f"given: {run.settings.architecture}"
+    if not run.directory.has("result.json"):
+        return ComparisonRow(name=run.directory.path.name, method=method, current=current)
+    result = run.result
+    metric = run.task.metric
+    seconds = sum(facts.get("seconds") or 0 for facts in run.directory.stages().values())
+    return ComparisonRow(
+        name=run.directory.path.name,
+        method=method,
+        value=metric.format(result["test"][metric.name]),
+        parameters=f"{result['parameters']:,}",
+        madds=f"{result['madds']:,}",
+        seconds=f"{seconds:,.0f} s",
+        current=current,
+    )
+
+
+def next_commands(run: Run) -> list[tuple[str, str]]:
+    """What a user may want to do next, as commands with an explanation."""
+    path = run.directory.path
+    pending = run.pending()
+    commands = [(f"archscout resume {path}", f"go on with: {', '.join(pending)}")] if pending else []
+    if run.directory.has("architecture.json"):
+        commands.append((f"archscout show {path / 'architecture.json'} --svg cells.svg", "draw the architecture"))
+        commands.append(
+            (
+                f"archscout train {path / 'architecture.json'} --task {run.settings.task} --set train.epochs=...",
+                "train it again, for longer or on another task",
+            )
+        )
+    if run.directory.complete("train"):
+        commands.append((f'archscout.load_run("{path}").model()', "the trained network in Python, a plain nn.Module"))
+    return commands
+
+
+def _warnings(run: Run) -> list[str]:
+    warnings = list(run.directory.warnings)
+    shares = [record["skip_share"] for record in run.metrics("search") if "skip_share" in record]
+    if shares and shares[-1] > 0.5:
+        warnings.append(
+            f"{100 * shares[-1]:.0f} % of the operations that the policy draws are skip connections: the search may "
+            "have collapsed. Try a lower policy learning rate, or fewer epochs."
+        )
+    return warnings

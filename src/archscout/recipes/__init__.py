@@ -1,0 +1,70 @@
+"""The recipes that come with archscout: one YAML file for each, `<method>/<task>.yaml`.
+
+A recipe holds settings as in a run's `config.yaml`. Its key `extends` names another recipe, which it overrides.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from archscout.errors import SettingsError, UnknownNameError
+from archscout.settings import load_yaml, merge
+
+__all__ = ["default_recipe", "load_recipe", "recipe_description", "recipe_names"]
+
+
+def _files() -> dict[str, Traversable]:
+    root = resources.files(__name__)
+    return {
+        f"{folder.name}/{file.name.removesuffix('.yaml')}": file
+        for folder in root.iterdir()
+        if folder.is_dir()
+        for file in folder.iterdir()
+        if file.name.endswith(".yaml")
+    }
+
+
+def recipe_names() -> list[str]:
+    """The names of all recipes, sorted; `common/` ones are parts of others."""
+    return sorted(name for name in _files() if not name.startswith("common/"))
+
+
+def recipe_description(name: str) -> str:
+    """The comment in a recipe's first line."""
+    first = _files()[name].read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.removeprefix("#").strip()
+
+
+def default_recipe(method: str, task: str) -> str | None:
+    """`<method>/<task>`, else `<method>/default`, else None."""
+    files = _files()
+    return next((name for name in (f"{method}/{task}", f"{method}/default") if name in files), None)
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """The settings of a recipe: a name, or the path of a YAML file.
+
+    Raises:
+        UnknownNameError: neither a recipe nor a file.
+        SettingsError: the file is not readable, not plain YAML, or extends itself.
+    """
+    return _load(name, ())
+
+
+def _load(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name in seen:
+        raise SettingsError(f"the recipe '{name}' extends itself: {' -> '.join((*seen, name))}.")
+    files = _files()
+    if name in files:
+        values = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+    elif Path(name).suffix in (".yaml", ".yml"):
+        values = load_yaml(Path(name))
+    else:
+        raise UnknownNameError("recipe", name, recipe_names(), "A file of your own ends in .yaml.")
+    base = values.pop("extends", None)
+    return values if base is None else merge(_load(str(base), (*seen, name)), values)

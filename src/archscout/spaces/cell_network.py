@@ -1,0 +1,99 @@
+"""The evaluation network of a cell genotype: the plain module that a user trains and takes home."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, cat, nn
+
+from archscout.nn.drop_path import drop_path
+from archscout.nn.heads import AuxiliaryHead
+from archscout.nn.operations import FactorizedReduce, ReluConvNorm, make_operation
+from archscout.nn.stems import make_stem
+from archscout.spaces.cell_layout import CellLayout, plan_cells
+from archscout.spaces.genotype import Cell, CellGenotype
+from archscout.tasks.spec import TaskSpec
+
+__all__ = ["CellNetwork"]
+
+
+class EvaluationCell(nn.Module):
+    """One cell with fixed operations."""
+
+    def __init__(self, cell: Cell, layout: CellLayout) -> None:
+        super().__init__()
+        first, second = layout.inputs
+        make_first = FactorizedReduce if layout.previous_reduces else ReluConvNorm
+        self.preprocess0 = make_first(first, layout.channels, affine=True)
+        self.preprocess1 = ReluConvNorm(second, layout.channels, affine=True)
+        self.operations = nn.ModuleList()
+        self._wiring: list[list[int]] = []
+        for inputs in cell.nodes:
+            self._wiring.append([source for _, source in inputs])
+            for operation, source in inputs:
+                stride = 2 if layout.reduces and source < 2 else 1
+                self.operations.append(make_operation(operation, layout.channels, stride, search=False))
+        self._concat = cell.concat
+
+    def forward(self, before: Tensor, last: Tensor, rate: float) -> Tensor:
+        """Outputs of the two cells before to this cell's output; `rate` is the drop-path rate."""
+        states: list[Tensor | None] = [self.preprocess0(before), self.preprocess1(last)]
+        operations = iter(self.operations)
+        for sources in self._wiring:
+            total: Tensor | None = None
+            for source in sources:
+                operation = next(operations)
+                output = operation(states[source])
+                if rate > 0 and not isinstance(operation, nn.Identity):
+                    output = drop_path(output, rate)
+                total = output if total is None else total + output
+            states.append(total)
+        return cat([cast(Tensor, states[number]) for number in self._concat], dim=1)
+
+
+class CellNetwork(nn.Module):
+    """Stem, cells with two reductions, global average pooling, linear classifier.
+
+    Args:
+        genotype: the cells.
+        spec: of the task; pictures `(C, H, W)`.
+        init_channels: channels of the nodes before the first reduction.
+        layers: number of cells; those at `layers // 3` and `2 * layers // 3` reduce.
+        stem: "small" or "imagenet".
+        auxiliary: add the auxiliary head; in training mode `forward` then returns `(logits, auxiliary logits)`.
+
+    Attributes:
+        drop_path_rate: set by the training from epoch to epoch; no effect in evaluation mode.
+    """
+
+    def __init__(
+        self, genotype: CellGenotype, spec: TaskSpec, *, init_channels: int, layers: int, stem: str, auxiliary: bool
+    ) -> None:
+        super().__init__()
+        self.drop_path_rate = 0.0
+        self.stem = make_stem(stem, spec.input_shape[0], init_channels, affine=True)
+        widths = (len(genotype.normal.concat), len(genotype.reduce.concat))
+        plan = plan_cells(layers, init_channels, self.stem.channels, self.stem.reduced, widths)
+        self.cells = nn.ModuleList(
+            EvaluationCell(genotype.reduce if layout.reduces else genotype.normal, layout) for layout in plan.cells
+        )
+        self.auxiliary: AuxiliaryHead | None = None
+        self._auxiliary_after = 2 * layers // 3
+        if auxiliary:
+            channels = plan.output_channels(self._auxiliary_after)
+            size = plan.output_size(self._auxiliary_after, spec.input_shape[1:], stem)
+            self.auxiliary = AuxiliaryHead(channels, size, spec.outputs, imagenet=stem == "imagenet")
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(plan.output_channels(layers - 1), spec.outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """`(N, C, H, W)` to logits `(N, outputs)`; with the auxiliary head in training mode, both logits."""
+        rate = self.drop_path_rate if self.training else 0.0
+        auxiliary_logits: Tensor | None = None
+        before, last = self.stem(inputs)
+        for index, cell in enumerate(self.cells):
+            before, last = last, cell(before, last, rate)
+            if self.training and self.auxiliary is not None and index == self._auxiliary_after:
+                auxiliary_logits = self.auxiliary(last)
+        logits: Tensor = self.classifier(self.pool(last).flatten(1))
+        return logits if auxiliary_logits is None else (logits, auxiliary_logits)

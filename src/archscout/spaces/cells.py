@@ -1,0 +1,130 @@
+"""The cell space of the DARTS family with EDNAS's seven operations (spec ednas 2)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from random import Random
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import nn
+
+from archscout.errors import SpaceError
+from archscout.settings import Settings
+from archscout.spaces.base import SPACES
+from archscout.spaces.cell_choices import CellChoices
+from archscout.spaces.cell_network import CellNetwork
+from archscout.spaces.cell_supernet import CellSupernet
+from archscout.spaces.genotype import OPERATIONS, Cell, CellGenotype, Input
+from archscout.tasks.spec import TaskSpec
+
+__all__ = ["CellOptions", "CellSize", "CellSpace"]
+
+# Pictures from this size on get the ImageNet stem, which divides height and width by eight.
+IMAGENET_STEM_FROM = 96
+
+
+class CellOptions(Settings):
+    """Settings of the space."""
+
+    nodes: int = Field(default=4, ge=1, le=8, description="computed nodes in a cell; published ImageNet code: 5")
+    legacy_swapped_cells: bool = Field(
+        default=False,
+        description="run the normal cell's sample in reduction cells and the reverse, as the published CIFAR code does",
+    )
+
+
+class CellSize(Settings):
+    """Size of a network or a supernet."""
+
+    init_channels: int = Field(default=16, ge=2, description="channels of a node before the first reduction")
+    layers: int = Field(default=8, ge=1, description="cells; those at layers // 3 and 2 * layers // 3 reduce")
+    stem: Literal["auto", "small", "imagenet"] = Field(default="auto", description="auto: imagenet from 96 pixels on")
+    auxiliary: bool = Field(default=False, description="auxiliary head for training (evaluation networks only)")
+
+
+@SPACES.register("cells")
+class CellSpace:
+    """Normal and reduction cell, each a small graph of operations, stacked to a network; for pictures."""
+
+    name: ClassVar[str] = "cells"
+    options_model: ClassVar[type[Settings]] = CellOptions
+    size_model: ClassVar[type[Settings]] = CellSize
+    operations: ClassVar[tuple[str, ...]] = OPERATIONS
+
+    def __init__(self, options: CellOptions | None = None) -> None:
+        self.options = options or CellOptions()
+
+    @cached_property
+    def factorization(self) -> CellChoices:
+        """Structure and operation choices; with 4 nodes 2 x (3 + 6 + 10) and 2 x 14 x 7 options."""
+        return CellChoices(self.options.nodes, self.operations)
+
+    def check(self, spec: TaskSpec) -> None:
+        """Raise SpaceError unless the task classifies pictures of at least 4 x 4 pixels."""
+        if spec.kind != "classification" or len(spec.input_shape) != 3:
+            raise SpaceError(
+                f"the space 'cells' serves classification of pictures (C, H, W); {spec.name} is {spec.describe()}. "
+                "Choose another space: archscout list spaces"
+            )
+        if min(spec.input_shape[1:]) < 4:
+            raise SpaceError(f"{spec.name}: pictures of {spec.describe()} are too small; two reductions need 4 x 4.")
+
+    def random(self, draw: Random) -> CellGenotype:
+        """A genotype with pairs and operations drawn uniformly."""
+        choices = self.factorization
+        structure = [draw.randrange(options) for options in choices.structure]
+        rows = choices.active(structure)
+        return choices.assemble(structure, [draw.randrange(len(choices.operations[row])) for row in rows])
+
+    def mutate(self, architecture: CellGenotype, draw: Random) -> CellGenotype:
+        """The genotype with one choice changed: the pair of one node, or the operation on one edge."""
+        choices = self.factorization
+        structure, operations = (list(part) for part in choices.disassemble(architecture))
+        position = draw.randrange(len(structure) + len(operations))
+        part, options, index = (
+            (structure, choices.structure, position)
+            if position < len(structure)
+            else (operations, [len(self.operations)] * len(operations), position - len(structure))
+        )
+        part[index] = (part[index] + draw.randrange(1, options[index])) % options[index]
+        return choices.assemble(structure, operations)
+
+    def _stem(self, spec: TaskSpec, size: CellSize) -> str:
+        if size.stem != "auto":
+            return size.stem
+        return "imagenet" if min(spec.input_shape[1:]) >= IMAGENET_STEM_FROM else "small"
+
+    def build(self, architecture: CellGenotype, spec: TaskSpec, size: CellSize) -> CellNetwork:
+        """The evaluation network."""
+        self.check(spec)
+        return CellNetwork(
+            architecture,
+            spec,
+            init_channels=size.init_channels,
+            layers=size.layers,
+            stem=self._stem(spec, size),
+            auxiliary=size.auxiliary,
+        )
+
+    def supernet(self, spec: TaskSpec, size: CellSize) -> nn.Module:
+        """The shared weights of all genotypes, a `CellSupernet`."""
+        self.check(spec)
+        return CellSupernet(
+            spec,
+            init_channels=size.init_channels,
+            layers=size.layers,
+            stem=self._stem(spec, size),
+            nodes=self.options.nodes,
+            operations=self.operations,
+            swapped=self.options.legacy_swapped_cells,
+        )
+
+    def extremes(self, spec: TaskSpec, size: CellSize) -> tuple[CellGenotype, CellGenotype]:
+        """The genotypes with the fewest and with the most parameters."""
+        return self._uniform("max_pool_3x3"), self._uniform("sep_conv_5x5")
+
+    def _uniform(self, operation: str) -> CellGenotype:
+        nodes = tuple((Input(operation, 0), Input(operation, 1)) for _ in range(self.options.nodes))
+        cell = Cell(nodes, tuple(range(2, self.options.nodes + 2)))
+        return CellGenotype(cell, cell)

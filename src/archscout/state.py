@@ -1,0 +1,58 @@
+"""State dictionaries on disk: tensors in safetensors, everything else in JSON. Never pickle.
+
+A state is any nesting of dict, list, tuple, tensor, str, int, float, bool and None; dictionary keys may be integers,
+as in the states of optimisers. Floats survive exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["pack", "tensor_bytes", "unpack"]
+
+
+def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
+    """A state as a JSON tree and the tensors that it refers to by name."""
+    tensors: dict[str, Tensor] = {}
+    return _pack(state, "", tensors), tensors
+
+
+def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        # A copy: safetensors refuses tensors that share memory, and wants them contiguous.
+        tensors[path] = value.detach().to("cpu", copy=True).contiguous()
+        return {"$tensor": path}
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: _pack(item, f"{path}/{key}", tensors) for key, item in value.items()}
+        return {"$items": [[key, _pack(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, tuple):
+        return {"$tuple": [_pack(item, f"{path}/{index}", tensors) for index, item in enumerate(value)]}
+    if isinstance(value, list):
+        return [_pack(item, f"{path}/{index}", tensors) for index, item in enumerate(value)]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"state at '{path}' is a {type(value).__name__}; a state holds tensors and JSON types only")
+
+
+def unpack(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `pack`."""
+    if isinstance(tree, list):
+        return [unpack(item, tensors) for item in tree]
+    if isinstance(tree, dict):
+        if set(tree) == {"$tensor"}:
+            return tensors[tree["$tensor"]]
+        if set(tree) == {"$items"}:
+            return {key: unpack(item, tensors) for key, item in tree["$items"]}
+        if set(tree) == {"$tuple"}:
+            return tuple(unpack(item, tensors) for item in tree["$tuple"])
+        return {key: unpack(item, tensors) for key, item in tree.items()}
+    return tree
+
+
+def tensor_bytes(tensors: dict[str, Tensor]) -> int:
+    """Bytes that the tensors take on disk."""
+    return sum(tensor.numel() * torch.empty((), dtype=tensor.dtype).element_size() for tensor in tensors.values())

@@ -1,0 +1,201 @@
+"""Pictures streamed from files by worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from archscout.errors import DataError
+from archscout.tasks.decoding import Decoding, decode, sample_seed
+
+__all__ = ["PictureSource", "default_workers", "read_pictures"]
+
+MOST_WORKERS = 16
+PREFETCH = 2  # batches ahead, for each worker
+
+Key = tuple[list[int], int | None]  # indices of a batch, seed of the pass
+Decoded = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+
+
+def default_workers() -> int:
+    """Worker processes for decoding: `ARCHSCOUT_WORKERS` if set, else one for each core that this process may use.
+
+    0 decodes in the calling process; so does a machine with one core.
+    """
+    named = os.environ.get("ARCHSCOUT_WORKERS", "")
+    if named:
+        if not named.isdecimal():
+            raise DataError(f"ARCHSCOUT_WORKERS is '{named}'; it must be a whole number, 0 or more.")
+        return int(named)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores == 1 else min(cores, MOST_WORKERS)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a worker sends instead of a batch: an exception would arrive wrapped in the worker's traceback."""
+
+    message: str
+
+
+class _BatchReader(Dataset["Decoded | _Failure"]):
+    """Decodes whole batches; lives in the worker processes.
+
+    File names are kept as one array of bytes: a list of a million strings would be copied into every worker, page by
+    page, as its reference counts change.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str], targets: Tensor, decoding: Decoding) -> None:
+        self.root = root
+        self.names = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
+        self.targets = targets.numpy()
+        self.decoding = decoding
+
+    def path(self, index: int) -> Path:
+        return self.root / os.fsdecode(bytes(self.names[index]))
+
+    def __getitem__(self, key: Key) -> Decoded | _Failure:
+        indices, seed = key
+        inputs = np.empty((len(indices), *self.decoding.shape), np.uint8)
+        try:
+            for place, index in enumerate(indices):
+                inputs[place] = decode(self.path(index), self.decoding, sample_seed(seed, index))
+        except DataError as error:
+            return _Failure(str(error))
+        return inputs, self.targets[indices]
+
+
+class _Feed:
+    """The sampler of a loader: hands over the keys of the pass that the loader serves."""
+
+    def __init__(self) -> None:
+        self.keys: Iterator[Key] = iter(())
+
+    def __iter__(self) -> Iterator[Key]:
+        return self.keys
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def _start_worker(_: int) -> None:
+    # The parent may answer these signals with a checkpoint; a worker must end when it is told to, and a Ctrl-C, which
+    # reaches all processes of a terminal, is the parent's to handle.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class PictureSource:
+    """Samples decoded from picture files when they are asked for.
+
+    With a seed, every picture is cropped and mirrored as a function of the seed and its index, whichever worker reads
+    it. Worker processes are started on first use and kept; two passes at the same time have workers of their own.
+
+    Args:
+        root: folder of the files.
+        names: paths below it, one for each sample.
+        targets: `(N,)`.
+        decoding: size and crop.
+        workers: processes; 0 decodes in the calling process; None: `default_workers()`.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], targets: Tensor, decoding: Decoding, workers: int | None = None
+    ) -> None:
+        if len(names) != len(targets):
+            raise DataError(f"there are {len(names)} pictures but {len(targets)} targets; give one for each.")
+        self.targets = targets
+        self.decoding = decoding
+        self.workers = default_workers() if workers is None else workers
+        self._reader = _BatchReader(root, names, targets, decoding)
+        self._idle: list[tuple[DataLoader[Decoded | _Failure], _Feed]] = []
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def path(self, index: int) -> Path:
+        """The file of a sample."""
+        return self._reader.path(index)
+
+    def batches(
+        self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `(inputs (N, C, H, W) uint8, targets (N,))` for every index tensor, in order.
+
+        Raises:
+            DataError: a picture that cannot be read, with its path; a worker process that died.
+        """
+        keys = ((index.tolist(), seed) for index in indices)
+        decoded = self._through_workers(keys) if self.workers else (self._reader[key] for key in keys)
+        for item in decoded:
+            if isinstance(item, _Failure):
+                raise DataError(item.message)
+            inputs, targets = (torch.from_numpy(part) for part in item)
+            if device.type == "cuda":
+                inputs = inputs.pin_memory()
+            yield inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+
+    def _through_workers(self, keys: Iterator[Key]) -> Iterator[Decoded | _Failure]:
+        loader: DataLoader[Decoded | _Failure] | None
+        loader, feed = self._idle.pop() if self._idle else self._new_loader()
+        feed.keys = keys
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            loader = None  # a worker was killed, most often for want of memory: the loader is of no more use
+            raise DataError(
+                f"a worker process that decodes pictures died ({' '.join(str(error).split())}). If memory is short, "
+                "set ARCHSCOUT_WORKERS to a smaller number; 0 decodes without workers."
+            ) from None
+        finally:
+            if loader is not None:
+                self._idle.append((loader, feed))
+
+    def _new_loader(self) -> tuple[DataLoader[Decoded | _Failure], _Feed]:
+        feed = _Feed()
+        loader: DataLoader[Decoded | _Failure] = DataLoader(
+            self._reader,
+            batch_size=None,  # a key names a whole batch
+            sampler=feed,
+            num_workers=self.workers,
+            collate_fn=_unchanged,
+            persistent_workers=True,
+            prefetch_factor=PREFETCH,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # else the loader draws from the global generator
+        )
+        return loader, feed
+
+
+def read_pictures(paths: Sequence[Path], decoding: Decoding) -> Tensor:
+    """All pictures in memory, `(N, C, H, W)` uint8, decoded as for evaluation.
+
+    Raises:
+        DataError: the first picture that cannot be read, with its path.
+    """
+    inputs = np.empty((len(paths), *decoding.shape), np.uint8)
+
+    def read(part: range) -> None:
+        for index in part:
+            inputs[index] = decode(paths[index], decoding)
+
+    # Pillow decodes without holding Python's lock.
+    threads = max(1, default_workers())
+    parts = [range(start, min(start + 64, len(paths))) for start in range(0, len(paths), 64)]
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(read, parts):
+            pass
+    return torch.from_numpy(inputs)

@@ -1,0 +1,49 @@
+"""Evaluation: every metric of a task, pooled over a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from archscout.engine import Engine
+from archscout.tasks.loading import evaluation_batches
+from archscout.tasks.task import Split, Task
+
+__all__ = ["evaluate_network", "pooled_metrics"]
+
+
+def pooled_metrics(
+    forward: Callable[[Tensor], Tensor], task: Task, split: Split, engine: Engine, batch_size: int
+) -> dict[str, float]:
+    """The task's metrics and its loss over a split, in float32 and without autograd.
+
+    Args:
+        forward: inputs `(N, ...)` to outputs; the caller has set evaluation mode.
+        task, split: what to read.
+        engine: where to compute.
+        batch_size: has no influence on the result beyond rounding.
+    """
+    accumulators = {metric.name: metric.create().to(engine.device) for metric in task.metrics}
+    loss = torch.zeros((), dtype=torch.float64, device=engine.device)
+    with torch.inference_mode():
+        for batch in evaluation_batches(task, split, batch_size, engine.device):
+            outputs = forward(engine.arrange(batch.inputs)).float()
+            loss += task.loss(outputs, batch.targets).double() * len(batch.targets)
+            for accumulator in accumulators.values():
+                accumulator.update(outputs, batch.targets)
+        values = {name: float(accumulator.compute()) for name, accumulator in accumulators.items()}
+    return {**values, "loss": float(loss) / len(split)}
+
+
+def evaluate_network(
+    network: nn.Module, task: Task, split: Split, engine: Engine, batch_size: int = 256
+) -> dict[str, float]:
+    """`pooled_metrics` of a network in evaluation mode; its mode is put back afterwards."""
+    training = network.training
+    network.eval()
+    try:
+        return pooled_metrics(network, task, split, engine, batch_size)
+    finally:
+        network.train(training)

@@ -1,0 +1,93 @@
+"""What a report shows: plain values, filled by whoever has a run. Every part may be empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from archscout.spaces.architecture import Architecture
+
+__all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView"]
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage of the run: its wall time, and the metrics of each step as logged (`step`, `loss`, `accuracy`, ...)."""
+
+    name: str
+    seconds: float
+    complete: bool
+    metrics: Sequence[Mapping[str, float]] = ()
+
+
+@dataclass(frozen=True)
+class CandidateView:
+    """An architecture that was scored; `origin` is `policy`, `arg-max` or `random`."""
+
+    rank: int
+    score: float
+    parameters: int | None = None
+    madds: int | None = None
+    origin: str = ""
+    chosen: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class NumberView:
+    """A result as text with its unit; `split` tells the data and the sample count, as in `test, 360 samples`."""
+
+    name: str
+    value: str
+    split: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """A run beside others, with numbers as text; `current` is the run that the report is about."""
+
+    name: str
+    method: str
+    value: str = ""
+    parameters: str = ""
+    madds: str = ""
+    seconds: str = ""
+    current: bool = False
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that `render_report` shows.
+
+    Attributes:
+        title: the run's name.
+        command: the command line that repeats the run.
+        task: one line about the data; `task_name` is its name.
+        architecture: drawn as its space draws it; `architecture_text` is its description.
+        settings_yaml: all settings as resolved.
+        next_commands: command and what it does.
+        warnings: sentences that the reader must see first.
+    """
+
+    title: str
+    command: str = ""
+    task: str = ""
+    task_name: str = ""
+    method: str = ""
+    space: str = ""
+    seed: int | None = None
+    created: str = ""
+    architecture: Architecture | None = None
+    architecture_text: str = ""
+    settings_yaml: str = ""
+    stages: Sequence[StageView] = ()
+    candidates: Sequence[CandidateView] = ()
+    numbers: Sequence[NumberView] = ()
+    comparison: Sequence[ComparisonRow] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    next_commands: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()

@@ -1,0 +1,48 @@
+"""Which function draws which kind of architecture.
+
+A space registers the drawing of its architectures under their format name; an architecture without one is shown as
+its description.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from archscout.registry import Registry
+from archscout.viz.style import Theme
+from archscout.viz.svg import document, element, escape, text_width
+
+if TYPE_CHECKING:
+    from archscout.spaces.architecture import Architecture
+
+__all__ = ["DRAWINGS", "draw", "draw_text"]
+
+DRAWINGS: Registry[Callable[[Any, Theme], str]] = Registry("drawing", "archscout.viz")
+
+LINE_HEIGHT = 20.0
+MARGIN = 16.0
+
+
+def draw(architecture: Architecture, *, theme: Theme = "auto") -> str:
+    """The drawing of an architecture as SVG text, by the function registered for its format.
+
+    Args:
+        architecture: of any space.
+        theme: `light`, `dark`, `auto` (as the reader's system prefers), or `inherit` (inside a page that has
+            `archscout.viz.style.page_variables` in its style).
+    """
+    if architecture.format in DRAWINGS:
+        return DRAWINGS.get(architecture.format)(architecture, theme)
+    return draw_text(architecture.describe(), label=f"architecture of the space {architecture.space}", theme=theme)
+
+
+def draw_text(text: str, *, label: str, theme: Theme = "auto") -> str:
+    """A drawing that only shows lines of text."""
+    lines = text.splitlines() or [""]
+    body = "".join(
+        element("text", escape(line) or " ", class_="as-mono", x=MARGIN, y=MARGIN + LINE_HEIGHT * (row + 0.7))
+        for row, line in enumerate(lines)
+    )
+    width = max(text_width(line, 13.5) for line in lines) + 2 * MARGIN
+    return document(width, LINE_HEIGHT * len(lines) + 2 * MARGIN, body, label=label, theme=theme)

@@ -1,0 +1,25 @@
+"""The zoo: published architectures, each with its source, its published figures and our exact counts."""
+
+from archscout.zoo.entries import (
+    ZOO,
+    PublishedFigures,
+    RecountedNetwork,
+    ZooEntry,
+    load_zoo,
+    read_zoo_entry,
+    register_zoo_entry,
+    zoo_names,
+)
+from archscout.zoo.resolve import resolve_architecture
+
+__all__ = [
+    "ZOO",
+    "PublishedFigures",
+    "RecountedNetwork",
+    "ZooEntry",
+    "load_zoo",
+    "read_zoo_entry",
+    "register_zoo_entry",
+    "resolve_architecture",
+    "zoo_names",
+]
