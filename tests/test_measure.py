@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -259,7 +260,23 @@ def test_memory_of_other_devices_is_refused() -> None:
         peak_memory(lambda: None, "meta")
 
 
-def test_measuring_memory_leaves_the_environment_alone() -> None:
-    before = dict(os.environ)
-    peak_memory(lambda: torch.empty(10))
-    assert dict(os.environ) == before
+def test_measuring_memory_keeps_the_profiler_silent_and_the_step_audible(capfd: pytest.CaptureFixture[str]) -> None:
+    held = [torch.zeros(1000)]
+
+    def step() -> None:
+        held.clear()  # a release of what was allocated before, which the profiler's code remarks upon
+        os.write(2, b"the step speaks\n")
+        print("and so does Python", file=sys.stderr)
+
+    assert peak_memory(step) == 0
+    assert sorted(capfd.readouterr().err.splitlines()) == ["and so does Python", "the step speaks"]
+
+
+def test_a_step_that_fails_fails_as_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    def step() -> None:
+        raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"):
+        peak_memory(step)
+    os.write(2, b"still here\n")
+    assert capfd.readouterr().err == "still here\n"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from importlib.resources import files
@@ -232,13 +234,17 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
             resolve_architecture(str(path))
 
 
-def test_entries_are_read_from_a_zipped_package(tmp_path: Path) -> None:
-    """As an installer or a bundler may leave it: no real files."""
+def test_the_zoo_works_from_a_zipped_package(tmp_path: Path) -> None:
+    package = Path(str(files("archscout")))
     archive = tmp_path / "bundle.zip"
     with zipfile.ZipFile(archive, "w") as bundle:
-        for entry in files("archscout.zoo").iterdir():
-            if entry.name.endswith(".json"):
-                bundle.writestr(f"zoo/{entry.name}", entry.read_bytes())
-    folder = zipfile.Path(archive, "zoo/")
-    names = [read_zoo_entry(file.read_text(encoding="utf-8"), file.name).name for file in folder.iterdir()]
-    assert sorted(names) == ALL
+        for file in (*package.rglob("*.py"), *package.rglob("*.json")):
+            bundle.write(file, Path("archscout") / file.relative_to(package))
+    code = "import archscout.zoo as zoo; print(zoo.__file__); print(*zoo.zoo_names())"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(archive)}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    place, names = result.stdout.splitlines()
+    assert place.startswith(str(archive))
+    assert names.split() == ALL

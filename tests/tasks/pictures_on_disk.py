@@ -24,5 +24,8 @@ def write_classes(
     for label, name in enumerate(classes):
         for number in range(count):
             write_picture(
-                root / name / f"{number:03d}.png", size=size, grey=grey, seed=len(root.name) * 10_000 + label * 1_000 + number
+                root / name / f"{number:03d}.png",
+                size=size,
+                grey=grey,
+                seed=len(root.name) * 10_000 + label * 1_000 + number,
             )

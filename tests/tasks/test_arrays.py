@@ -11,7 +11,7 @@ from archscout.errors import DataError
 from archscout.tasks import Task, load_task
 from archscout.tasks.arrays import npz_task, task_from_arrays
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Any]
 CPU = torch.device("cpu")
 
 

@@ -79,7 +79,9 @@ def test_normalisation_and_augmentation_are_the_published_ones(tmp_path: Path) -
 
 
 def test_missing_data_tells_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no cifar10 under .* archscout data fetch cifar10; .* --data DIR or ARCHSCOUT"):
+    with pytest.raises(
+        DataError, match=r"no cifar10 under .* archscout data fetch cifar10; .* --data DIR or ARCHSCOUT"
+    ):
         load_task("cifar10", tmp_path)
 
 

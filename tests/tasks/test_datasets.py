@@ -40,7 +40,9 @@ def first_input(task: Task) -> torch.Tensor:
 
 def test_tensor_dataset() -> None:
     x, y = torch.randint(256, (30, 3, 10, 12), dtype=torch.uint8), torch.arange(30) % 3
-    task = Task.from_datasets(TensorDataset(x, y), TensorDataset(x[:6], y[:6]), validation=TensorDataset(x[6:9], y[6:9]))
+    task = Task.from_datasets(
+        TensorDataset(x, y), TensorDataset(x[:6], y[:6]), validation=TensorDataset(x[6:9], y[6:9])
+    )
     assert task.spec.input_shape == (3, 10, 12)
     assert (len(task.train), len(task.validation), len(task.test)) == (30, 3, 6)
     assert torch.equal(first_input(task), x[0])

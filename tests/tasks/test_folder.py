@@ -142,7 +142,7 @@ def test_a_class_without_pictures_is_named(tmp_path: Path) -> None:
 def test_splits_of_different_classes_are_named(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", ("ant", "bee", "cat"), 3)
     write_classes(tmp_path / "test", ("ant", "cat", "dog"), 3)
-    with pytest.raises(DataError, match="test has not the same class .* lacks bee and has dog besides"):
+    with pytest.raises(DataError, match=r"test has not the same class .* lacks bee and has dog besides"):
         folder_task(tmp_path)
 
 

@@ -59,7 +59,7 @@ def test_top5_counts_a_label_among_the_five_best(root: Path) -> None:
 
 
 def test_missing_folders_and_other_numbers_of_classes_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no ImageNet under .* --data DIR"):
+    with pytest.raises(DataError, match=r"no ImageNet under .* --data DIR"):
         load_task("imagenet", tmp_path)
     write_classes(tmp_path / "train", ("n1", "n2"), 2)
     with pytest.raises(DataError, match="no ImageNet under"):

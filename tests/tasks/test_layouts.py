@@ -102,7 +102,10 @@ def test_read_only_and_reversed_arrays_are_taken() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"x_train": np.zeros((4, 3, 8, 8)), "x_test": np.zeros((4, 3, 8, 9))}, r"x_test has samples of shape \(3, 8, 9"),
+        (
+            {"x_train": np.zeros((4, 3, 8, 8)), "x_test": np.zeros((4, 3, 8, 9))},
+            r"x_test has samples of shape \(3, 8, 9",
+        ),
         ({"x_train": np.zeros((4, 3, 8, 8)), "x_test": np.zeros((0, 3, 8, 8))}, "x_test is empty"),
         ({"x_train": np.zeros((4, 8, 8), np.uint8), "x_test": np.zeros((4, 8, 8))}, "give both as whole numbers"),
         ({"x_train": np.array(["a", "b"])}, "x_train holds values of type <U1"),
@@ -120,7 +123,9 @@ def test_values_that_are_not_finite_are_counted_and_located() -> None:
     values = np.zeros((4, 3, 8, 8), np.float32)
     values[2, 1, 0, 5] = np.nan
     values[3, 0, 0, 0] = np.inf
-    with pytest.raises(DataError, match=r"x_train holds 2 values .* in 2 samples; the first is NaN, at .* \[2, 1, 0, 5\]"):
+    with pytest.raises(
+        DataError, match=r"x_train holds 2 values .* in 2 samples; the first is NaN, at .* \[2, 1, 0, 5\]"
+    ):
         read_inputs({"x_train": values})
     with pytest.raises(DataError, match="the first is infinite"):
         read_inputs({"x_train": np.full((1, 3, 9), 1e300)})  # beyond float32

@@ -5,7 +5,7 @@ import os
 import pickle
 import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,11 +13,14 @@ import pytest
 from archscout.errors import DataError
 from archscout.tasks.pickles import read_python2_pickle
 
+# The pure Python pickler, whose parts can be replaced; its stubs do not tell that it has any.
+PurePickler: Any = pickle._Pickler
 
-class Python2Pickler(pickle._Pickler):  # type: ignore[misc,name-defined]
+
+class Python2Pickler(PurePickler):  # type: ignore[misc]
     """Writes as Python 2 did: byte strings as BINSTRING, numpy under its old module name."""
 
-    dispatch = pickle._Pickler.dispatch.copy()  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[type, Any]] = PurePickler.dispatch.copy()
 
     def save_bytes(self, value: bytes) -> None:
         self.write(b"T" + len(value).to_bytes(4, "little") + value)
@@ -94,7 +97,7 @@ def test_an_object_array_disguised_by_its_state_is_refused(tmp_path: Path) -> No
     honest = python2_pickle({b"data": np.arange(8, dtype=np.uint8)})
     assert b"u1" in honest
     for disguise in (b"O8", b"O1", b"V1", b"i1"):
-        with pytest.raises(DataError, match="another type than uint8|truncated"):
+        with pytest.raises(DataError, match=r"another type than uint8|truncated"):
             read_python2_pickle(write(tmp_path / "batch", honest.replace(b"u1", disguise)))
 
 
@@ -133,7 +136,7 @@ def test_other_contents_are_refused(tmp_path: Path, value: Any) -> None:
 
 
 def test_missing_and_enormous_files_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read .*none: No such file"):
+    with pytest.raises(DataError, match=r"cannot read .*none: No such file"):
         read_python2_pickle(tmp_path / "none")
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(2**40)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +86,27 @@ def test_workers_leave_the_global_generator_alone(root: Path) -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
+def test_workers_survive_the_collection_of_an_abandoned_stream(root: Path) -> None:
+    reader = source(root, 1)
+
+    class Stream:
+        """Like a training stream: its batches hold its indices, which hold the stream."""
+
+        def __init__(self) -> None:
+            self.batches = reader.batches(self.indices(), CPU, seed=9)
+
+        def indices(self) -> Iterator[Tensor]:
+            while self.batches is not None:
+                yield torch.tensor([0])
+
+    stream = Stream()
+    next(stream.batches)
+    del stream
+    gc.collect()
+    assert len(reader._idle) == len(reader._loaders) == 1
+    assert passed(reader, BATCHES, 1) == passed(source(root, 0), BATCHES, 1)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_picture_is_named_in_one_sentence(tmp_path: Path, workers: int) -> None:
     for name in NAMES:
@@ -104,7 +129,8 @@ def test_a_killed_worker_is_told(root: Path) -> None:
         for number, _ in enumerate(batches):
             if number == 2:
                 os.kill(loader_iterator._workers[0].pid, signal.SIGKILL)
-    assert reader._idle == []
+    assert reader._idle == reader._loaders == []
+    assert len(passed(reader, BATCHES, None)) == 3  # new workers
 
 
 def test_names_and_targets_must_fit(root: Path) -> None:
@@ -130,3 +156,17 @@ def test_the_number_of_workers_comes_from_the_environment(monkeypatch: pytest.Mo
     assert default_workers() == 0
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(99)), raising=False)
     assert default_workers() == 16
+
+
+def test_a_program_that_stops_in_the_middle_of_a_pass_ends_quietly(root: Path) -> None:
+    program = f"""
+import torch
+from pathlib import Path
+from archscout.tasks.decoding import Decoding
+from archscout.tasks.pictures import PictureSource
+source = PictureSource(Path({str(root)!r}), {NAMES!r}, torch.arange(9), Decoding(8, 8), 2)
+stream = source.batches(iter([torch.tensor([0, 1])] * 1000), torch.device("cpu"), seed=1)
+next(stream)
+"""
+    ended = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -17,7 +17,7 @@ from torch import nn
 
 from archscout.engine import Engine
 from archscout.errors import MissingExtraError, RunError, SettingsError
-from archscout.exporting import ExportReport, export_model
+from archscout.exporting import export_model
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
 from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, check_fit
@@ -301,12 +301,12 @@ class Run:
         settings = self.settings.export
         folder = self.directory.path / "export"
         network, shape = self.model(), self.task.spec.input_shape
-        reports: list[ExportReport] = []
-        for kind in settings.formats:
-            try:
-                reports += export_model(network, shape, folder, formats=[kind], tolerance=settings.tolerance)
-            except MissingExtraError as error:
-                driver.message(f"export: {kind} is left out. {error}")
+        try:
+            reports = export_model(network, shape, folder, formats=settings.formats, tolerance=settings.tolerance)
+        except MissingExtraError as error:
+            driver.message(f"export: onnx is left out. {error}")
+            others = [kind for kind in settings.formats if kind != "onnx"]
+            reports = export_model(network, shape, folder, formats=others, tolerance=settings.tolerance)
         for report in reports:
             driver.message(
                 f"export: {report.path}, largest difference {report.max_difference:.1e} "

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from archscout.methods import METHODS
 from archscout.spaces import architecture_from_json
 from archscout.tasks.metrics import Metric
 from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
@@ -18,7 +17,9 @@ from archscout.viz.report import render_report
 if TYPE_CHECKING:
     from archscout.pipeline.run import Run
 
-__all__ = ["comparison_row", "report_html"]
+__all__ = ["comparison_row", "next_commands", "report_html"]
+
+UNDRAWN = ("stage", "steps", "scored", "progress", "best_reward", "epoch")  # metrics that no curve is drawn of
 
 
 def report_html(run: Run, others: Sequence[Run] = ()) -> str:
@@ -27,13 +28,12 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
     config = directory.config()
     architecture = run.architecture if directory.has("architecture.json") else None
     result = run.result if directory.has("result.json") else {}
-    method = METHODS.get(run.settings.method) if run.settings.method else None
     content = ReportContent(
         title=f"{run.task.name}: {run.settings.method or run.settings.architecture}",
         command=str(config.get("command", "")),
         task=f"{run.task.name}: {run.task.spec.describe()}",
         task_name=run.task.name,
-        method=f"{method.name}: {method.description}" if method else f"given: {run.settings.architecture}",
+        method=_method_name(run),
         space=run.settings.space,
         seed=run.settings.seed,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -55,12 +55,16 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
     return render_report(content)
 
 
+def _method_name(run: Run) -> str:
+    return run.settings.method or f"given: {run.settings.architecture}"
+
+
 def _stages(run: Run) -> list[StageView]:
-    stages = run.directory.stages()
-    return [
-        StageView(name, float(facts.get("seconds") or 0), bool(facts.get("complete")), run.metrics(name))
-        for name, facts in stages.items()
-    ]
+    views = []
+    for name, facts in run.directory.stages().items():
+        metrics = [{key: value for key, value in row.items() if key not in UNDRAWN} for row in run.metrics(name)]
+        views.append(StageView(name, float(facts.get("seconds") or 0), bool(facts.get("complete")), metrics))
+    return views
 
 
 def _candidates(run: Run) -> list[CandidateView]:
@@ -111,7 +115,7 @@ def _numbers(result: dict[str, Any], metrics: Sequence[Metric]) -> list[NumberVi
 
 def comparison_row(run: Run, *, current: bool = False) -> ComparisonRow:
     """One run as a line of a comparison."""
-    method = run.settings.method or f"given: {run.settings.architecture}"
+    method = _method_name(run)
     if not run.directory.has("result.json"):
         return ComparisonRow(name=run.directory.path.name, method=method, current=current)
     result = run.result

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import gc
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +80,29 @@ class _BatchReader(Dataset["Decoded | _Failure"]):
 
 
 class _Feed:
-    """The sampler of a loader: hands over the keys of the pass that the loader serves."""
+    """The sampler of a loader: hands over the keys of the pass that the loader serves.
+
+    It refers to them weakly: the pass owns them, so that an abandoned one can be collected while its loader lives on.
+    """
 
     def __init__(self) -> None:
-        self.keys: Iterator[Key] = iter(())
+        self.keys: Callable[[], Iterator[Key] | None] = lambda: None
 
     def __iter__(self) -> Iterator[Key]:
-        return self.keys
+        owned = self.keys
+        while (keys := owned()) is not None:
+            try:
+                key = next(keys)
+            except StopIteration:
+                return
+            del keys
+            yield key
+
+
+class _Loader(DataLoader["Decoded | _Failure"]):
+    """A loader of whole batches, with its worker processes."""
+
+    sampler: _Feed
 
 
 def _unchanged(item: Any) -> Any:
@@ -94,6 +114,8 @@ def _start_worker(_: int) -> None:
     # reaches all processes of a terminal, is the parent's to handle.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What the parent left to its collector, other loaders among it, must not be finalised here a second time.
+    gc.freeze()
 
 
 class PictureSource:
@@ -119,7 +141,13 @@ class PictureSource:
         self.decoding = decoding
         self.workers = default_workers() if workers is None else workers
         self._reader = _BatchReader(root, names, targets, decoding)
-        self._idle: list[tuple[DataLoader[Decoded | _Failure], _Feed]] = []
+        # Every loader is held here while the source lives. A generator of batches is often part of a reference cycle
+        # (stream, its generator of indices, loader): were it the only holder, the collector would end the workers
+        # before the generator hands their loader back.
+        self._loaders: list[_Loader] = []
+        self._idle: list[_Loader] = []
+        self._running: weakref.WeakSet[Generator[Decoded | _Failure]] = weakref.WeakSet()
+        weakref.finalize(self, self._loaders.clear).atexit = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -137,7 +165,10 @@ class PictureSource:
             DataError: a picture that cannot be read, with its path; a worker process that died.
         """
         keys = ((index.tolist(), seed) for index in indices)
-        decoded = self._through_workers(keys) if self.workers else (self._reader[key] for key in keys)
+        decoded: Iterator[Decoded | _Failure] = (self._reader[key] for key in keys)
+        if self.workers:
+            decoded = running = self._through_workers(keys)
+            self._running.add(running)
         for item in decoded:
             if isinstance(item, _Failure):
                 raise DataError(item.message)
@@ -146,30 +177,37 @@ class PictureSource:
                 inputs = inputs.pin_memory()
             yield inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
-    def _through_workers(self, keys: Iterator[Key]) -> Iterator[Decoded | _Failure]:
-        loader: DataLoader[Decoded | _Failure] | None
-        loader, feed = self._idle.pop() if self._idle else self._new_loader()
-        feed.keys = keys
+    def close(self) -> None:
+        """End the worker processes and the passes that go on. A later pass starts new ones."""
+        for running in list(self._running):
+            running.close()
+        self._idle.clear()
+        self._loaders.clear()
+
+    def _through_workers(self, keys: Generator[Key]) -> Generator[Decoded | _Failure]:
+        loader = self._idle.pop() if self._idle else self._new_loader()
+        loader.sampler.keys = weakref.ref(keys)
+        usable = True
         try:
             yield from loader
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            loader = None  # a worker was killed, most often for want of memory: the loader is of no more use
+            usable = False  # a worker was killed, most often for want of memory
+            self._loaders.remove(loader)
             raise DataError(
                 f"a worker process that decodes pictures died ({' '.join(str(error).split())}). If memory is short, "
                 "set ARCHSCOUT_WORKERS to a smaller number; 0 decodes without workers."
             ) from None
         finally:
-            if loader is not None:
-                self._idle.append((loader, feed))
+            if usable:
+                self._idle.append(loader)
 
-    def _new_loader(self) -> tuple[DataLoader[Decoded | _Failure], _Feed]:
-        feed = _Feed()
-        loader: DataLoader[Decoded | _Failure] = DataLoader(
+    def _new_loader(self) -> _Loader:
+        loader = _Loader(
             self._reader,
             batch_size=None,  # a key names a whole batch
-            sampler=feed,
+            sampler=_Feed(),
             num_workers=self.workers,
             collate_fn=_unchanged,
             persistent_workers=True,
@@ -177,7 +215,25 @@ class PictureSource:
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # else the loader draws from the global generator
         )
-        return loader, feed
+        self._loaders.append(loader)
+        _close_at_exit()
+        _SOURCES.add(self)
+        return loader
+
+
+_SOURCES: weakref.WeakSet[PictureSource] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for source in list(_SOURCES):
+        source.close()
+
+
+@functools.cache
+def _close_at_exit() -> None:
+    # Registered after multiprocessing's own exit function, so it runs before that one kills the workers, which the
+    # loader would report as their death.
+    atexit.register(_close_all)
 
 
 def read_pictures(paths: Sequence[Path], decoding: Decoding) -> Tensor:

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archscout.errors import ArchscoutError, DataError, UnknownNameError
+from archscout.tasks import TASKS, Task, TaskSpec, load_task, register_task, task_spec
+from archscout.tasks.registry import data_root
+
+
+def test_built_in_tasks_are_listed_with_descriptions() -> None:
+    assert {"digits", "cifar10", "cifar100", "imagenet"} <= set(TASKS.names())
+    assert all(entry.description.endswith(".") for _, entry in TASKS.items())
+
+
+def test_a_registered_task_gets_the_data_folder(tmp_path: Path) -> None:
+    seen = []
+    spec = TaskSpec("toy", "classification", (1, 2, 2), 2)
+
+    @register_task(spec)
+    def toy(root: Path) -> Task:
+        seen.append(root)
+        return load_task("digits")
+
+    try:
+        load_task("toy", tmp_path)
+        assert seen == [tmp_path]
+        assert task_spec("toy") == spec
+        with pytest.raises(ArchscoutError, match="'toy' is registered already"):
+            register_task(spec)(toy)
+    finally:
+        TASKS.unregister("toy")
+
+
+def test_the_data_folder_is_named_by_argument_environment_or_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCHSCOUT_DATA", "/data")
+    assert data_root(Path("/mine")) == Path("/mine")
+    assert data_root() == Path("/data")
+    monkeypatch.delenv("ARCHSCOUT_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_root() == Path("/cache/archscout")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert data_root() == Path("~/.cache/archscout").expanduser()
+
+
+def test_what_is_no_task_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1,2")
+    with pytest.raises(DataError, match=r"a\.csv is a \.csv; a task can be"):
+        load_task(str(tmp_path / "a.csv"))
+    with pytest.raises(DataError, match="does not exist"):
+        load_task(str(tmp_path / "none.npz"))
+    with pytest.raises(UnknownNameError, match="Did you mean cifar10 or cifar100"):
+        load_task("cifar1")

@@ -1,0 +1,103 @@
+"""The driver: checkpoints, resume, signals, time limit, diverging jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from archscout.errors import DivergedError, StoppedError
+from archscout.jobs import Driver, Metrics, StopSignals
+from archscout.rundir import RunDirectory
+from tests.toys import CountingJob
+
+
+class Recorder:
+    def __init__(self, stop_at: int | None = None, number: int = signal.SIGTERM) -> None:
+        self.steps: list[int] = []
+        self.messages: list[str] = []
+        self.stop_at, self.number = stop_at, number
+
+    def started(self, stage: str, step: int) -> None:
+        self.first = step
+
+    def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
+        self.steps.append(step)
+        if step == self.stop_at:
+            os.kill(os.getpid(), self.number)
+
+    def finished(self, stage: str, seconds: float) -> None:
+        pass
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def test_a_job_runs_to_its_end_and_logs_every_step(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with run.hold():
+        assert Driver(run).drive("count", CountingJob(5)) == 5
+    assert [record["step"] for record in run.metrics("count")] == [1, 2, 3, 4, 5]
+    assert run.load_checkpoint("count") is not None
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_stops_after_a_checkpoint_and_the_job_goes_on_later(tmp_path: Path, number: int, code: int) -> None:
+    run = RunDirectory(tmp_path)
+    with run.hold():
+        recorder = Recorder(stop_at=3, number=number)
+        with StopSignals().installed() as signals:
+            driver = Driver(run, observers=(recorder,), signals=signals, checkpoint_seconds=1e9)
+            with pytest.raises(StoppedError, match=r"after step 3 .*archscout resume") as stopped:
+                driver.drive("count", CountingJob(5))
+        assert stopped.value.exit_code == code
+        later = Recorder()
+        assert Driver(run, observers=(later,)).drive("count", CountingJob(5)) == 5
+    assert later.first == 3
+    assert later.steps == [4, 5]
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals().installed():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_time_limit_stops_like_a_signal(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with run.hold(), pytest.raises(StoppedError, match="time limit") as stopped:
+        Driver(run, time_limit_seconds=0).drive("count", CountingJob(5))
+    assert stopped.value.exit_code == 124
+    assert run.load_checkpoint("count") is not None
+
+
+def test_a_number_that_is_not_finite_stops_before_a_checkpoint_of_it(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with run.hold():
+        driver = Driver(run, checkpoint_seconds=0)
+        with pytest.raises(DivergedError, match=r"count: loss is not finite in step 3"):
+            driver.drive("count", CountingJob(5, bad_step=3))
+    found = run.load_checkpoint("count")
+    assert found is not None
+    assert found[0] == 2
+
+
+def test_a_full_disk_does_not_stop_a_run_that_has_an_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(tmp_path)
+    save = run.save_checkpoint
+
+    def sometimes(stage: str, step: int, state: object) -> Path:
+        if step in (2, 3):
+            raise OSError(28, "No space left on device")
+        return save(stage, step, state)
+
+    monkeypatch.setattr(run, "save_checkpoint", sometimes)
+    recorder = Recorder()
+    with run.hold():
+        assert Driver(run, observers=(recorder,), checkpoint_seconds=0).drive("count", CountingJob(5)) == 5
+    assert sum("disk is full" in text for text in recorder.messages) == 2

@@ -1,0 +1,198 @@
+"""A toy task, job, space and method: small, complete, and registered from outside archscout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from archscout.errors import ArchitectureError, SpaceError
+from archscout.jobs import Job
+from archscout.methods import METHODS, Candidate, SearchContext, SearchResult, SearchStage
+from archscout.settings import Settings
+from archscout.spaces import ARCHITECTURES, SPACES, Architecture
+from archscout.tasks import TASKS, Split, Task, TaskSpec, register_task
+from archscout.tasks.metrics import accuracy, cross_entropy
+from archscout.tasks.sources import ArraySource
+
+SPEC = TaskSpec(name="toy-points", kind="classification", input_shape=(4,), outputs=3)
+
+
+def toy_task(root: Path) -> Task:
+    """Three clouds of points in four dimensions."""
+    draw = torch.Generator().manual_seed(0)
+    targets = torch.arange(120) % 3
+    inputs = torch.eye(4)[targets] * 3 + torch.randn(120, 4, generator=draw)
+    source = ArraySource(inputs, targets)
+    parts = [Split(source, torch.arange(start, start + 40)) for start in (0, 40, 80)]
+    return Task(
+        spec=SPEC,
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
+        loss=cross_entropy,
+        metric=accuracy(3),
+        to_float=lambda raw: raw.float(),
+        normalize=lambda inputs: inputs,
+    )
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The widths of hidden layers."""
+
+    format: ClassVar[str] = "toy.widths"
+    version: ClassVar[int] = 1
+    space: ClassVar[str] = "toy-perceptrons"
+
+    widths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if any(width < 1 for width in self.widths):
+            raise ArchitectureError(f"widths: {self.widths} must be positive.")
+
+    def to_fields(self) -> dict[str, Any]:
+        return {"widths": list(self.widths)}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], version: int) -> Self:
+        return cls(tuple(fields["widths"]))
+
+    def describe(self) -> str:
+        return f"hidden layers: {self.widths}"
+
+
+class ToyOptions(Settings):
+    widest: int = 8
+
+
+class ToySize(Settings):
+    layers: int = 2
+
+
+class ToySpace:
+    """Perceptrons with hidden layers of searched widths."""
+
+    name: ClassVar[str] = "toy-perceptrons"
+    options_model: ClassVar[type[Settings]] = ToyOptions
+    size_model: ClassVar[type[Settings]] = ToySize
+
+    def __init__(self, options: ToyOptions) -> None:
+        self.options = options
+
+    def check(self, spec: TaskSpec) -> None:
+        if len(spec.input_shape) != 1:
+            raise SpaceError(f"perceptrons take vectors, not {spec.input_shape}.")
+
+    def random(self, draw: Random) -> Widths:
+        return Widths(tuple(draw.randint(1, self.options.widest) for _ in range(2)))
+
+    def build(self, architecture: Widths, spec: TaskSpec, size: ToySize) -> nn.Module:
+        sizes = [spec.input_shape[0], *architecture.widths[: size.layers]]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], spec.outputs))
+
+    def extremes(self, spec: TaskSpec, size: ToySize) -> tuple[Widths, Widths]:
+        return Widths((1, 1)), Widths((self.options.widest,) * 2)
+
+
+class ToySettings(Settings):
+    tries: int = 5
+
+
+class WidestOf:
+    """Draws architectures and takes the one with the most parameters."""
+
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._scores: list[float] = []
+
+    def _architecture(self, number: int) -> Widths:
+        architecture: Widths = self._context.space.random(Random(1000 * self._context.seed + number))
+        return architecture
+
+    def advance(self) -> dict[str, float]:
+        cost = self._context.cost(self._architecture(len(self._scores)))
+        self._scores.append(float(cost.parameters))
+        return {"progress": len(self._scores) / self._context.settings.tries, "score": self._scores[-1]}
+
+    @property
+    def done(self) -> bool:
+        return len(self._scores) >= self._context.settings.tries
+
+    def result(self) -> SearchResult:
+        found = [Candidate(self._architecture(i), score, "toy") for i, score in enumerate(self._scores)]
+        found.sort(key=lambda candidate: -candidate.score)
+        return SearchResult(found[0].architecture, found)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scores": self._scores}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._scores = list(state["scores"])
+
+
+def _make_search(context: SearchContext, before: Architecture | None) -> Job:
+    return WidestOf(context)
+
+
+class ToyMethod:
+    """Takes the widest of some draws."""
+
+    name: ClassVar[str] = "toy-widest"
+    description: ClassVar[str] = "takes the widest of some draws"
+    settings_model: ClassVar[type[Settings]] = ToySettings
+    requires: ClassVar[tuple[type, ...]] = ()
+
+    def stages(self) -> Sequence[SearchStage]:
+        return [SearchStage("search", _make_search)]
+
+
+@contextmanager
+def registered_toys() -> Iterator[None]:
+    """Register the toys for a while."""
+    register_task(SPEC)(toy_task)
+    ARCHITECTURES.register(Widths.format)(Widths)
+    SPACES.register(ToySpace.name)(ToySpace)
+    METHODS.register(ToyMethod.name)(ToyMethod)
+    try:
+        yield
+    finally:
+        TASKS.unregister(SPEC.name)
+        ARCHITECTURES.unregister(Widths.format)
+        SPACES.unregister(ToySpace.name)
+        METHODS.unregister(ToyMethod.name)
+
+
+class CountingJob:
+    """Counts to a number; optionally reports a bad metric at one step."""
+
+    def __init__(self, steps: int, bad_step: int | None = None) -> None:
+        self.steps, self.bad_step, self.count = steps, bad_step, 0
+
+    def advance(self) -> dict[str, float]:
+        self.count += 1
+        loss = float("nan") if self.count == self.bad_step else 1 / self.count
+        return {"progress": self.count / self.steps, "loss": loss}
+
+    @property
+    def done(self) -> bool:
+        return self.count >= self.steps
+
+    def result(self) -> int:
+        return self.count
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "tensor": torch.full((2, 2), float(self.count))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert float(state["tensor"][0, 0]) == state["count"]
+        self.count = state["count"]
