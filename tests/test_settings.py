@@ -66,9 +66,10 @@ def test_own_recipe_file_extends_a_packaged_one(tmp_path: Path) -> None:
     file.write_text("extends: ednas/digits\nsearch: {epochs: 3}\n")
     settings = resolve_settings("digits", recipe=str(file))
     assert settings.search.epochs == 3
-    assert settings.search.policy.architectures_per_step == load_recipe("ednas/digits")["search"]["policy"][
-        "architectures_per_step"
-    ]
+    assert (
+        settings.search.policy.architectures_per_step
+        == load_recipe("ednas/digits")["search"]["policy"]["architectures_per_step"]
+    )
 
 
 def test_a_recipe_that_extends_itself_is_refused(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ LEAVES = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(al
 KEYS = st.text(max_size=4) | st.integers(0, 9)
 STATES = st.recursive(
     LEAVES,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(KEYS, inner, max_size=3)
-    | st.lists(inner, max_size=2).map(tuple),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3) | st.lists(inner, max_size=2).map(tuple)
+    ),
     max_leaves=12,
 )
 

@@ -185,7 +185,9 @@ def test_a_mutation_changes_exactly_one_choice() -> None:
 
 def test_random_covers_every_choice() -> None:
     draw = random.Random(0)
-    seen = {item for _ in range(300) for item in enumerate(sum(SPACE.factorization.disassemble(SPACE.random(draw)), ()))}
+    seen = {
+        item for _ in range(300) for item in enumerate(sum(SPACE.factorization.disassemble(SPACE.random(draw)), ()))
+    }
     assert len({value for position, value in seen if position == 2}) == 10
     assert len({value for position, value in seen if position == 8}) == 7
 
