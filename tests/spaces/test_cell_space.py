@@ -224,7 +224,7 @@ def test_factorized_reduce_on_even_sizes_is_the_published_formula() -> None:
     module = FactorizedReduce(4, 6, affine=True).double()
     inputs = torch.randn(2, 4, 6, 8, dtype=torch.float64)
     active = inputs.relu()
-    plain = torch.cat([module.even(active), module.odd(active[:, :, 1:, 1:])], dim=1)
+    plain = torch.cat([module.even(active), module.odd(active[:, :, 1:, 1:])], dim=1)  # stride 2
     assert torch.allclose(module(inputs), module.norm(plain), atol=1e-12)
 
 

@@ -69,4 +69,5 @@ class SgdSettings(Settings):
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
+            fused=True,
         )
