@@ -62,8 +62,8 @@ class SgdSettings(Settings):
     schedule: ScheduleSettings = ScheduleSettings()
 
     def create(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
-        """The optimiser."""
-        return torch.optim.SGD(
+        """The optimiser; its momentum starts at zero for all parameters."""
+        optimizer = torch.optim.SGD(
             parameters,
             lr=self.lr,
             momentum=self.momentum,
@@ -71,3 +71,10 @@ class SgdSettings(Settings):
             weight_decay=self.weight_decay,
             fused=True,
         )
+        if self.momentum > 0:
+            # The same as torch's lazy start, whose fused step fails where only some parameters have a momentum yet:
+            # in single-path training those are the parameters that earlier paths used.
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
