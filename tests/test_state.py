@@ -56,5 +56,5 @@ def test_a_packed_tensor_is_a_copy() -> None:
 
 
 def test_other_objects_are_refused_with_their_place() -> None:
-    with pytest.raises(TypeError, match="/a/b.*Generator"):
+    with pytest.raises(TypeError, match=r"/a/b.*Generator"):
         pack({"a": {"b": torch.Generator()}})

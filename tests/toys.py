@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Self
@@ -96,7 +97,7 @@ class ToySpace:
     def build(self, architecture: Widths, spec: TaskSpec, size: ToySize) -> nn.Module:
         sizes = [spec.input_shape[0], *architecture.widths[: size.layers]]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], spec.outputs))
 
@@ -126,7 +127,7 @@ class WidestOf:
 
     @property
     def done(self) -> bool:
-        return len(self._scores) >= self._context.settings.tries
+        return bool(len(self._scores) >= self._context.settings.tries)
 
     def result(self) -> SearchResult:
         found = [Candidate(self._architecture(i), score, "toy") for i, score in enumerate(self._scores)]

@@ -17,8 +17,8 @@ from archscout.pipeline.config import resolve_settings
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
 from archscout.spaces.architecture import Architecture
-from archscout.zoo import resolve_architecture
 from archscout.tasks.task import Task
+from archscout.zoo import resolve_architecture
 
 __all__ = ["evaluate", "export", "load_architecture", "load_run", "report", "resume", "run", "search", "train"]
 

@@ -103,14 +103,14 @@ def test_seeds_decide() -> None:
     assert [c.architecture for c in first.candidates] != [c.architecture for c in other.candidates]
 
 
-def test_the_policy_learns_what_is_rewarded() -> None:
+def test_the_policy_learns_what_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a reward of our own, the share of the rewarded operation, the plain formula's optimum is found."""
     job = search({"policy": {"architectures_per_step": 8, "weight_decay": 0.0}})
 
     def reward(inputs: Any, targets: Any, cells: Any) -> list[float]:
         return [str(each).count("sep_conv_3x3") / 16 for each in cells]
 
-    job._trainer.rewards = reward  # type: ignore[method-assign]
+    monkeypatch.setattr(job._trainer, "rewards", reward)
     for _ in range(120):
         job._policy_step()
     mode = str(job._policy.mode())

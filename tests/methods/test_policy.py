@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from archscout.methods.policy import DecoupledPolicy, Sample
-from archscout.spaces import CellSpace
+from archscout.spaces import CellGenotype, CellSpace
 
 SPACE = CellSpace()
 CHOICES = SPACE.factorization
@@ -42,6 +42,7 @@ def test_sizes_of_the_published_policy() -> None:
 
 def test_only_rows_on_selected_edges_are_drawn() -> None:
     sample = policy().sample(random.Random(3))
+    assert isinstance(sample.architecture, CellGenotype)
     structure, operations = CHOICES.disassemble(sample.architecture)
     assert [option for _, option in sample.draws[:6]] == list(structure)
     assert [option for _, option in sample.draws[6:]] == list(operations)

@@ -28,9 +28,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
         padding = dilation * (kernel - 1) // 2
-        super().__init__(
-            channels, channels, kernel, stride, padding, dilation=dilation, groups=channels, bias=False
-        )
+        super().__init__(channels, channels, kernel, stride, padding, dilation=dilation, groups=channels, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
         """`(N, C, H, W)` to `(N, C, ceil(H / stride), ceil(W / stride))`."""
@@ -53,7 +51,7 @@ def depthwise_conv2d(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: 
         inputs, stride, dilation = inputs[:, :, ::2, ::2], 1, 1
     size = weight.shape[-1]
     if stride == 1 and (dilation == 2 or size > FAST_COLUMNS) and torch.is_grad_enabled():
-        result: Tensor = _Depthwise.apply(inputs, weight, dilation)
+        result: Tensor = _Depthwise.apply(inputs, weight, dilation)  # type: ignore[no-untyped-call]
         return result
     return F.conv2d(inputs, weight, None, stride, dilation * (size - 1) // 2, dilation, weight.shape[0])
 
@@ -69,7 +67,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(inputs, weight, None, 1, dilation * (weight.shape[-1] - 1) // 2, dilation, weight.shape[0])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         inputs, weight = ctx.saved_tensors
         dilation, size = ctx.dilation, weight.shape[-1]

@@ -95,8 +95,11 @@ class Factorization(Protocol):
         operations: names of the options of each operation choice; all rows, used or not.
     """
 
-    structure: Sequence[int]
-    operations: Sequence[Sequence[str]]
+    @property
+    def structure(self) -> Sequence[int]: ...
+
+    @property
+    def operations(self) -> Sequence[Sequence[str]]: ...
 
     def active(self, structure: Sequence[int]) -> Sequence[int]:
         """Which operation rows a structure uses, in ascending order."""
