@@ -1,0 +1,147 @@
+"""The command line as a user sees it: outputs, exit codes, one sentence for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from archscout.rundir import RunDirectory
+
+
+def archscout(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "archscout", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def fails(*arguments: str | Path, says: str, cwd: Path | None = None) -> None:
+    """Exit code 2, one paragraph on stderr that says so, no traceback."""
+    done = archscout(*arguments, cwd=cwd)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ") or "Usage:" in done.stderr
+
+
+def test_help_names_every_verb_and_loads_no_torch() -> None:
+    done = archscout("--help")
+    assert done.returncode == 0
+    verbs = "run search train evaluate export report resume status show list check-data estimate data"
+    for verb in verbs.split():
+        assert verb in done.stdout
+    program = "import sys, archscout, archscout.cli.verbs; print('torch' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "False"
+
+
+def test_show_counts_the_published_network() -> None:
+    done = archscout(
+        "show", "ednas.cifar10", "--task", "cifar10", "--init-channels", "36", "--layers", "20", "--json"
+    )
+    content = json.loads(done.stdout)
+    assert content["parameters"] == 3_717_622
+    assert round(content["madds"] / 1e6, 1) == 596.0
+
+
+def test_show_reads_published_text_and_draws(tmp_path: Path) -> None:
+    pairs = "('skip_connect', 0), ('sep_conv_3x3', 1), " * 4
+    text = f"Genotype(normal=[{pairs}], normal_concat=range(2, 6), reduce=[{pairs}], reduce_concat=[2, 3, 4, 5])"
+    done = archscout("show", text, "--svg", tmp_path / "cells.svg")
+    assert "node 5 = skip_connect(0) + sep_conv_3x3(1)" in done.stdout
+    assert (tmp_path / "cells.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("tasks", ["digits", "cifar10", "cifar100", "imagenet"]),
+        ("spaces", ["cells"]),
+        ("methods", ["ednas", "random"]),
+        ("recipes", ["ednas/cifar10", "ednas/imagenet", "ednas/digits"]),
+        ("zoo", ["darts_v1", "darts_v2", "ednas.cifar10", "ednas.imagenet", "pdarts", "pcdarts.cifar10"]),
+    ],
+)
+def test_list_names_what_there_is(kind: str, names: list[str]) -> None:
+    listed = [line.split()[0] for line in archscout("list", kind).stdout.splitlines()]
+    assert set(names) <= set(listed)
+
+
+def test_check_data_says_what_it_understood() -> None:
+    done = archscout("check-data", "digits")
+    assert done.returncode == 0
+    assert "1,197" in done.stdout or "1197" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "digit"), "Did you mean digits"),
+        (("run", "digits", "--method", "ednaz"), "Did you mean ednas"),
+        (("run", "digits", "--recipe", "ednas/digit"), "Did you mean ednas/digits"),
+        (("run", "digits", "--set", "train.epoch=1"), "did you mean epochs"),
+        (("run", "digits", "--set", "train.epochs=none"), "train.epochs = 'none'"),
+        (("run", "digits", "--device", "cuda:99"), "cannot be used here"),
+        (("run", "missing.npz"), "does not exist"),
+        (("run", "cifar10", "--data", "/nonexistent"), "archscout data fetch cifar10"),
+        (("train", "darts_v3", "--task", "digits"), "darts_v2"),
+        (("train", "nowhere"), "--task"),
+        (("show", "__import__('os').system('true')"), "not"),
+        (("resume", "nowhere"), "is no run directory"),
+        (("status", "nowhere"), "is no run directory"),
+        (("evaluate", "nowhere"), "is no run directory"),
+        (("list", "spoons"), "spoons"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(
+    arguments: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    fails(*arguments, says=says, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [("nan", "NaN"), ("label", "label"), ("empty class", "class"), ("shape", "shape"), ("truncated", ".npz")],
+)
+def test_bad_arrays_are_one_sentence(tmp_path: Path, wrong: str, says: str) -> None:
+    pictures = np.zeros((12, 8, 8), np.float32)
+    labels = np.arange(12) % 3
+    arrays = {"x_train": pictures, "y_train": labels, "x_test": pictures, "y_test": labels}
+    if wrong == "nan":
+        arrays["x_train"] = np.full_like(pictures, np.nan)
+    elif wrong == "label":
+        arrays["y_train"] = labels - 1
+    elif wrong == "empty class":
+        arrays["y_train"] = labels * 2
+        arrays["y_test"] = labels * 2
+    elif wrong == "shape":
+        arrays["x_test"] = pictures[:, :4]
+    file = tmp_path / "data.npz"
+    np.savez(file, allow_pickle=False, **arrays)
+    if wrong == "truncated":
+        file.write_bytes(file.read_bytes()[:200])
+    done = archscout("check-data", file)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert says.lower() in done.stderr.lower()
+
+
+def test_a_held_run_directory_is_refused(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run").hold():
+        fails("run", "digits", "--out", tmp_path / "run", says="in use by process")
+
+
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    fails("run", "digits", "--out", tmp_path / "file" / "run", says="Choose")
