@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_directory", "sweep", "sync_directory", "write_atomic"]
+__all__ = ["TEMPORARY_PREFIX", "atomic_directory", "sweep", "sync_directory", "write_atomic"]
 
 TEMPORARY_PREFIX = ".tmp-"
 

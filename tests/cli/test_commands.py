@@ -46,9 +46,7 @@ def test_help_names_every_verb_and_loads_no_torch() -> None:
 
 
 def test_show_counts_the_published_network() -> None:
-    done = archscout(
-        "show", "ednas.cifar10", "--task", "cifar10", "--init-channels", "36", "--layers", "20", "--json"
-    )
+    done = archscout("show", "ednas.cifar10", "--task", "cifar10", "--init-channels", "36", "--layers", "20", "--json")
     content = json.loads(done.stdout)
     assert content["parameters"] == 3_717_622
     assert round(content["madds"] / 1e6, 1) == 596.0
@@ -103,9 +101,7 @@ def test_check_data_says_what_it_understood() -> None:
         (("list", "spoons"), "spoons"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_two(
-    arguments: tuple[str, ...], says: str, tmp_path: Path
-) -> None:
+def test_bad_input_is_one_sentence_and_exit_code_two(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
     fails(*arguments, says=says, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -116,10 +116,14 @@ def test_the_given_architecture_is_trained_without_a_search(tmp_path: Path) -> N
 def test_toys_registered_from_outside_run_like_everything_else(tmp_path: Path) -> None:
     with registered_toys():
         values = {"space": ToySpace.name}
-        overrides = ["search.tries=3", "train.epochs=2", "train.batch_size=8", "train.cutout=0", "export.formats=[torch]"]
-        run = archscout.run(
-            SPEC.name, method=ToyMethod.name, values=values, overrides=overrides, out=tmp_path / "run"
-        )
+        overrides = [
+            "search.tries=3",
+            "train.epochs=2",
+            "train.batch_size=8",
+            "train.cutout=0",
+            "export.formats=[torch]",
+        ]
+        run = archscout.run(SPEC.name, method=ToyMethod.name, values=values, overrides=overrides, out=tmp_path / "run")
         assert len(run.candidates()) == 3
         assert run.model()(torch.zeros(2, 4)).shape == (2, 3)
         assert "hidden layers" in (run.directory.path / "report.html").read_text()

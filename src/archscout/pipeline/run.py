@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from archscout.atomic import TEMPORARY_PREFIX
 from archscout.engine import Engine
 from archscout.errors import MissingExtraError, RunError, SettingsError
 from archscout.exporting import export_model
@@ -80,7 +81,7 @@ class Run:
         if directory.exists():
             _check_same(directory, settings)
             return cls(directory, settings, task=task, observers=observers)
-        if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
+        if path.exists() and not _only_begun(path):
             raise RunError(f"{path} exists and is no run directory. Choose an empty or a new folder with --out.")
         run = cls(directory, settings, task=task, observers=observers)
         # Everything that can be wrong with the data shows before a folder is made.
@@ -98,7 +99,8 @@ class Run:
         return cls(directory, read_config(directory), task=task, observers=observers)
 
     def check(self) -> None:
-        """Raise an ArchscoutError if the task's data, the space and the method do not fit together."""
+        """Raise an ArchscoutError if device, data, space and method are not there or do not fit together."""
+        self.engine.describe()
         if self.settings.method is not None:
             check_fit(METHODS.get(self.settings.method), self.space, self.task)
         else:
@@ -328,6 +330,14 @@ class Run:
     def _report(self, driver: Driver) -> None:
         path = self.directory.write("report.html", report_html(self))
         driver.message(f"report: {path}")
+
+
+def _only_begun(path: Path) -> bool:
+    """Whether a folder holds nothing but what a run writes before its settings: a kill may come in between."""
+    begun = {".lock", "checkpoints", "architecture.json"}
+    return path.is_dir() and all(
+        entry.name in begun or entry.name.startswith(TEMPORARY_PREFIX) for entry in path.iterdir()
+    )
 
 
 def _check_same(directory: RunDirectory, settings: RunSettings) -> None:
