@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from archscout.nn.layout import pick_even
+
 __all__ = ["DepthwiseConv2d", "depthwise_conv2d"]
 
 FAST_COLUMNS = 3  # the widest kernel for which oneDNN has a fast weight gradient
@@ -48,7 +50,7 @@ def depthwise_conv2d(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: 
     """
     if stride == 2 and dilation == 2:
         # The padding is even, so only even pixels are read: an undilated convolution of these.
-        inputs, stride, dilation = inputs[:, :, ::2, ::2], 1, 1
+        inputs, stride, dilation = pick_even(inputs), 1, 1
     size = weight.shape[-1]
     if stride == 1 and (dilation == 2 or size > FAST_COLUMNS) and torch.is_grad_enabled():
         result: Tensor = _Depthwise.apply(inputs, weight, dilation)  # type: ignore[no-untyped-call]

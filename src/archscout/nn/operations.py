@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from archscout.errors import ArchitectureError
 from archscout.nn.depthwise import DepthwiseConv2d
+from archscout.nn.layout import concatenate, relu_halves
 
 __all__ = ["FactorizedReduce", "ReluConvNorm", "make_operation"]
 
@@ -46,9 +47,9 @@ class FactorizedReduce(nn.Module):
             inputs = F.pad(inputs, (0, width % 2, 0, height % 2))
         # A 1 x 1 convolution of stride 2 reads every other pixel: picking them first, before the ReLU, is the same at
         # half the cost.
-        even = F.conv2d(F.relu(inputs[:, :, ::2, ::2]), self.even.weight)
-        odd = F.conv2d(F.relu(inputs[:, :, 1::2, 1::2]), self.odd.weight)
-        joined: Tensor = self.norm(torch.cat([even, odd], dim=1))
+        even, odd = relu_halves(inputs)
+        parts = [F.conv2d(even, self.even.weight), F.conv2d(odd, self.odd.weight)]
+        joined: Tensor = self.norm(concatenate(parts))
         return joined
 
 

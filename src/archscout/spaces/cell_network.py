@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from archscout.nn.drop_path import drop_path
 from archscout.nn.heads import AuxiliaryHead
+from archscout.nn.layout import concatenate
 from archscout.nn.operations import FactorizedReduce, ReluConvNorm, make_operation
 from archscout.nn.stems import make_stem
 from archscout.spaces.cell_layout import CellLayout, plan_cells
@@ -48,7 +49,7 @@ class EvaluationCell(nn.Module):
                     output = drop_path(output, rate)
                 total = output if total is None else total + output
             states.append(total)
-        return cat([cast(Tensor, states[number]) for number in self._concat], dim=1)
+        return concatenate([cast(Tensor, states[number]) for number in self._concat])
 
 
 class CellNetwork(nn.Module):

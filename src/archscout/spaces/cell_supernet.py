@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 from torch import Tensor, cat, nn, stack
 
+from archscout.nn.layout import concatenate
 from archscout.nn.operations import FactorizedReduce, ReluConvNorm, make_operation
 from archscout.nn.stems import make_stem
 from archscout.spaces.cell_layout import CellLayout, plan_cells
@@ -62,7 +63,7 @@ class SearchCell(nn.Module):
         for node, inputs in enumerate(cell.nodes, start=2):
             outputs = [self.operation(node, source, name)(states[source]) for name, source in inputs]
             states.append(sum(outputs[1:], outputs[0]))
-        return cat([states[number] for number in cell.concat], dim=1)
+        return concatenate([states[number] for number in cell.concat])
 
     def path_modules(self, cell: Cell) -> list[nn.Module]:
         """The modules that a path runs."""
