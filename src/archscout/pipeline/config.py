@@ -104,9 +104,12 @@ def resolve_settings(
     """
     if method is not None:
         METHODS.get(method)
+    given = {key: value for key, value in (values or {}).items() if value is not None}
     if recipe is None:
         found = default_recipe(method or DEFAULT_METHOD, task)
         settings = load_recipe(found) if found is not None else {}
+        if given.get("space", DEFAULT_SPACE) != settings.get("space", DEFAULT_SPACE):
+            settings = {}  # its sizes are of another space
     else:
         settings = load_recipe(recipe)
         if method is not None and settings.get("method", method) != method:
@@ -114,7 +117,6 @@ def resolve_settings(
                 f"the recipe '{recipe}' is for method '{settings['method']}', but --method is '{method}'. "
                 "Leave one of the two out."
             )
-    given = {key: value for key, value in (values or {}).items() if value is not None}
     settings = merge(settings, {"task": task, **({"method": method} if method else {}), **given})
     if architecture is not None:
         settings |= {"architecture": architecture, "method": None}
