@@ -141,3 +141,25 @@ def test_a_held_run_directory_is_refused(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     fails("run", "digits", "--out", tmp_path / "file" / "run", says="Choose")
+
+
+def test_estimate_prints_sizes_time_and_memory() -> None:
+    small = ["--set", "supernet.layers=3", "--set", "network.layers=3", "--set", "network.init_channels=4"]
+    done = archscout("estimate", "digits", "--json", *small)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    sizes = [content[name]["parameters"] for name in ("smallest", "mean", "largest")]
+    assert sizes == sorted(sizes)
+    assert [stage["name"] for stage in content["stages"]] == ["search", "train"]
+    assert all(stage["peak_bytes"] > 0 and stage["seconds_per_step"] > 0 for stage in content["stages"])
+
+
+def test_status_says_what_is_next(tmp_path: Path) -> None:
+    quick = ["--set", "train.epochs=1", "--set", "network.layers=1", "--set", "train.batch_size=512"]
+    trained = archscout("train", "pdarts", "--task", "digits", "--out", tmp_path / "run", *quick)
+    assert f"Next: archscout evaluate {tmp_path / 'run'}" in trained.stdout, trained.stderr
+    done = archscout("status", tmp_path / "run", "--json")
+    assert json.loads(done.stdout)["next"] == "evaluate"
+    exported = archscout("export", tmp_path / "run" / "model.safetensors", "--out", tmp_path / "files")
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "files" / "model.onnx").is_file()

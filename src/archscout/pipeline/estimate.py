@@ -5,22 +5,24 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
 
 from archscout.engine import Engine
+from archscout.jobs import Job
 from archscout.measure import Measurements, peak_memory
 from archscout.methods.base import METHODS
 from archscout.pipeline.run import Run
 from archscout.seeds import derive_seed
-from archscout.tasks.task import Task
+from archscout.tasks.task import Split, Task
 from archscout.training.job import TrainingJob
 
 __all__ = ["Estimate", "StageEstimate", "estimate_run"]
 
 SAMPLES = 30  # architectures that the mean size is taken over
+MEASURED_SAMPLES = 256  # of the train split: one or two steps of usual batch sizes
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,12 @@ class Estimate:
 def estimate_run(run: Run) -> Estimate:
     """Measure a few steps of every job of a run, without writing anything.
 
-    The first advance of a job warms up; the second is timed, the third is measured for memory. The total takes the
-    progress that the job itself reports.
+    The jobs get a small part of the data, so that an advance is a few steps: the first warms up, the second is timed,
+    the third is measured for memory. The total follows from the progress that the job itself reports.
     """
+    full = len(run.task.train)
+    run.task = _part(run.task)
+    scale = full / len(run.task.train)
     context, space, spec = run.context, run.space, run.task.spec
     draw = Random(derive_seed(run.settings.seed, "estimate"))
     low, high = (context.cost(architecture) for architecture in space.extremes(spec, run.settings.network))
@@ -60,7 +65,7 @@ def estimate_run(run: Run) -> Estimate:
     stages = []
     if run.settings.method is not None:
         stage = METHODS.get(run.settings.method)().stages()[0]
-        stages.append(_measure_job(stage.name, lambda: stage.make(context, None), run.engine))
+        stages.append(_measure_job(stage.name, lambda: stage.make(context, None), run.engine, scale))
     size = run.settings.network
     largest = space.extremes(spec, size)[1]
     stages.append(
@@ -68,6 +73,7 @@ def estimate_run(run: Run) -> Estimate:
             "train",
             lambda: _training(run.task, run, space.build(largest, spec, size)),
             run.engine,
+            scale,
         )
     )
     return Estimate(low, mean, high, tuple(stages))
@@ -77,14 +83,23 @@ def _training(task: Task, run: Run, network: torch.nn.Module) -> TrainingJob:
     return TrainingJob(network, task, run.settings.train, run.engine, run.settings.seed)
 
 
-def _measure_job(name: str, make: Callable[[], object], engine: Engine) -> StageEstimate:
-    job = make()
-    advance = job.advance  # type: ignore[attr-defined]
+def _part(task: Task) -> Task:
+    """The task with as little data as a few steps need."""
+    share = min(1.0, MEASURED_SAMPLES / len(task.train))
+    return replace(task, train=_first(task.train, share), validation=_first(task.validation, share))
+
+
+def _first(split: Split, share: float) -> Split:
+    return split.subset(torch.arange(max(1, round(share * len(split)))))
+
+
+def _measure_job(name: str, make: Callable[[], Job], engine: Engine, scale: float) -> StageEstimate:
+    advance = make().advance
     first = advance()
     began = time.perf_counter()
     second = advance()
     seconds = time.perf_counter() - began
     gained = second["progress"] - first["progress"]
     peak = peak_memory(advance, engine.device)
-    total = seconds / gained if gained > 0 else float("nan")
+    total = scale * seconds / gained if gained > 0 else float("nan")
     return StageEstimate(name, seconds / max(1.0, second.get("steps", 1.0)), total, peak)
