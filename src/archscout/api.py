@@ -33,6 +33,7 @@ def run(
     out: Path | str | None = None,
     observers: Sequence[Observer] = (),
     until: str | None = None,
+    search_only: bool = False,
 ) -> Run:
     """Search, train, evaluate, export and report.
 
@@ -45,6 +46,7 @@ def run(
         out: the run directory; an existing one with the same settings goes on. None makes a new one under `runs/`.
         observers: who watches.
         until: the last stage to run.
+        search_only: run the method's stages only; `until` is then left alone.
 
     Raises:
         ArchscoutError: bad input; nothing was started.
@@ -55,23 +57,12 @@ def run(
     path = Path(out) if out is not None else _free_folder(f"{Path(name).stem}-{settings.method}")
     given = None if isinstance(task, str) else task
     started = Run.start(path, settings, command=_command(), task=given, observers=observers)
-    return started.proceed(until)
+    return started.proceed(started.search_stages()[-1].name if search_only else until)
 
 
 def search(task: str | Task, **options: Any) -> Run:
     """The search stages of `run`, with its options."""
-    name = task if isinstance(task, str) else task.name
-    settings = resolve_settings(
-        name,
-        method=options.get("method"),
-        recipe=options.get("recipe"),
-        values=options.get("values"),
-        overrides=options.get("overrides", ()),
-    )
-    from archscout.methods.base import METHODS
-
-    last = METHODS.get(str(settings.method))().stages()[-1].name
-    return run(task, **options, until=last)
+    return run(task, **options, search_only=True)
 
 
 def train(

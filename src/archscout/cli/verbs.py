@@ -45,6 +45,35 @@ def _values(data: Path | None, space: str | None, seed: int | None, device: str 
     }
 
 
+def _start(
+    task: str,
+    method: str | None,
+    recipe: str | None,
+    overrides: list[str] | None,
+    values: Any,
+    out: Path | None,
+    quiet: bool,
+    as_json: bool,
+    *,
+    search_only: bool,
+) -> None:
+    """What `run` and `search` share."""
+    from archscout import api
+    from archscout.cli.progress import make_observer
+
+    done = api.run(
+        task,
+        method=method,
+        recipe=recipe,
+        overrides=overrides or (),
+        values=values,
+        out=out,
+        observers=[make_observer(quiet)],
+        search_only=search_only,
+    )
+    _conclude(done, as_json)
+
+
 def run(
     task: TaskArgument,
     method: MethodOption = None,
@@ -60,19 +89,8 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Search, train, evaluate, export and report: from a task to a network in one command."""
-    from archscout import api
-    from archscout.cli.progress import make_observer
-
-    done = api.run(
-        task,
-        method=method,
-        recipe=recipe,
-        overrides=overrides or (),
-        values=_values(data, space, seed, device, limit),
-        out=out,
-        observers=[make_observer(quiet)],
-    )
-    _conclude(done, as_json)
+    values = _values(data, space, seed, device, limit)
+    _start(task, method, recipe, overrides, values, out, quiet, as_json, search_only=False)
 
 
 def search(
@@ -90,19 +108,8 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search only: ends with an architecture."""
-    from archscout import api
-    from archscout.cli.progress import make_observer
-
-    done = api.search(
-        task,
-        method=method,
-        recipe=recipe,
-        overrides=overrides or (),
-        values=_values(data, space, seed, device, limit),
-        out=out,
-        observers=[make_observer(quiet)],
-    )
-    _conclude(done, as_json)
+    values = _values(data, space, seed, device, limit)
+    _start(task, method, recipe, overrides, values, out, quiet, as_json, search_only=True)
 
 
 def train(
