@@ -15,7 +15,7 @@ from archscout.errors import SettingsError
 from archscout.methods import METHODS
 from archscout.recipes import default_recipe, load_recipe
 from archscout.rundir import RunDirectory
-from archscout.settings import Settings, apply_overrides, merge
+from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
 from archscout.training.job import TrainSettings
 
@@ -23,6 +23,7 @@ __all__ = ["ExportSettings", "RunSettings", "read_config", "resolve_settings", "
 
 DEFAULT_METHOD = "ednas"
 DEFAULT_SPACE = "cells"
+SHORT_SECTIONS = ("search", "space_options")  # their settings may be named without the section
 
 
 class ExportSettings(Settings):
@@ -121,8 +122,23 @@ def resolve_settings(
     if architecture is not None:
         settings |= {"architecture": architecture, "method": None}
         settings.pop("search", None)
-    settings = apply_overrides(settings, overrides)
+    settings = apply_overrides(settings, [_full_key(settings, text) for text in overrides])
     return _checked_model(settings).read(settings)
+
+
+def _full_key(settings: Mapping[str, Any], override: str) -> str:
+    """The override with its section: `baseline=resnet18` means `space_options.baseline=resnet18`.
+
+    A first key that is no top-level setting is looked for among the method's settings, then among the space's options.
+    """
+    keys, _ = parse_override(override)
+    model = _checked_model(settings)
+    if keys[0] not in model.model_fields:
+        for section in SHORT_SECTIONS:
+            field = model.model_fields[section].annotation
+            if isinstance(field, type) and issubclass(field, Settings) and keys[0] in field.model_fields:
+                return f"{section}.{override}"
+    return override
 
 
 def write_config(run: RunDirectory, settings: RunSettings, command: str) -> None:
