@@ -172,7 +172,9 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def step(self, loss: Tensor, parameters: Sequence[nn.Parameter], *, dense: bool = False) -> None:
+    def step(
+        self, loss: Tensor, parameters: Sequence[nn.Parameter], *, dense: bool = False, accumulate: bool = False
+    ) -> None:
         """Backward and one update of the parameters that the loss reached.
 
         Args:
@@ -180,8 +182,10 @@ class Stepper:
             parameters: those that may have a gradient; the norm is over these.
             dense: treat missing gradients of the optimiser's parameters as zeros, so that momentum and weight decay
                 move them too (what old versions of torch did).
+            accumulate: add the gradients to those that the parameters have already.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        if not accumulate:
+            self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._engine.average_gradients(parameters)
         self._scaler.unscale_(self.optimizer)
