@@ -13,6 +13,7 @@ from archscout.errors import SpaceError
 from archscout.settings import Settings
 from archscout.spaces.base import SPACES
 from archscout.spaces.cell_choices import CellChoices
+from archscout.spaces.cell_layout import reduction_indices
 from archscout.spaces.cell_network import CellNetwork
 from archscout.spaces.cell_supernet import CellSupernet
 from archscout.spaces.genotype import OPERATIONS, Cell, CellGenotype, Input
@@ -98,11 +99,13 @@ class CellSpace:
     def build(self, architecture: CellGenotype, spec: TaskSpec, size: CellSize) -> CellNetwork:
         """The evaluation network."""
         self.check(spec)
+        reductions = sorted(set(reduction_indices(size.layers)))
+        both = (architecture.normal, architecture.reduce)
         return CellNetwork(
-            architecture,
+            [both[index in reductions] for index in range(size.layers)],
+            reductions,
             spec,
             init_channels=size.init_channels,
-            layers=size.layers,
             stem=self._stem(spec, size),
             auxiliary=size.auxiliary,
         )
