@@ -8,6 +8,7 @@ from archscout.spaces.architecture import (
 )
 from archscout.spaces.base import SPACES, SearchSpace, get_space
 from archscout.spaces.cells import CellSpace
+from archscout.spaces.distributed import DistributedSpace
 from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
 
@@ -19,6 +20,7 @@ __all__ = [
     "CellGenotype",
     "CellSpace",
     "DistributedGenotype",
+    "DistributedSpace",
     "Input",
     "SearchSpace",
     "architecture_from_json",
