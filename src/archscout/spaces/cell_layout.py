@@ -42,11 +42,10 @@ class NetworkPlan:
         """Channels of the output of the cell at an index."""
         return self.cells[index].outputs
 
-    def output_size(self, index: int, size: Sequence[int], stem: str) -> tuple[int, int]:
+    def output_size(self, index: int, size: Sequence[int], stem_halvings: int) -> tuple[int, int]:
         """Height and width of the output of the cell at an index, for pictures of a size."""
-        halvings = (3 if stem == "imagenet" else 0) + sum(cell.reduces for cell in self.cells[: index + 1])
         height, width = size
-        for _ in range(halvings):
+        for _ in range(stem_halvings + sum(cell.reduces for cell in self.cells[: index + 1])):
             height, width = (height + 1) // 2, (width + 1) // 2
         return height, width
 

@@ -100,11 +100,13 @@ class CellSpace:
     def build(self, architecture: CellGenotype, spec: TaskSpec, size: CellSize) -> CellNetwork:
         """The evaluation network."""
         self.check(spec)
+        reductions = sorted(set(reduction_indices(size.layers)))
+        both = (architecture.normal, architecture.reduce)
         return CellNetwork(
-            architecture,
+            [both[index in reductions] for index in range(size.layers)],
+            reductions,
             spec,
             init_channels=size.init_channels,
-            layers=size.layers,
             stem=self._stem(spec, size),
             auxiliary=size.auxiliary,
         )
