@@ -21,12 +21,14 @@ from archscout.spaces.derivation import derive
 from archscout.spaces.distance import distance
 from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import HANDCRAFTED_OPERATIONS, OPERATIONS, Cell, Input
+from archscout.spaces.relaxation import CellRelaxation
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["DistributedOptions", "DistributedSize", "DistributedSpace"]
 
 INPUTS_PER_NODE = 2
 SMALLEST_PICTURE = 4
+SUPERNET_WIDTH = 4
 # Pictures from this size on get an ImageNet stem.
 IMAGENET_STEM_FROM = 96
 
@@ -205,6 +207,33 @@ class DistributedSpace:
             stem=self.stem(spec, size),
             auxiliary=size.auxiliary,
             drop_nodes=True,
+        )
+
+    def relaxation(self, spec: TaskSpec, size: DistributedSize) -> CellRelaxation:
+        """An architecture tensor for each gene; cells that share a gene share it.
+
+        A supernet cell hands over its last four nodes, however many it has (spec d_darts 3.1).
+
+        Raises:
+            SpaceError: the size asks for another number of cells than the space has.
+        """
+        self.check(spec)
+        if size.layers not in (None, len(self.sequence)):
+            raise SpaceError(
+                f"supernet.layers = {size.layers}, but the space has {len(self.sequence)} cells, each with an "
+                "architecture of its own. Set space_options.cells instead (a baseline has its own number)."
+            )
+        return CellRelaxation(
+            spec,
+            init_channels=size.init_channels,
+            stem=self.stem(spec, size),
+            owners=self.sequence,
+            reductions=self.reductions,
+            nodes=self.nodes,
+            width=min(SUPERNET_WIDTH, self.nodes),
+            operations=self.operations,
+            assemble=self.assemble,
+            start=None if self.baseline is None else self.baseline.genes,
         )
 
     def extremes(self, spec: TaskSpec, size: DistributedSize) -> tuple[DistributedGenotype, DistributedGenotype]:
