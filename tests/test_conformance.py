@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from archscout.engine import Engine
-from archscout.errors import SpaceError
+from archscout.errors import SettingsError, SpaceError
 from archscout.exporting import export_model
 from archscout.jobs import Job
 from archscout.methods import METHODS, SearchContext, SearchResult
@@ -36,8 +36,14 @@ SPECS = dict.fromkeys(("cells", "distributed"), TaskSpec("digits", "classificati
 QUICK: dict[str, dict[str, Any]] = {
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
     "random": {"epochs": 1, "ranking": {"candidates": 3}},
+    "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
     ToyMethod.name: {},
 }
+# Options of a space for a method that needs them.
+OPTIONS: dict[str, dict[str, Any]] = {"dartopti": {"baseline": "resnet18"}}
 SPACE_NAMES = [*SPACES, ToySpace.name]
 METHOD_NAMES = [*METHODS, ToyMethod.name]
 
@@ -160,15 +166,15 @@ def combinations() -> list[tuple[str, str]]:
         for method in METHODS:
             for space in SPACES:
                 try:
-                    check_fit(METHODS.get(method), get_space(space), small_task(space))
+                    check_fit(METHODS.get(method), get_space(space, OPTIONS.get(method)), small_task(space))
                     pairs.append((method, space))
-                except SpaceError:
+                except (SpaceError, SettingsError):
                     continue
     return pairs
 
 
 def make_job(method: str, space_name: str) -> Job:
-    space = get_space(space_name)
+    space = get_space(space_name, OPTIONS.get(method))
     size = space.size_model.read(SIZES[space_name])
     kind = METHODS.get(method)
     context = SearchContext(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ class PlainSource(nn.Module):
     def forward(self, inputs: Tensor, mixing: Tensor) -> list[Tensor]:
         outputs = []
         for edge, row in zip(self.edges, mixing, strict=True):
-            terms = [weight * module(inputs) for weight, module in zip(row, edge, strict=True)]  # type: ignore[arg-type]
+            modules = cast(nn.ModuleList, edge)
+            terms = [weight * module(inputs) for weight, module in zip(row, modules, strict=True)]
             outputs.append(torch.stack(terms).sum(0))
         return outputs
 
