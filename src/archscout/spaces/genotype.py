@@ -115,7 +115,7 @@ class Cell:
             first = min(set.union(*missing.values()) - set(missing))
             raise ArchitectureError(
                 f"{where} cannot be built: nothing in its output is connected to its inputs ({broken}; node {first} "
-                f"has no input and does not exist). Give node {first} an input, for example ['skip_connect', 1], or let "
+                f"has no input and does not exist). Give node {first} an input, such as ['skip_connect', 1], or let "
                 f"node {min(missing)} read node 0 or 1."
             )
         used = set(concat)

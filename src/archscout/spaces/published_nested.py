@@ -80,7 +80,7 @@ class NestedReader(PublishedReader):
         for node in self.integers(fields["concat"], "concat"):
             if not 2 <= node <= last:
                 raise ArchitectureError(f"concat: no cell has a node {node}; allowed: 2 to {last}.")
-        return DistributedGenotype.of_cells(cells, self.integers(fields["reductions"], "reductions"))
+        return DistributedGenotype.of_cells(cells, self.integers(fields["reductions"], "reductions", "cell number"))
 
     def _cell(self, value: ast.expr, field: str) -> Cell:
         nodes: dict[int, list[Input]] = {}

@@ -141,25 +141,25 @@ class PublishedReader:
             )
         return fields
 
-    def integer(self, value: ast.expr, field: str) -> int:
+    def integer(self, value: ast.expr, field: str, noun: str = "node number") -> int:
         """A small number that is not negative."""
         if not isinstance(value, ast.Constant) or type(value.value) is not int:
-            self._refuse(value, f"a number in {field}")
+            self._refuse(value, f"a {noun} in {field}")
         if value.value > MAX_NODE:
             raise ArchitectureError(
                 f"{self._position(value)}: a number in {field} is too large; allowed: 0 to {MAX_NODE}."
             )
         return value.value
 
-    def integers(self, value: ast.expr, field: str) -> tuple[int, ...]:
+    def integers(self, value: ast.expr, field: str, noun: str = "node number") -> tuple[int, ...]:
         """`[2, 3, 4]`, `(2, 3, 4)` or `range(2, 5)`."""
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "range":
             if value.keywords or not 1 <= len(value.args) <= 2:
                 self._refuse(value, f"range(first, last + 1) in {field}")
-            return tuple(range(*(self.integer(bound, field) for bound in value.args)))
+            return tuple(range(*(self.integer(bound, field, noun) for bound in value.args)))
         if not isinstance(value, ast.List | ast.Tuple):
-            self._refuse(value, f"a list of numbers or range(first, last + 1) in {field}")
-        return tuple(self.integer(item, field) for item in value.elts)
+            self._refuse(value, f"a list of {noun}s or range(first, last + 1) in {field}")
+        return tuple(self.integer(item, field, noun) for item in value.elts)
 
     def parts(self, value: ast.expr, count: int, form: str, field: str) -> list[ast.expr]:
         """The parts of a tuple of that many; `form` shows it in messages."""
