@@ -41,7 +41,7 @@ class DistributedOptions(Settings):
         description="handcrafted network to start from: zoo name (resnet18, ...) or file; it sets cells and nodes",
     )
     cells: int = Field(default=8, ge=1, le=40, description="cells, each with a wiring of its own; without a baseline")
-    nodes: int = Field(default=4, ge=1, le=8, description="computed nodes in a cell; without a baseline")
+    nodes: int = Field(default=4, ge=1, le=8, description="computed nodes in a cell; a baseline with larger cells sets more")
     operations: Literal["auto", "darts", "handcrafted"] = Field(
         default="auto", description="darts: the 7 of D-DARTS; handcrafted: the 12 of DARTOpti; auto: 12 with a baseline"
     )
@@ -104,10 +104,9 @@ class DistributedSpace:
 
     @property
     def nodes(self) -> int:
-        """Computed nodes in a cell; of a baseline, in its largest cell."""
-        if self.baseline is None:
-            return self.options.nodes
-        return max(len(cell.nodes) for cell in self.baseline.genes)
+        """Computed nodes in a cell; at least as many as the baseline's largest cell has."""
+        genes = () if self.baseline is None else self.baseline.genes
+        return max([self.options.nodes, *(len(cell.nodes) for cell in genes)])
 
     @property
     def sequence(self) -> tuple[int, ...]:
