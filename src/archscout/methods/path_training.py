@@ -57,7 +57,7 @@ class RankingSettings(Settings):
 
     candidates: int = Field(default=100, ge=1, description="distinct architectures to draw")
     batch_size: int = Field(default=250, ge=1)
-    group: int = Field(default=10, ge=1, description="architectures evaluated together")
+    group: int = Field(default=10, ge=1, description="architectures evaluated together, in each process")
     limits: Limits = Limits()
     legacy_one_batch: bool = Field(
         default=False, description="score each candidate on one random batch of its own, as the published code does"
@@ -105,11 +105,13 @@ class PathTrainer:
             outputs, targets, loss = self.step(draw(step // self._settings.steps_per_architecture))
             accumulator.update(outputs, targets)
             losses.append(loss)
+        engine = self._context.engine
+        engine.average_buffers(self.network)
         return {
             "epoch": float(epoch),
             "steps": float(len(losses)),
-            "loss": float(torch.stack(losses).mean()),
-            metric.name: float(accumulator.compute()),
+            "loss": engine.average(float(torch.stack(losses).mean())),
+            metric.name: engine.average(float(accumulator.compute())),
         }
 
     def step(self, architecture: Architecture) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,14 +208,16 @@ class Ranking:
         self._candidates = list(found.items())
 
     def advance(self) -> dict[str, float]:
-        """Score the next group."""
-        start = len(self._scores)
-        group = [architecture for architecture, _ in self._candidates[start : start + self._settings.group]]
+        """Score the next group; of several processes each scores one."""
+        engine, size = self._context.engine, self._settings.group
+        start = len(self._scores) + engine.rank * size
+        group = [architecture for architecture, _ in self._candidates[start : start + size]]
         self._trainer.network.eval()
         if self._settings.legacy_one_batch:
-            self._scores += [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
+            scores = [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
         else:
-            self._scores += self._whole_split_scores(group)
+            scores = self._whole_split_scores(group) if group else []
+        self._scores += engine.gather(scores)
         return {"scored": float(len(self._scores)), "best": max(self._scores)}
 
     def _whole_split_scores(self, group: Sequence[Architecture]) -> list[float]:

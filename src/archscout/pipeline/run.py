@@ -206,9 +206,10 @@ class Run:
 
     def _driver(self, signals: StopSignals) -> Driver:
         limit = self.settings.time_limit_minutes
+        observers = (*self._observers, TensorBoardObserver(self.directory.path / "tensorboard"))
         return Driver(
             self.directory,
-            observers=(*self._observers, TensorBoardObserver(self.directory.path / "tensorboard")),
+            observers=observers if self.engine.is_main else (),
             checkpoint_seconds=self.settings.checkpoint_seconds,
             time_limit_seconds=None if limit is None else 60 * limit,
             signals=signals,
@@ -272,8 +273,9 @@ class Run:
 
     def _evaluate(self, driver: Driver) -> None:
         settings, task = self.settings, self.task
-        network = self.engine.place(self.model())
-        values = evaluate_network(network, task, task.test, self.engine, settings.evaluate.batch_size)
+        alone = self.engine.alone()
+        network = alone.place(self.model())
+        values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
         cost = measure(network, task.spec.input_shape)
         latencies = measure_latency(
             network,

@@ -96,12 +96,16 @@ class TrainingJob:
             loss += batch_loss
             accumulator.update(outputs, targets)
             steps += 1
+        engine = self._engine
+        engine.average_buffers(self._network)
+        if self._average is not None:
+            engine.average_buffers(self._average)
         metrics = {
             "progress": self._progress(),
             "epoch": float(epoch),
             "steps": float(steps),
-            "loss": float(loss) / steps,
-            f"train_{self._task.metric.name}": float(accumulator.compute()),
+            "loss": engine.average(float(loss) / steps),
+            f"train_{self._task.metric.name}": engine.average(float(accumulator.compute())),
             "learning_rate": float(self._stepper.optimizer.param_groups[0]["lr"]),
         }
         if self._settings.split == "train" and self._stream.epoch != epoch:
