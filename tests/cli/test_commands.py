@@ -90,6 +90,8 @@ def test_check_data_says_what_it_understood() -> None:
         (("run", "digits", "--set", "train.epoch=1"), "did you mean epochs"),
         (("run", "digits", "--set", "train.epochs=none"), "train.epochs = 'none'"),
         (("run", "digits", "--device", "cuda:99"), "cannot be used here"),
+        (("run", "digits", "--set", "train.auto_augment=svhn"), "--set train.auto_augment=null"),
+        (("run", "digits", "--set", "search.child.color_jitter={hue: 0.1}"), "search.child.color_jitter: only for"),
         (("run", "missing.npz"), "does not exist"),
         (("run", "cifar10", "--data", "/nonexistent"), "archscout data fetch cifar10"),
         (("train", "darts_v3", "--task", "digits"), "darts_v2"),

@@ -17,6 +17,7 @@ from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import PathSupernet, WeightSharing
 from archscout.tasks.loading import BatchStream, evaluation_batches
+from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
@@ -25,7 +26,7 @@ __all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "Limits", "PathTrainer", "Ranki
 STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
 
-class ChildSettings(Settings):
+class ChildSettings(AugmentationSettings):
     """How the shared weights are trained."""
 
     batch_size: int = Field(default=128, ge=2, description="per process")
@@ -82,7 +83,7 @@ class PathTrainer:
         self.paths = cast(PathSupernet, network)
         self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
         self.stream = BatchStream(
-            task,
+            augmented(task, settings, "search.child"),
             task.train,
             settings.batch_size,
             engine.device,

@@ -29,6 +29,7 @@ from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
 from archscout.tasks import Task, load_task
+from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob
 
@@ -99,12 +100,16 @@ class Run:
         return cls(directory, read_config(directory), task=task, observers=observers)
 
     def check(self) -> None:
-        """Raise an ArchscoutError if device, data, space and method are not there or do not fit together."""
+        """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
         if self.settings.method is not None:
             check_fit(METHODS.get(self.settings.method), self.space, self.task)
         else:
             self.space.check(self.task.spec)
+        sections = {"search.child": getattr(self.settings.search, "child", None), "train": self.settings.train}
+        for where, section in sections.items():
+            if isinstance(section, AugmentationSettings):
+                augmented(self.task, section, where)
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
