@@ -146,7 +146,9 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_estimate_prints_sizes_time_and_memory() -> None:
-    small = ["--set", "supernet.layers=3", "--set", "network.layers=3", "--set", "network.init_channels=4"]
+    overrides = ["supernet.layers=3", "supernet.init_channels=4", "network.layers=3", "network.init_channels=4"]
+    overrides += ["search.policy.architectures_per_step=2", "train.batch_size=256"]
+    small = [part for text in overrides for part in ("--set", text)]
     done = archscout("estimate", "digits", "--json", *small)
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
