@@ -6,6 +6,7 @@ returns the `Run`, whose `model()` is the trained network.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -150,4 +151,6 @@ def _free_folder(name: str) -> Path:
 
 def _command() -> str:
     """The command as typed, for the record."""
-    return " ".join(["archscout", *sys.argv[1:]]) if Path(sys.argv[0]).name == "archscout" else "Python"
+    program = Path(sys.argv[0])
+    is_ours = program.name == "archscout" or program.parts[-2:] == ("archscout", "__main__.py")
+    return shlex.join(["archscout", *sys.argv[1:]]) if is_ours else "Python"

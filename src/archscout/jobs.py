@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
@@ -181,6 +181,8 @@ class Driver:
             log.write(json.dumps({"stage": stage, "step": step, "seconds": round(seconds, 3), **metrics}) + "\n")
             log.flush()
         except OSError as error:
+            with suppress(OSError):
+                log.close()  # tries to write the rest once more, and would hide the error below
             raise self._run.write_error(self._run.path / "metrics.jsonl", error) from None
         for observer in self._observers:
             observer.advanced(stage, step, metrics, seconds)

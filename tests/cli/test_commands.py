@@ -90,6 +90,8 @@ def test_check_data_says_what_it_understood() -> None:
         (("run", "digits", "--set", "train.epoch=1"), "did you mean epochs"),
         (("run", "digits", "--set", "train.epochs=none"), "train.epochs = 'none'"),
         (("run", "digits", "--device", "cuda:99"), "cannot be used here"),
+        (("run", "digits", "--set", "train.auto_augment=svhn"), "--set train.auto_augment=null"),
+        (("run", "digits", "--set", "search.child.color_jitter={hue: 0.1}"), "search.child.color_jitter: only for"),
         (("run", "missing.npz"), "does not exist"),
         (("run", "cifar10", "--data", "/nonexistent"), "archscout data fetch cifar10"),
         (("train", "darts_v3", "--task", "digits"), "darts_v2"),
@@ -144,7 +146,9 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_estimate_prints_sizes_time_and_memory() -> None:
-    small = ["--set", "supernet.layers=3", "--set", "network.layers=3", "--set", "network.init_channels=4"]
+    overrides = ["supernet.layers=3", "supernet.init_channels=4", "network.layers=3", "network.init_channels=4"]
+    overrides += ["search.policy.architectures_per_step=2", "train.batch_size=256"]
+    small = [part for text in overrides for part in ("--set", text)]
     done = archscout("estimate", "digits", "--json", *small)
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ class TensorBoardObserver:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
+        _quieten_writer_threads()
         try:
             self._writer = SummaryWriter(str(self._folder / stage), purge_step=step)
         except OSError:
@@ -41,8 +45,25 @@ class TensorBoardObserver:
     def finished(self, stage: str, seconds: float) -> None:
         """Close the files."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):
+                self._writer.close()
             self._writer = None
 
     def message(self, text: str) -> None:
         """Nothing: TensorBoard has no place for it."""
+
+
+@functools.cache
+def _quieten_writer_threads() -> None:
+    """Keep tracebacks of TensorBoard's writing thread from the terminal, where the disk is full.
+
+    The observer gets the same error at its next call, and ends the writing.
+    """
+    others = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        is_writer = type(arguments.thread).__module__.startswith("tensorboard.")
+        if not (is_writer and issubclass(arguments.exc_type, OSError)):
+            others(arguments)
+
+    threading.excepthook = hook
