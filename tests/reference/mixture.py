@@ -42,16 +42,17 @@ def copy_weights(fast: MixedSource, plain: PlainSource) -> list[tuple[nn.Paramet
     """
     ties: list[tuple[nn.Parameter, int | None, nn.Parameter]] = []
 
-    def tie(stacked: Any, parts: Sequence[Any]) -> None:
-        ties.extend((stacked, row, part) for row, part in enumerate(parts))
+    def tie(stacked: Any, parts: Sequence[Any], first_row: int = 0) -> None:
+        ties.extend((stacked, row, part) for row, part in enumerate(parts, start=first_row))
 
     for column, name in enumerate(plain.names):
         modules: list[Any] = [edge[column] for edge in plain.edges]  # type: ignore[index]
         if name in SEPARABLE or name in DILATED:
-            for stages, offset in ((fast.first, 0), (fast.second, 4)):
-                if name in stages:
-                    tie(stages[name].depthwise, [module[offset + 1].weight for module in modules])
-                    tie(stages[name].pointwise, [module[offset + 2].weight for module in modules])
+            for stage, offset in ((fast.first, 0), (fast.second, 4)):
+                if stage is not None and name in stage.names:
+                    first_row = stage.names.index(name) * len(modules)
+                    tie(stage.depthwise[name], [module[offset + 1].weight for module in modules])
+                    tie(stage.pointwise, [module[offset + 2].weight for module in modules], first_row)
         elif name == "skip_connect" and fast.stride == 2:
             tie(fast.reduce_even, [module.even.weight for module in modules])
             tie(fast.reduce_odd, [module.odd.weight for module in modules])

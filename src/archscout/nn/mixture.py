@@ -71,13 +71,23 @@ class NodeSum:
 
 
 class _Stage(nn.Module):
-    """Depthwise and pointwise weights of some edges, J of each: one half of a separable, or a dilated convolution."""
+    """One half of separable convolutions, or the first halves and the dilated ones: depthwise, pointwise, norm.
 
-    def __init__(self, targets: int, channels: int, kernel: int) -> None:
+    Each of several operations on each of J edges has a row: all edges of the first operation, then of the second, ...
+    """
+
+    def __init__(self, targets: int, channels: int, kernels: dict[str, int]) -> None:
         super().__init__()
-        self.depthwise = _uniform((targets, channels, 1, kernel, kernel), kernel * kernel)
-        self.pointwise = _uniform((targets, channels, channels), channels)
-        self.norms = RunningNorms(targets, channels)
+        self.names = tuple(kernels)
+        self.depthwise = nn.ParameterDict(
+            {
+                name: _uniform((targets, channels, 1, kernel, kernel), kernel * kernel)
+                for name, kernel in kernels.items()
+            }
+        )
+        rows = len(kernels) * targets
+        self.pointwise = _uniform((rows, channels, channels), channels)
+        self.norms = RunningNorms(rows, channels)
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
@@ -100,24 +110,20 @@ class MixedSource(nn.Module):
         super().__init__()
         self.stride, self._targets = stride, targets
         self._columns = {name: column for column, name in enumerate(operations) if name != "none"}
-        self.first = nn.ModuleDict()
-        self.second = nn.ModuleDict()
-        self.pools = nn.ModuleDict()
+        separable = {name: SEPARABLE[name] for name in self._columns if name in SEPARABLE}
+        dilated = {name: DILATED[name] for name in self._columns if name in DILATED}
+        self.first = _Stage(targets, channels, {**separable, **dilated}) if separable or dilated else None
+        self.second = _Stage(targets, channels, separable) if separable else None
+        self.pools = nn.ModuleDict(
+            {name: nn.BatchNorm2d(channels, affine=False) for name in self._columns if name in POOLS}
+        )
         self.others = nn.ModuleDict()
         for name in self._columns:
-            if name in SEPARABLE:
-                self.first[name] = _Stage(targets, channels, SEPARABLE[name])
-                self.second[name] = _Stage(targets, channels, SEPARABLE[name])
-            elif name in DILATED:
-                self.first[name] = _Stage(targets, channels, DILATED[name])
-            elif name in POOLS:
-                self.pools[name] = nn.BatchNorm2d(channels, affine=False)
-            elif name == "skip_connect":
-                if stride == 2:
-                    self.reduce_even = _uniform((targets, channels // 2, channels), channels)
-                    self.reduce_odd = _uniform((targets, channels - channels // 2, channels), channels)
-                    self.reduce_norms = RunningNorms(targets, channels)
-            else:
+            if name == "skip_connect" and stride == 2:
+                self.reduce_even = _uniform((targets, channels // 2, channels), channels)
+                self.reduce_odd = _uniform((targets, channels - channels // 2, channels), channels)
+                self.reduce_norms = RunningNorms(targets, channels)
+            elif name not in {*separable, *dilated, *POOLS, "skip_connect"}:
                 self.others[name] = nn.ModuleList(
                     make_operation(name, channels, stride, search=True) for _ in range(targets)
                 )
@@ -130,66 +136,82 @@ class MixedSource(nn.Module):
             mixing: `(J, O)`, a column for each operation.
             sums: of the J targets.
         """
+        scales = {name: mixing[:, column] for name, column in self._columns.items()}
         for name, norm in self.pools.items():
             pooled = as_matrix(norm(POOLS[name](inputs, self.stride)))
-            for total, scale in zip(sums, mixing[:, self._columns[name]].unbind(), strict=True):
-                total.add_scaled(pooled, scale)
-        if "skip_connect" in self._columns:
-            self._skip(inputs, mixing[:, self._columns["skip_connect"]], sums)
-        if self.first or self.others:
-            activated = F.relu(inputs)
-            self._separable_and_dilated(activated, mixing, sums)
-            for name, modules in self.others.items():
-                scales = mixing[:, self._columns[name]].unbind()
-                for module, scale, total in zip(cast(nn.ModuleList, modules), scales, sums, strict=True):
-                    total.add_scaled(as_matrix(_without_relu(module, activated)), scale)
-
-    def _skip(self, inputs: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
-        if self.stride == 1:
-            for total, scale in zip(sums, scales.unbind(), strict=True):
-                total.add_scaled(as_matrix(inputs), scale)
+            _add_scaled(pooled, scales[name], sums)
+        if "skip_connect" in scales:
+            if self.stride == 1:
+                _add_scaled(as_matrix(inputs), scales["skip_connect"], sums)
+            else:
+                self._factorized_reduce(inputs, scales["skip_connect"], sums)
+        if self.first is None and not self.others:
             return
+        activated = F.relu(inputs)
+        if self.first is not None:
+            self._convolutions(self.first, activated, scales, sums)
+        for name, modules in self.others.items():
+            for module, scale, total in zip(cast(nn.ModuleList, modules), scales[name].unbind(), sums, strict=True):
+                total.add_scaled(as_matrix(_without_relu(module, activated)), scale)
+
+    def _factorized_reduce(self, inputs: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
         height, width = inputs.shape[-2:]
         if height % 2 or width % 2:
             inputs = F.pad(inputs, (0, width % 2, 0, height % 2))
         halves = torch.cat([as_matrix(half) for half in relu_halves(inputs)], dim=1)
         channels = inputs.shape[1]
         weights = torch.cat([F.pad(self.reduce_even, (0, channels)), F.pad(self.reduce_odd, (channels, 0))], dim=1)
-        factors, shifts = self.reduce_norms.fold(weights, [halves], scales, [0] * self._targets)
-        for total, factor, shift in zip(sums, factors, shifts, strict=True):
+        products = self.reduce_norms.fold(weights, [halves], scales, [0] * self._targets)
+        for total, factor, shift in zip(sums, *(part.unbind() for part in products), strict=True):
             total.add_product(halves, factor, shift)
 
-    def _separable_and_dilated(self, activated: Tensor, mixing: Tensor, sums: Sequence[NodeSum]) -> None:
-        sources = _Sources(activated, self.stride)
-        for name, module in self.first.items():
-            stage = cast(_Stage, module)
-            scales = mixing[:, self._columns[name]]
-            if name in DILATED:
-                inputs, dilation = sources.dilated()
-                outputs = [depthwise_conv2d(inputs, weight, 1, dilation) for weight in stage.depthwise]
-                matrices = [as_matrix(output) for output in outputs]
-                factors, shifts = stage.norms.fold(stage.pointwise, matrices, scales)
-                for total, matrix, factor, shift in zip(sums, matrices, factors, shifts, strict=True):
-                    total.add_product(matrix, factor, shift, phased=sources.phased)
-                continue
-            outputs = [depthwise_conv2d(activated, weight, self.stride) for weight in stage.depthwise]
-            matrices = [as_matrix(output) for output in outputs]
-            factors, shifts = stage.norms.fold(stage.pointwise, matrices, None)
-            self._second_half(name, outputs[0].shape, zip(matrices, factors, shifts, strict=True), scales, sums)
+    def _convolutions(
+        self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], sums: Sequence[NodeSum]
+    ) -> None:
+        """The separable and the dilated convolutions."""
+        dilated = _DilatedInputs(activated, self.stride)
+        outputs: list[Tensor] = []
+        for name in stage.names:
+            inputs, stride, dilation = (activated, self.stride, 1) if name in SEPARABLE else dilated.arrange()
+            outputs += [depthwise_conv2d(inputs, weight, stride, dilation) for weight in stage.depthwise[name].unbind()]
+        matrices = [as_matrix(output) for output in outputs]
+        # The first half of a separable convolution is not weighted: its second half is.
+        ones = torch.ones_like(next(iter(scales.values())))
+        rows = torch.cat([ones if name in SEPARABLE else scales[name] for name in stage.names])
+        folded = stage.norms.fold(stage.pointwise, matrices, rows)
+        products = list(zip(matrices, *(part.unbind() for part in folded), strict=True))
+        halves = sum(name in SEPARABLE for name in stage.names) * self._targets
+        for row, (matrix, factor, shift) in enumerate(products[halves:]):
+            sums[row % self._targets].add_product(matrix, factor, shift, phased=dilated.phased)
+        if self.second is not None:
+            self._second_halves(self.second, outputs[0].shape, products[:halves], scales, sums)
 
-    def _second_half(self, name, shape, products, scales, sums) -> None:  # type: ignore[no-untyped-def]
-        stage = cast(_Stage, self.second[name])
+    def _second_halves(
+        self,
+        stage: _Stage,
+        shape: torch.Size,
+        products: Sequence[tuple[Tensor, Tensor, Tensor]],
+        scales: dict[str, Tensor],
+        sums: Sequence[NodeSum],
+    ) -> None:
+        """The second halves of the separable convolutions, on the products of the first ones."""
         count, _, height, width = shape
+        weights = [weight for name in stage.names for weight in stage.depthwise[name].unbind()]
         matrices = []
-        for weight, (matrix, factor, shift) in zip(stage.depthwise, products, strict=True):
+        for weight, (matrix, factor, shift) in zip(weights, products, strict=True):
             inner = from_matrix(torch.addmm(shift, matrix, factor).relu_(), count, height, width)
             matrices.append(as_matrix(depthwise_conv2d(inner, weight)))
-        factors, shifts = stage.norms.fold(stage.pointwise, matrices, scales)
-        for total, matrix, factor, shift in zip(sums, matrices, factors, shifts, strict=True):
-            total.add_product(matrix, factor, shift)
+        folded = stage.norms.fold(stage.pointwise, matrices, torch.cat([scales[name] for name in stage.names]))
+        for row, (matrix, factor, shift) in enumerate(zip(matrices, *(part.unbind() for part in folded), strict=True)):
+            sums[row % self._targets].add_product(matrix, factor, shift)
 
 
-class _Sources:
+def _add_scaled(values: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
+    for total, scale in zip(sums, scales.unbind(), strict=True):
+        total.add_scaled(values, scale)
+
+
+class _DilatedInputs:
     """The inputs of dilated convolutions, rearranged once for all of them so that dilation 2 becomes dilation 1."""
 
     def __init__(self, activated: Tensor, stride: int) -> None:
@@ -198,14 +220,14 @@ class _Sources:
         self.phased = stride == 1 and even and activated.device.type == "cpu"
         self._rearranged: Tensor | None = None
 
-    def dilated(self) -> tuple[Tensor, int]:
-        """The inputs, and the dilation that is left."""
+    def arrange(self) -> tuple[Tensor, int, int]:
+        """The inputs, and the stride and the dilation that are left."""
         if self._rearranged is None:
             if self._stride == 2:  # the padding is even: only even pixels are read
                 self._rearranged = pick_even(self._activated)
             else:
                 self._rearranged = to_phases(self._activated) if self.phased else self._activated
-        return self._rearranged, 2 if self._stride == 1 and not self.phased else 1
+        return self._rearranged, 1, 2 if self._stride == 1 and not self.phased else 1
 
 
 def _without_relu(operation: nn.Module, activated: Tensor) -> Tensor:

@@ -14,13 +14,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Moments", "RunningNorms", "as_matrix", "from_matrix", "moments"]
+__all__ = ["RunningNorms", "as_matrix", "from_matrix", "moments"]
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
-
-Moments = tuple[Tensor, Tensor]
-"""Of the rows of a matrix `(P, C)`: mean of the outer products `(C, C)`, and mean `(C,)`."""
 
 
 def as_matrix(pixels: Tensor) -> Tensor:
@@ -33,24 +30,36 @@ def from_matrix(matrix: Tensor, count: int, height: int, width: int) -> Tensor:
     return matrix.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
-def moments(matrix: Tensor) -> Moments:
-    """The moments of the rows of `(P, C)`."""
-    return cast(Moments, _Moments.apply(matrix))  # type: ignore[no-untyped-call]
+def moments(matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The moments of the rows of K matrices `(P, C)`: means of the outer products `(K, C, C)`, and means `(K, C)`."""
+    return cast(tuple[Tensor, Tensor], _Moments.apply(*matrices))  # type: ignore[no-untyped-call]
 
 
 class _Moments(torch.autograd.Function):
-    # One product in the backward pass, where autograd's own would take two and add them.
+    # One product a matrix in the backward pass, where autograd's own would take two and add them.
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Moments:
-        ctx.save_for_backward(matrix)
-        return matrix.t() @ matrix / len(matrix), matrix.mean(0)
+    def forward(ctx: Any, *matrices: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(*matrices)
+        pixels, channels = matrices[0].shape
+        second, mean = (
+            matrices[0].new_empty((len(matrices), channels, channels)),
+            matrices[0].new_empty((len(matrices), channels)),
+        )
+        for matrix, product, row in zip(matrices, second, mean, strict=True):
+            torch.mm(matrix.t(), matrix, out=product)
+            torch.mean(matrix, 0, out=row)
+        return second.div_(pixels), mean
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (matrix,) = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         second, mean = gradients
-        return torch.addmm(mean / len(matrix), matrix, (second + second.t()) / len(matrix))
+        pixels = len(ctx.saved_tensors[0])
+        factors, shifts = (second + second.transpose(1, 2)) / pixels, mean / pixels
+        return tuple(
+            torch.addmm(shift, matrix, factor)
+            for matrix, factor, shift in zip(ctx.saved_tensors, factors.unbind(), shifts.unbind(), strict=True)
+        )
 
 
 class RunningNorms(nn.Module):
@@ -86,8 +95,7 @@ class RunningNorms(nn.Module):
             `(K, C_in, C)` and `(K, C)`.
         """
         if self.training:
-            parts = [moments(matrix) for matrix in inputs]
-            second, mean = (torch.stack(column) for column in zip(*parts, strict=True))
+            second, mean = moments(inputs)
             covariance = second - mean.unsqueeze(2) * mean.unsqueeze(1)
             if owner is not None:
                 covariance, mean = covariance[list(owner)], mean[list(owner)]
