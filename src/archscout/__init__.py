@@ -10,7 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archscout.api import evaluate, export, load_architecture, load_run, report, run, search, train
+    from archscout.api import (
+        derive,
+        distance,
+        evaluate,
+        export,
+        import_weights,
+        load_architecture,
+        load_run,
+        report,
+        run,
+        search,
+        train,
+    )
     from archscout.methods.base import METHODS
     from archscout.pipeline.artifacts import load_network
     from archscout.pipeline.run import Run
@@ -25,8 +37,11 @@ __all__ = [
     "TASKS",
     "Run",
     "Task",
+    "derive",
+    "distance",
     "evaluate",
     "export",
+    "import_weights",
     "load_architecture",
     "load_network",
     "load_run",
