@@ -6,9 +6,10 @@
 accumulate of a convolution (any number of dimensions, grouped, transposed), of a linear layer or other matrix
 product, and of a recurrent layer; for one sample, in evaluation mode. Positions in zero padding count like any other.
 Biases, normalisation, activations, pooling, additions and element-wise gates count nothing. A FLOP count by the usual
-tools is twice this number. Some publications (D-DARTS) add two for each element that a batch norm writes:
-`batch_norms=True`. They are counted by watching which operations run on shapes alone (torch's meta device), so a
-product written as `a @ b` inside a forward pass counts as much as an `nn.Linear`, and nothing is allocated.
+tools is twice this number. D-DARTS adds two for each element that a batch norm writes and one for each that an
+average pool with a window does: `batch_norms=True`. They are counted by watching which operations run on shapes alone
+(torch's meta device), so a product written as `a @ b` inside a forward pass counts as much as an `nn.Linear`, and
+nothing is allocated.
 
 **Latency** is the median wall time of a forward pass, with the number of CPU threads stated, as it decides the result.
 
@@ -126,11 +127,17 @@ def _batch_norm(args: Sequence[Any], output: Any) -> int:
     return 2 * int(args[0].numel())
 
 
+def _average_pool(args: Sequence[Any], output: Any) -> int:
+    return int(output.numel())
+
+
+# The further operations that the authors of D-DARTS count (verified on six of their figures, spec d_darts 7.2).
 _COUNTED_NORMS: dict[Any, Callable[[Sequence[Any], Any], int]] = {
     torch.ops.aten.native_batch_norm: _batch_norm,
     torch.ops.aten._native_batch_norm_legit_no_training: _batch_norm,
     torch.ops.aten.cudnn_batch_norm: _batch_norm,
     torch.ops.aten.miopen_batch_norm: _batch_norm,
+    torch.ops.aten.avg_pool2d: _average_pool,
 }
 
 
@@ -186,7 +193,7 @@ def count_madds(
     Args:
         input_shape: of one sample, without the batch dimension.
         dtype: of the input; an integer type for networks that begin with an embedding.
-        batch_norms: add two for each element of each batch norm.
+        batch_norms: add batch norms and average pools, as in this module's docstring.
 
     Raises:
         SpaceError: the network cannot run on such inputs.

@@ -69,7 +69,7 @@ def show(
     typer.echo(found.describe())
     if task is not None:
         typer.echo(f"{task}: {content['parameters']:,} parameters, {content['madds']:,} MAdds")
-        typer.echo(f"with two for each element of a batch norm: {content['madds_with_batch_norms']:,}")
+        typer.echo(f"{content['madds_with_batch_norms']:,} MAdds with batch norms and average pools")
     if svg is not None:
         typer.echo(f"drawn: {svg}")
 
