@@ -28,7 +28,7 @@ from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
 SIZES: dict[str, dict[str, Any]] = {
     "cells": {"init_channels": 4, "layers": 3},
-    "distributed": {"init_channels": 4},
+    "distributed": {"init_channels": 4, "layers": 3},
     ToySpace.name: {},
 }
 SPECS = dict.fromkeys(("cells", "distributed"), TaskSpec("digits", "classification", (1, 8, 8), 10))
