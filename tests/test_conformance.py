@@ -28,7 +28,7 @@ from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
 SIZES: dict[str, dict[str, Any]] = {
     "cells": {"init_channels": 4, "layers": 3},
-    "distributed": {"init_channels": 4},
+    "distributed": {"init_channels": 4, "layers": 3},
     ToySpace.name: {},
 }
 SPECS = dict.fromkeys(("cells", "distributed"), TaskSpec("digits", "classification", (1, 8, 8), 10))
@@ -42,8 +42,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
     ToyMethod.name: {},
 }
-# Options of a space for a method that needs them.
-OPTIONS: dict[str, dict[str, Any]] = {"dartopti": {"baseline": "resnet18"}}
+# Options of a space in a search, for all methods or for one.
+OPTIONS: dict[str, dict[str, Any]] = {"distributed": {"cells": 3}, "dartopti": {"baseline": "resnet18"}}
 SPACE_NAMES = [*SPACES, ToySpace.name]
 METHOD_NAMES = [*METHODS, ToyMethod.name]
 
@@ -160,13 +160,17 @@ def small_task(space: str) -> Task:
     return Task(**{**vars(task), **parts})
 
 
+def options_of(method: str, space: str) -> dict[str, Any]:
+    return OPTIONS.get(method) or OPTIONS.get(space, {})
+
+
 def combinations() -> list[tuple[str, str]]:
     pairs = []
     with registered_toys():
         for method in METHODS:
             for space in SPACES:
                 try:
-                    check_fit(METHODS.get(method), get_space(space, OPTIONS.get(method)), small_task(space))
+                    check_fit(METHODS.get(method), get_space(space, options_of(method, space)), small_task(space))
                     pairs.append((method, space))
                 except (SpaceError, SettingsError):
                     continue
@@ -174,8 +178,8 @@ def combinations() -> list[tuple[str, str]]:
 
 
 def make_job(method: str, space_name: str) -> Job:
-    space = get_space(space_name, OPTIONS.get(method))
-    size = space.size_model.read(SIZES[space_name])
+    space = get_space(space_name, options_of(method, space_name))
+    size = space.size_model.read({**SIZES[space_name], **({"layers": None} if space_name == "distributed" else {})})
     kind = METHODS.get(method)
     context = SearchContext(
         task=small_task(space_name),

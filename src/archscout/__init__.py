@@ -11,7 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archscout.api import evaluate, export, load_architecture, load_run, report, resume, run, search, train
+    from archscout.api import (
+        derive,
+        distance,
+        evaluate,
+        export,
+        import_weights,
+        load_architecture,
+        load_run,
+        report,
+        resume,
+        run,
+        search,
+        train,
+    )
     from archscout.methods.base import METHODS
     from archscout.pipeline.artifacts import load_network
     from archscout.pipeline.run import Run
@@ -26,8 +39,11 @@ __all__ = [
     "TASKS",
     "Run",
     "Task",
+    "derive",
+    "distance",
     "evaluate",
     "export",
+    "import_weights",
     "load_architecture",
     "load_network",
     "load_run",

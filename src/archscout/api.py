@@ -15,13 +15,30 @@ from typing import Any
 from archscout.errors import ArchitectureError
 from archscout.jobs import Observer
 from archscout.pipeline.config import resolve_settings
+from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
+from archscout.spaces import DistributedGenotype
 from archscout.spaces.architecture import Architecture
+from archscout.spaces.derivation import derive as derive_genotype
+from archscout.spaces.distance import distance as architecture_distance
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
 
-__all__ = ["evaluate", "export", "load_architecture", "load_run", "report", "resume", "run", "search", "train"]
+__all__ = [
+    "derive",
+    "distance",
+    "evaluate",
+    "export",
+    "import_weights",
+    "load_architecture",
+    "load_run",
+    "report",
+    "resume",
+    "run",
+    "search",
+    "train",
+]
 
 
 def run(
@@ -137,6 +154,33 @@ def load_architecture(source: Architecture | str | Path) -> Architecture:
     if not isinstance(found, Architecture):
         raise ArchitectureError(f"'{source}' is no architecture.")
     return found
+
+
+def derive(architecture: Architecture | str | Path, layers: int) -> DistributedGenotype:
+    """The network of another depth, of cells that were searched one by one; see `archscout.spaces.derivation`."""
+    return derive_genotype(load_architecture(architecture), layers)
+
+
+def distance(first: Architecture | str | Path, second: Architecture | str | Path) -> float:
+    """How far two architectures are apart, from 0 to 1; see `archscout.spaces.distance`."""
+    return architecture_distance(load_architecture(first), load_architecture(second))
+
+
+def import_weights(
+    file: Path | str,
+    architecture: Architecture | str | Path,
+    *,
+    out: Path | str = "model.safetensors",
+    task: str | None = None,
+    init_channels: int | None = None,
+    layers: int | None = None,
+    data: Path | None = None,
+) -> ImportReport:
+    """Write a released checkpoint of the DARTS family as a model file; see `archscout.pipeline.released`."""
+    found = load_architecture(architecture)
+    return import_released(
+        Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data
+    )
 
 
 def _free_folder(name: str) -> Path:

@@ -9,6 +9,7 @@ the rule puts the reduction genes: at `L // 3` and `2 L // 3`.
 from __future__ import annotations
 
 from archscout.errors import ArchitectureError, SettingsError
+from archscout.spaces.architecture import Architecture
 from archscout.spaces.cell_layout import reduction_indices
 from archscout.spaces.distributed_genotype import DistributedGenotype
 
@@ -34,7 +35,7 @@ def derived_genes(genes: int, layers: int) -> list[int]:
     return [_gene(genes, layers, position) for position in range(layers)]
 
 
-def derive(architecture: DistributedGenotype, layers: int) -> DistributedGenotype:
+def derive(architecture: Architecture, layers: int) -> DistributedGenotype:
     """The network of another depth, with its reductions at `layers // 3` and `2 * layers // 3`.
 
     Only wirings are repeated: each cell has weights of its own. Genes that no cell has are left out.

@@ -1,10 +1,13 @@
 """Drawings, charts and the report: text that browsers show, made without any other program."""
 
 from archscout.viz.cells import draw_cell, draw_genotype
+from archscout.viz.changes import draw_changes
 from archscout.viz.charts import Point, Series, line_chart, scatter_chart
 from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
 from archscout.viz.drawings import DRAWINGS, draw
 from archscout.viz.graph_text import to_dot, to_mermaid
+from archscout.viz.heat_map import heat_map
+from archscout.viz.networks import draw_network
 from archscout.viz.report import render_report
 
 __all__ = [
@@ -18,7 +21,10 @@ __all__ = [
     "StageView",
     "draw",
     "draw_cell",
+    "draw_changes",
     "draw_genotype",
+    "draw_network",
+    "heat_map",
     "line_chart",
     "render_report",
     "scatter_chart",
