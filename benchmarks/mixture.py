@@ -21,6 +21,7 @@ from torch import Tensor
 
 from archscout.engine import Engine
 from archscout.measure import peak_memory
+from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
 from archscout.methods.darts import DartsSearch, DartsSettings
 from archscout.methods.ddarts import DDartsSearch, DDartsSettings
@@ -154,6 +155,7 @@ def line(result: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write JSON on request."""
+    keep_freed_memory()  # as the command line does; it serves both sides
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mixture", description=__doc__)
     defaults = Setup()
     for name, value in asdict(defaults).items():

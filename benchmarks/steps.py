@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.engine import Engine
+from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
 from archscout.methods.ednas import EdnasSearch, EdnasSettings
 from archscout.spaces import CellGenotype
@@ -217,6 +218,7 @@ def table(setup: Setup, results: Sequence[Comparison]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write JSON on request."""
+    keep_freed_memory()  # as the command line does; it serves both sides
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     defaults = Setup()
     parser.add_argument("--steps", type=int, default=defaults.steps, help="of each kind and side (default %(default)s)")
