@@ -41,7 +41,9 @@ class DistributedOptions(Settings):
         description="handcrafted network to start from: zoo name (resnet18, ...) or file; it sets cells and nodes",
     )
     cells: int = Field(default=8, ge=1, le=40, description="cells, each with a wiring of its own; without a baseline")
-    nodes: int = Field(default=4, ge=1, le=8, description="computed nodes in a cell; a baseline with larger cells sets more")
+    nodes: int = Field(
+        default=4, ge=1, le=8, description="computed nodes in a cell; a baseline with larger cells sets more"
+    )
     operations: Literal["auto", "darts", "handcrafted"] = Field(
         default="auto", description="darts: the 7 of D-DARTS; handcrafted: the 12 of DARTOpti; auto: 12 with a baseline"
     )
