@@ -206,9 +206,12 @@ class Run:
 
     def _driver(self, signals: StopSignals) -> Driver:
         limit = self.settings.time_limit_minutes
+        observers = self._observers
+        if self.engine.is_main:
+            observers = (*observers, TensorBoardObserver(self.directory.path / "tensorboard"))
         return Driver(
             self.directory,
-            observers=(*self._observers, TensorBoardObserver(self.directory.path / "tensorboard")),
+            observers=observers,
             checkpoint_seconds=self.settings.checkpoint_seconds,
             time_limit_seconds=None if limit is None else 60 * limit,
             signals=signals,
