@@ -14,15 +14,16 @@ import torch
 from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
 from archscout.exporting import export_model
-from archscout.jobs import Job
+from archscout.jobs import Job, Speaking
 from archscout.methods import METHODS, SearchContext, SearchResult
-from archscout.methods.base import check_fit
+from archscout.methods.base import Showing, check_fit
 from archscout.registry import Registry
 from archscout.spaces import ARCHITECTURES, SPACES, architecture_from_json, architecture_to_json, get_space
 from archscout.spaces.base import Factorized, WeightSharing
 from archscout.state import pack, unpack
 from archscout.tasks import Split, Task, TaskSpec, load_task
 from archscout.viz import draw
+from archscout.viz.raster import rasterise
 from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
@@ -83,6 +84,8 @@ def test_architectures_round_trip_and_are_drawn(name: str) -> None:
         assert hash(architecture_from_json(text)) == hash(architecture)
         assert architecture.describe()
         assert draw(architecture).startswith("<svg")
+        if seed == 0:
+            assert rasterise(draw(architecture)).std() > 0
         assert architecture.space == name
         assert ARCHITECTURES.get(architecture.format) is type(architecture)
 
@@ -217,6 +220,21 @@ def test_every_method_runs_resumes_and_repeats(method: str, space: str) -> None:
     result = finish(second)
     assert result.architecture == reference.architecture
     assert [c.score for c in result.candidates] == [c.score for c in reference.candidates]
+
+
+def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:
+    shown = {}
+    for method, space in COMBINATIONS:
+        job = make_job(method, space)
+        if isinstance(job, Showing):
+            job.advance()
+            tree, tensors = pack(job.state_dict())
+            before = {name: tensor.clone() for name, tensor in tensors.items()}
+            assert draw(job.architecture()).startswith("<svg")
+            assert pack(job.state_dict())[0] == tree
+            assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
+            shown[method] = isinstance(job, Speaking)
+    assert all(shown[name] for name in ("darts", "fairdarts", "d-darts", "dartopti"))
 
 
 def test_every_method_fits_some_space() -> None:
