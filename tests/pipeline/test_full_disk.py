@@ -12,7 +12,7 @@ import pytest
 
 import archscout
 from archscout.errors import RunError
-from archscout.jobs import Driver, Metrics
+from archscout.jobs import Driver, Job, Metrics
 from archscout.pipeline.run import Run
 from archscout.rundir import RunDirectory
 from tests.toys import CountingJob
@@ -66,6 +66,9 @@ class Filler:
     def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
         if step == self.step:
             fill(self.disk)
+
+    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+        pass
 
     def finished(self, stage: str, seconds: float) -> None:
         pass
