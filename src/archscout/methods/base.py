@@ -15,7 +15,7 @@ from archscout.measure import Measurements, measure
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import SearchSpace
+from archscout.spaces.base import ClosedFormCost, SearchSpace
 from archscout.tasks.task import Task
 
 __all__ = [
@@ -76,6 +76,8 @@ class SearchContext:
 
     def cost(self, architecture: Architecture) -> Measurements:
         """Parameters and MAdds of the architecture's evaluation network, without its auxiliary head; remembered."""
+        if isinstance(self.space, ClosedFormCost):
+            return self.space.cost(architecture, self.task.spec, self.network_size)
         if architecture not in self._costs:
             size = self.network_size
             if "auxiliary" in type(size).model_fields:
