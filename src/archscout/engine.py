@@ -172,17 +172,19 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def step(self, loss: Tensor, parameters: Sequence[nn.Parameter], *, dense: bool = False) -> None:
+    def step(self, loss: Tensor | Iterable[Tensor], parameters: Sequence[nn.Parameter], *, dense: bool = False) -> None:
         """Backward and one update of the parameters that the loss reached.
 
         Args:
-            loss: scalar.
+            loss: scalar; or several, whose gradients add up. Each is asked for when the one before is done with, so
+                that only one graph is held at a time.
             parameters: those that may have a gradient; the norm is over these.
             dense: treat missing gradients of the optimiser's parameters as zeros, so that momentum and weight decay
                 move them too (what old versions of torch did).
         """
         self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        for each in (loss,) if isinstance(loss, Tensor) else loss:
+            self._scaler.scale(each).backward()
         self._engine.average_gradients(parameters)
         self._scaler.unscale_(self.optimizer)
         if self._clip is not None:

@@ -1,6 +1,7 @@
 """Search methods: how to look."""
 
 from archscout.methods import ednas as ednas
+from archscout.methods import once_for_all as once_for_all
 from archscout.methods import random_search as random_search
 from archscout.methods.base import METHODS, Candidate, Method, SearchContext, SearchResult, SearchStage
 

@@ -28,6 +28,7 @@ from archscout.pipeline.summary import report_html
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
+from archscout.state import read_state, state_bytes
 from archscout.tasks import Task, load_task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob
@@ -35,6 +36,7 @@ from archscout.training.job import TrainingJob
 __all__ = ["FINAL_STAGES", "Run"]
 
 FINAL_STAGES = ("train", "evaluate", "export", "report")
+INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
 CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
 
 
@@ -139,6 +141,7 @@ class Run:
             network_size=settings.network,
             engine=self.engine,
             seed=settings.seed,
+            artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
         )
 
     def search_stages(self) -> Sequence[SearchStage]:
@@ -256,6 +259,10 @@ class Run:
             )
         earlier = [record for record in self.candidates() if record["stage"] != stage.name]
         self.directory.write_lines("candidates.jsonl", [*records, *earlier])
+        if result.artifact is not None:
+            self.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
+        if result.weights is not None:
+            self.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
         self.directory.write("architecture.json", architecture_to_json(result.architecture))
 
     def _train(self, driver: Driver) -> None:
@@ -263,6 +270,8 @@ class Run:
         architecture = self.architecture
         with self.engine.seeded(settings.seed, "network"):
             network = self.space.build(architecture, self.task.spec, settings.network)
+        if self.directory.has(INITIAL_WEIGHTS):
+            network.load_state_dict(read_state(self.directory.path / INITIAL_WEIGHTS))
         job: Job = TrainingJob(network, self.task, settings.train, self.engine, settings.seed)
         trained = driver.drive("train", job)
         content = network_bytes(

@@ -1,4 +1,4 @@
-"""The architecture of the MobileNet space: kernel and expansion of every block, depth of every stage (spec dsm_nas 3)."""
+"""Architectures of the MobileNet space: kernel and expansion of each block, depth of each stage (spec dsm_nas 3)."""
 
 from __future__ import annotations
 
