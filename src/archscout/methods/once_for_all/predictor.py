@@ -168,7 +168,7 @@ class PredictorTraining:
                 if settings.optimizer.clip is not None:
                     nn.utils.clip_grad_norm_(self._predictor.parameters(), settings.optimizer.clip)
                 self._sgd.step()
-                losses.append(float(loss) * len(part))
+                losses.append(float(loss.detach()) * len(part))
         return sum(losses) / len(targets)
 
     @contextmanager
