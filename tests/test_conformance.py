@@ -26,11 +26,17 @@ from archscout.viz import draw
 from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
-SIZES: dict[str, dict[str, Any]] = {"cells": {"init_channels": 4, "layers": 3}, ToySpace.name: {}}
-SPECS = {"cells": TaskSpec("digits", "classification", (1, 8, 8), 10)}
+SIZES: dict[str, dict[str, Any]] = {
+    "cells": {"init_channels": 4, "layers": 3},
+    "mobilenet": {"width": 0.25},
+    ToySpace.name: {},
+}
+DIGITS = TaskSpec("digits", "classification", (1, 8, 8), 10)
+SPECS = {"cells": DIGITS, "mobilenet": DIGITS}
 # Settings that make a search a matter of seconds; a new method adds its line.
 QUICK: dict[str, dict[str, Any]] = {
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
+    "ofa": {"supernet": {"epochs": 2, "batch_size": 16}},
     "random": {"epochs": 1, "ranking": {"candidates": 3}},
     ToyMethod.name: {},
 }

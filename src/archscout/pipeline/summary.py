@@ -39,6 +39,8 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         architecture=architecture,
         architecture_text=architecture.describe() if architecture else "",
+        spec=run.task.spec,
+        network_size=run.settings.network,
         settings_yaml=yaml.safe_dump(config.get("settings", {}), sort_keys=False, allow_unicode=True),
         stages=_stages(run),
         candidates=_candidates(run),

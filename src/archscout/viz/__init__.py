@@ -1,14 +1,16 @@
 """Drawings, charts and the report: text that browsers show, made without any other program."""
 
+from archscout.viz.blocks import draw_mobilenet
 from archscout.viz.cells import draw_cell, draw_genotype
 from archscout.viz.charts import Point, Series, line_chart, scatter_chart
 from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
-from archscout.viz.drawings import DRAWINGS, draw
+from archscout.viz.drawings import DRAWINGS, SIZED_DRAWINGS, draw
 from archscout.viz.graph_text import to_dot, to_mermaid
 from archscout.viz.report import render_report
 
 __all__ = [
     "DRAWINGS",
+    "SIZED_DRAWINGS",
     "CandidateView",
     "ComparisonRow",
     "NumberView",
@@ -19,6 +21,7 @@ __all__ = [
     "draw",
     "draw_cell",
     "draw_genotype",
+    "draw_mobilenet",
     "line_chart",
     "render_report",
     "scatter_chart",

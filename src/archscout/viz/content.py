@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
+    from archscout.tasks.spec import TaskSpec
 
 __all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView"]
 
@@ -67,6 +68,7 @@ class ReportContent:
         command: the command line that repeats the run.
         task: one line about the data; `task_name` is its name.
         architecture: drawn as its space draws it; `architecture_text` is its description.
+        spec, network_size: of the task and of the network, for drawings that show channels and pixels.
         settings_yaml: all settings as resolved.
         next_commands: command and what it does.
         warnings: sentences that the reader must see first.
@@ -82,6 +84,8 @@ class ReportContent:
     created: str = ""
     architecture: Architecture | None = None
     architecture_text: str = ""
+    spec: TaskSpec | None = None
+    network_size: Any = None
     settings_yaml: str = ""
     stages: Sequence[StageView] = ()
     candidates: Sequence[CandidateView] = ()

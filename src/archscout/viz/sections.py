@@ -45,7 +45,8 @@ def architecture_section(content: ReportContent) -> str:
     """The drawing, and the description to copy."""
     body = ""
     if content.architecture is not None:
-        body = f'<div class="drawing" tabindex="0">{draw(content.architecture, theme="inherit")}</div>'
+        drawing = draw(content.architecture, theme="inherit", spec=content.spec, size=content.network_size)
+        body = f'<div class="drawing" tabindex="0">{drawing}</div>'
     if content.architecture_text:
         text = code(content.architecture_text)
         body += details("As text", text) if body else text
