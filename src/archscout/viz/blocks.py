@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ class _Strip:
         self.x = MARGIN
         self.parts: list[str] = []
 
-    def group(self, boxes: list[_Box], title: str, notes: list[str]) -> None:
+    def group(self, boxes: Sequence[_Box], title: str, notes: list[str]) -> None:
         """Add a group; each box is a function of its left edge."""
         start = self.x
         width = len(boxes) * BLOCK_WIDTH + (len(boxes) - 1) * BLOCK_GAP
@@ -141,7 +141,7 @@ def _tip(stage: int, slot: int, block: Block, plan: BlockPlan) -> str:
     )
 
 
-def _head(plan: MobileNetPlan) -> list[_Box]:
+def _head(plan: MobileNetPlan) -> Sequence[_Box]:
     rows = (
         (("conv", "1\u00d71"), f"convolution 1x1 to {plan.final} channels, then the mean over all pixels"),
         (("conv", "1\u00d71"), f"convolution 1x1 to {plan.features} channels"),
