@@ -16,7 +16,7 @@ _SOURCES = str(Path(__file__).resolve().parent / "src")
 
 def _network(name: str, weights: str | Path | None) -> nn.Module:
     if _SOURCES not in sys.path:  # torch.hub puts only the root of the repository there
-        sys.path.append(_SOURCES)
+        sys.path.insert(0, _SOURCES)
     from archscout.tasks import task_spec
     from archscout.zoo.weights import load_weighted_network, network_of
 

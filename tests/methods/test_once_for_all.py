@@ -14,6 +14,7 @@ from archscout.engine import Engine
 from archscout.errors import ArchscoutError, RunError, SettingsError, SpaceError
 from archscout.jobs import Job
 from archscout.methods import METHODS, Candidate, SearchContext, SearchResult
+from archscout.methods.base import ChecksContext
 from archscout.methods.once_for_all import SEARCHERS, Admit, OnceForAllSettings, Scorer, Searcher
 from archscout.methods.once_for_all.predictor import (
     AccuracyPredictor,
@@ -143,6 +144,7 @@ def test_the_result_brings_calibrated_shared_weights_that_score_as_stated(finish
 
     artifacts, results = finished
     context, final = make_context(artifacts=artifacts), results["search"][0]
+    assert isinstance(final.architecture, MobileNetConfig)
     network = SPACE.build(final.architecture, context.task.spec, context.network_size)
     assert final.weights is not None
     network.load_state_dict(through_disk(dict(final.weights)))
@@ -432,8 +434,10 @@ def test_without_checks_the_best_prediction_wins(finished: Finished) -> None:
     assert result.candidates[0].score == pytest.approx(scorer([result.architecture])[0], abs=1e-5)
 
 
-def first_job(context: SearchContext) -> Job:
-    return METHODS.get("ofa")().stages()[0].make(context, None)
+def check(context: SearchContext) -> None:
+    method = METHODS.get("ofa")()
+    assert isinstance(method, ChecksContext)
+    method.check(context)
 
 
 @pytest.mark.parametrize(
@@ -452,11 +456,11 @@ def test_what_cannot_work_is_refused_before_the_first_step(
     changes: dict[str, Any], network_width: float, message: str
 ) -> None:
     with pytest.raises(ArchscoutError, match=message):
-        first_job(make_context(changes, network_width=network_width))
+        check(make_context(changes, network_width=network_width))
 
 
 def test_other_sizes_are_fine_without_inherited_weights() -> None:
-    first_job(make_context({"inherit_weights": False}, network_width=0.2))
+    check(make_context({"inherit_weights": False}, network_width=0.2))
 
 
 def test_a_limit_that_no_drawn_architecture_keeps_says_what_to_do() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from archscout.tasks.task import Task
 __all__ = [
     "METHODS",
     "Candidate",
+    "ChecksContext",
     "Method",
     "SearchContext",
     "SearchResult",
@@ -129,6 +130,15 @@ class Method(Protocol):
 
     def stages(self) -> Sequence[SearchStage]:
         """The jobs in order; each one's result is a `SearchResult`."""
+        ...
+
+
+@runtime_checkable
+class ChecksContext(Protocol):
+    """A method that can tell before the first step that its settings cannot work."""
+
+    def check(self, context: SearchContext) -> None:
+        """Raise an ArchscoutError that says why."""
         ...
 
 

@@ -21,7 +21,7 @@ from archscout.errors import MissingExtraError, RunError, SettingsError
 from archscout.exporting import export_model
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
-from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, check_fit
+from archscout.methods.base import METHODS, ChecksContext, SearchContext, SearchResult, SearchStage, check_fit
 from archscout.pipeline.artifacts import load_network, network_bytes
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.summary import report_html
@@ -104,7 +104,11 @@ class Run:
         """Raise an ArchscoutError if device, data, space and method are not there or do not fit together."""
         self.engine.describe()
         if self.settings.method is not None:
-            check_fit(METHODS.get(self.settings.method), self.space, self.task)
+            method = METHODS.get(self.settings.method)
+            check_fit(method, self.space, self.task)
+            made = method()
+            if isinstance(made, ChecksContext):
+                made.check(self.context)
         else:
             self.space.check(self.task.spec)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from archscout.errors import ArchitectureError
 from archscout.spaces import MobileNetConfig, MobileNetSpace, architecture_from_json, architecture_to_json
+from archscout.spaces.mobilenet import MobileNetOptions
 from archscout.spaces.mobilenet.config import RESOLUTIONS, Block
 from archscout.zoo import load_zoo, resolve_architecture
 
@@ -55,7 +56,7 @@ def test_a_last_block_after_an_absent_one_moves_up() -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**6), st.booleans())
 def test_every_form_reads_back(seed: int, searched: bool) -> None:
-    space = MobileNetSpace(MobileNetSpace.options_model(search_resolution=searched))
+    space = MobileNetSpace(MobileNetOptions(search_resolution=searched))
     architecture = space.random(Random(seed))
     assert (architecture.resolution in RESOLUTIONS) == searched
     assert architecture_from_json(architecture_to_json(architecture)) == architecture

@@ -48,16 +48,7 @@ def _settings(context: SearchContext) -> OnceForAllSettings:
 
 
 def _supernet(context: SearchContext, before: Architecture | None) -> Job:
-    """Everything that would fail after hours is checked before the first one."""
-    settings = _settings(context)
-    if settings.inherit_weights and context.supernet_size != context.network_size:
-        raise SettingsError(
-            "the shared weights fit networks of the supernet's size only, but the sections supernet and network "
-            f"differ ({context.supernet_size!r}; {context.network_size!r}). Make them equal, or set "
-            "search.inherit_weights=false to train the result from scratch."
-        )
-    check_limits(context, settings.search.limits)
-    return SupernetTraining(context, settings.supernet)
+    return SupernetTraining(context, _settings(context).supernet)
 
 
 def _scoring(context: SearchContext, before: Architecture | None) -> Job:
@@ -82,6 +73,17 @@ class OnceForAll:
     description: ClassVar[str] = "once-for-all supernet, accuracy predictor, search under a limit on multiply-adds"
     settings_model: ClassVar[type[Settings]] = OnceForAllSettings
     requires: ClassVar[tuple[type, ...]] = (Extractable, LayerCoded)
+
+    def check(self, context: SearchContext) -> None:
+        """Refuse what would fail after hours: weights that cannot be handed on, limits that no network keeps."""
+        settings = _settings(context)
+        if settings.inherit_weights and context.supernet_size != context.network_size:
+            raise SettingsError(
+                "the shared weights fit networks of the supernet's size only, but the sections supernet and network "
+                f"differ ({context.supernet_size!r}; {context.network_size!r}). Make them equal, or set "
+                "search.inherit_weights=false to train the result from scratch."
+            )
+        check_limits(context, settings.search.limits)
 
     def stages(self) -> Sequence[SearchStage]:
         """Supernet, scoring, predictor, search."""
