@@ -92,11 +92,11 @@ def test_a_limit_that_nothing_keeps_stops_before_the_first_step(tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-def real_pictures(archive: Path, train: int, test: int) -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
+def real_pictures(archive: Path, train: int, test: int) -> tuple[np.ndarray, ...]:
     """So many pictures of each of CIFAR-10's classes from each split: pictures, labels, twice."""
     wanted = {"train": train, "test": test}
     counts: Counter[tuple[str, str]] = Counter()
-    pictures: dict[str, list[np.ndarray]] = {split: [] for split in wanted}  # type: ignore[type-arg]
+    pictures: dict[str, list[np.ndarray]] = {split: [] for split in wanted}
     names: dict[str, list[str]] = {split: [] for split in wanted}
     with tarfile.open(archive) as tar:
         for member in tar:

@@ -172,6 +172,8 @@ class Classifier(nn.Module):
 def initialise(network: nn.Module) -> None:
     """He's initialisation by fan-out for convolutions; the linear layer's weights have a deviation of 0.01."""
     for module in network.modules():
+        if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+            continue  # shapes alone: nothing to initialise, and torch would be slow at it
         if isinstance(module, nn.Conv2d):
             # Fan-out of a grouped convolution counts one group's outputs.
             fan = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
