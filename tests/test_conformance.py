@@ -30,12 +30,14 @@ from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 SIZES: dict[str, dict[str, Any]] = {
     "cells": {"init_channels": 4, "layers": 3},
     "distributed": {"init_channels": 4, "layers": 3},
+    "mobilenet": {"width": 0.25},
     ToySpace.name: {},
 }
-SPECS = dict.fromkeys(("cells", "distributed"), TaskSpec("digits", "classification", (1, 8, 8), 10))
+SPECS = dict.fromkeys(("cells", "distributed", "mobilenet"), TaskSpec("digits", "classification", (1, 8, 8), 10))
 # Settings that make a search a matter of seconds; a new method adds its line.
 QUICK: dict[str, dict[str, Any]] = {
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
+    "ofa": {"supernet": {"epochs": 2, "batch_size": 16}},
     "random": {"epochs": 1, "ranking": {"candidates": 3}},
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},

@@ -29,6 +29,7 @@ def test_the_python_example_runs(
         "docs/tasks.md",
         "docs/architecture.md",
         "docs/methods/ednas.md",
+        "docs/methods/once-for-all.md",
         "docs/methods/random.md",
     ],
 )
@@ -38,5 +39,5 @@ def test_links_and_recipes_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
-    for name in re.findall(r"`((?:ednas|random)/\w+)`", text):
+    for name in re.findall(r"`((?:ednas|ofa|random)/[\w-]+)`", text):
         assert name in recipe_names(), name

@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from archscout.errors import ArchitectureError, ArchscoutError, SettingsError, UnknownNameError
-from archscout.spaces import CellGenotype, DistributedGenotype, architecture_from_json, architecture_to_json
+from archscout.measure import measure
+from archscout.spaces import (
+    CellGenotype,
+    DistributedGenotype,
+    architecture_from_json,
+    architecture_to_json,
+    get_space,
+)
 from archscout.spaces.published import format_published, parse_published_genotype
 from archscout.spaces.published_nested import format_nested
+from archscout.tasks import task_spec
 from archscout.zoo import ZOO, load_zoo, read_zoo_entry, register_zoo_entry, resolve_architecture, zoo_names
 
 CELLS = [
@@ -38,7 +47,8 @@ NESTED = [
     for rule in ("edge", "sparse")
 ]
 BASELINES = [f"{name}{form}" for name in ("resnet18", "resnet50", "xception") for form in ("", ".published")]
-ALL = sorted([*CELLS, *NESTED, *BASELINES])
+RELEASED = ["dsm_nas.imagenet", "dsm_nas_plus.imagenet"]
+ALL = sorted([*CELLS, *NESTED, *BASELINES, *RELEASED])
 TWO_INPUTS = [name for name in CELLS if not name.startswith("fairdarts")]
 UNBUILDABLE = "do.xception.cifar100.edge"
 CIFAR_SIZES = {"dd": (36, 8), "dd.cifar100.edge": (36, 14), "xception": (64, 13), "resnet": (64, 4), "": (36, 20)}
@@ -73,7 +83,7 @@ def distributed(name: str) -> DistributedGenotype:
 def test_the_published_cells_are_there() -> None:
     assert zoo_names() == ALL
     assert zoo_names("darts_*") == ["darts_v1", "darts_v2"]
-    assert zoo_names("*.imagenet") == ["ednas.imagenet"]
+    assert zoo_names("*.imagenet") == ["dsm_nas.imagenet", "dsm_nas_plus.imagenet", "ednas.imagenet"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -84,6 +94,8 @@ def test_every_entry_is_complete_and_its_architecture_round_trips(name: str) -> 
     assert architecture_from_json(architecture_to_json(entry.architecture)) == entry.architecture
     assert hash(entry) == hash(load_zoo(name))
     assert bool(entry.recounted) == (name != UNBUILDABLE)
+    if name in RELEASED:
+        return
     for task, count in entry.recounted.items():
         imagenet = (48, 14) if name in CELLS else cifar_size(name)
         assert (count.init_channels, count.layers) == {"cifar10": cifar_size(name), "imagenet": imagenet}[task]
@@ -145,6 +157,22 @@ def test_baselines_follow_each_other_where_the_published_ones_skip_a_cell(name: 
         for cell in genotype.genes:
             assert {item.source for node in cell.nodes for item in node if item.source < 2} == {start}
             assert cell.pruned() == cell
+
+
+@pytest.mark.parametrize(
+    ("name", "top1", "top5", "millions"), [("dsm_nas", 79.9, 94.8, 597), ("dsm_nas_plus", 80.2, 94.9, 582)]
+)
+def test_released_networks_have_their_published_figures(name: str, top1: float, top5: float, millions: float) -> None:
+    entry = load_zoo(f"{name}.imagenet")
+    published, recounted = entry.published["imagenet"], entry.recounted["imagenet"]
+    assert published.error_percent == pytest.approx(100 - top1)
+    assert published.top5_error_percent == pytest.approx(100 - top5)
+    assert published.madds_millions == millions
+    space, spec = get_space("mobilenet"), task_spec("imagenet")
+    with torch.device("meta"):
+        network = space.build(entry.architecture, spec, space.size_model.read(recounted.size))
+    cost = measure(network, spec.input_shape)
+    assert (cost.parameters, round(cost.madds / 1e6, 1)) == (recounted.parameters, recounted.madds_millions)
 
 
 @pytest.mark.parametrize(

@@ -209,12 +209,18 @@ class Stepper:
             group["lr"] = rate
 
     def step(
-        self, loss: Tensor, parameters: Sequence[nn.Parameter], *, dense: bool = False, accumulate: bool = False
+        self,
+        loss: Tensor | Iterable[Tensor],
+        parameters: Sequence[nn.Parameter],
+        *,
+        dense: bool = False,
+        accumulate: bool = False,
     ) -> None:
         """Backward and one update of the parameters that the loss reached.
 
         Args:
-            loss: scalar.
+            loss: scalar; or several, whose gradients add up. Each is asked for when the one before is done with, so
+                that only one graph is held at a time.
             parameters: those that may have a gradient; the norm is over these.
             dense: treat missing gradients of the optimiser's parameters as zeros, so that momentum and weight decay
                 move them too (what old versions of torch did).
@@ -222,7 +228,8 @@ class Stepper:
         """
         if not accumulate:
             self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        for each in (loss,) if isinstance(loss, Tensor) else loss:
+            self._scaler.scale(each).backward()
         self._engine.average_gradients(parameters)
         self._scaler.unscale_(self.optimizer)
         if self._clip is not None:

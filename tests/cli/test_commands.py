@@ -87,6 +87,16 @@ def test_show_draws_what_changed(tmp_path: Path) -> None:
     assert "as-removed" in file.read_text()
 
 
+def test_show_counts_and_draws_a_mobilenet(tmp_path: Path) -> None:
+    done = archscout("show", "dsm_nas.imagenet", "--task", "imagenet", "--svg", tmp_path / "strip.svg", "--json")
+    assert json.loads(done.stdout)["madds"] == 587_856_560
+    assert "1,000 classes, width 1.2" in (tmp_path / "strip.svg").read_text()
+    code = ",".join(["1,1,0,0"] * 5)
+    small = archscout("show", code, "--task", "cifar10", "--width", "0.25", "--resolution", "64", "--json")
+    smaller = archscout("show", code, "--task", "cifar10", "--width", "0.25", "--json")
+    assert json.loads(small.stdout)["madds"] > 3 * json.loads(smaller.stdout)["madds"]
+
+
 def test_show_reads_published_text_and_draws(tmp_path: Path) -> None:
     pairs = "('skip_connect', 0), ('sep_conv_3x3', 1), " * 4
     text = f"Genotype(normal=[{pairs}], normal_concat=range(2, 6), reduce=[{pairs}], reduce_concat=[2, 3, 4, 5])"
@@ -99,9 +109,9 @@ def test_show_reads_published_text_and_draws(tmp_path: Path) -> None:
     ("kind", "names"),
     [
         ("tasks", ["digits", "cifar10", "cifar100", "imagenet"]),
-        ("spaces", ["cells", "distributed"]),
-        ("methods", ["ednas", "random"]),
-        ("recipes", ["ednas/cifar10", "ednas/imagenet", "ednas/digits"]),
+        ("spaces", ["cells", "distributed", "mobilenet"]),
+        ("methods", ["ednas", "darts", "d-darts", "dartopti", "fairdarts", "ofa", "random"]),
+        ("recipes", ["ednas/cifar10", "ednas/imagenet", "ednas/digits", "ofa/cifar10-small", "ofa/default"]),
         (
             "zoo",
             [
@@ -144,6 +154,9 @@ def test_check_data_says_what_it_understood() -> None:
         (("train", "darts_v3", "--task", "digits"), "darts_v2"),
         (("train", "nowhere"), "--task"),
         (("show", "__import__('os').system('true')"), "not"),
+        (("show", "1,2,3"), "the code has 3 numbers; 20 are needed"),
+        (("show", "dsm_nas.imagenet", "--task", "imagenet", "--layers", "3"), "size.layers: unknown setting"),
+        (("run", "digits", "--method", "ofa", "--set", "search.limits.max_madds=9"), "search.limits"),
         (("resume", "nowhere"), "is no run directory"),
         (("status", "nowhere"), "is no run directory"),
         (("evaluate", "nowhere"), "is no run directory"),

@@ -155,9 +155,12 @@ def train(
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="Run directory, or model.safetensors.")],
-    task: Annotated[str | None, typer.Option(help="Task, for a model file.")] = None,
+    source: Annotated[Path, typer.Argument(help="Run directory, model.safetensors, or architecture with --weights.")],
+    task: Annotated[str | None, typer.Option(help="Task, for a model file or weights.")] = None,
     data: DataOption = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="State dict of the architecture (.pt, .pth, .safetensors).", metavar="FILE")
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -165,6 +168,11 @@ def evaluate(
     from archscout import api
     from archscout.cli.progress import make_observer
 
+    if weights is not None:
+        from archscout.cli.files import evaluate_weights
+
+        evaluate_weights(str(source), weights, task, data, as_json)
+        return
     if source.is_file():
         from archscout.cli.files import evaluate_file
 

@@ -3,6 +3,7 @@
 from archscout.methods import darts as darts
 from archscout.methods import ddarts as ddarts
 from archscout.methods import ednas as ednas
+from archscout.methods import once_for_all as once_for_all
 from archscout.methods import random_search as random_search
 from archscout.methods.base import METHODS, Candidate, Method, SearchContext, SearchResult, SearchStage, Showing
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from archscout.engine import Engine
-from archscout.errors import SpaceError
+from archscout.errors import RunError, SpaceError
 from archscout.jobs import Job
 from archscout.measure import Measurements, measure
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import SearchSpace
+from archscout.spaces.base import ClosedFormCost, SearchSpace
 from archscout.tasks.task import Task
 
 __all__ = [
     "METHODS",
     "Candidate",
+    "ChecksContext",
     "Method",
     "SearchContext",
     "SearchResult",
@@ -47,10 +49,23 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The outcome of a search stage: the chosen architecture and everything that was scored, best first."""
+    """The outcome of a search stage.
+
+    Attributes:
+        architecture: the chosen one, so far.
+        candidates: everything that was scored, best first.
+        artifact: what later stages need, as in a job's state; they read it with `SearchContext.artifact`.
+        weights: of the architecture's evaluation network, for the final training to start from; None: from scratch.
+    """
 
     architecture: Architecture
     candidates: Sequence[Candidate] = ()
+    artifact: Any = None
+    weights: Mapping[str, Tensor] | None = None
+
+
+def _no_artifact(stage: str) -> Any:
+    raise RunError(f"the stage '{stage}' has left nothing; run the stages of a search in their order.")
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,7 @@ class SearchContext:
         supernet_size, network_size: of the space's `size_model`.
         engine: where to compute.
         seed: the run's; derive one for each purpose.
+        artifact: the artifact of an earlier stage, by its name.
     """
 
     task: Task
@@ -73,10 +89,13 @@ class SearchContext:
     network_size: Any
     engine: Engine
     seed: int
+    artifact: Callable[[str], Any] = field(default=_no_artifact, repr=False)
     _costs: dict[Architecture, Measurements] = field(default_factory=dict, repr=False)
 
     def cost(self, architecture: Architecture) -> Measurements:
         """Parameters and MAdds of the architecture's evaluation network, without its auxiliary head; remembered."""
+        if isinstance(self.space, ClosedFormCost):
+            return self.space.cost(architecture, self.task.spec, self.network_size)
         if architecture not in self._costs:
             size = self.network_size
             if "auxiliary" in type(size).model_fields:
@@ -121,6 +140,15 @@ class Method(Protocol):
 
     def stages(self) -> Sequence[SearchStage]:
         """The jobs in order; each one's result is a `SearchResult`."""
+        ...
+
+
+@runtime_checkable
+class ChecksContext(Protocol):
+    """A method that can tell before the first step that its settings cannot work."""
+
+    def check(self, context: SearchContext) -> None:
+        """Raise an ArchscoutError that says why."""
         ...
 
 

@@ -16,7 +16,7 @@ from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import PathSupernet, WeightSharing
-from archscout.tasks.loading import BatchStream, evaluation_batches
+from archscout.tasks.loading import Batch, BatchStream, evaluation_batches
 from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
@@ -92,7 +92,7 @@ class PathTrainer:
             world_size=engine.world_size,
         )
 
-    def train(self, draw: Callable[[int], Architecture]) -> dict[str, float]:
+    def train(self, draw: Callable[[int], Any]) -> dict[str, float]:
         """Some steps, at most to the end of the epoch.
 
         Args:
@@ -115,20 +115,27 @@ class PathTrainer:
             metric.name: engine.average(float(accumulator.compute())),
         }
 
-    def step(self, architecture: Architecture) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, architecture: Any) -> tuple[Tensor, Tensor, Tensor]:
         """One step of the weights on the path. Returns outputs, targets and the loss, on the device."""
         engine = self._context.engine
-        schedule = self._settings.optimizer.schedule
-        rate = schedule.rate(self._settings.optimizer.lr, self.stream.epoch, self._epochs, engine.world_size)
-        batch = self.stream.next_batch()
-        self._stepper.set_rate(rate * batch.rate_scale)
+        step, batch = self._next()
         self.network.train()
-        with engine.autocast():
+        # Some networks have dropout, which draws from torch's default generator.
+        with engine.seeded(self._context.seed, "child step", step), engine.autocast():
             outputs = self.paths(engine.arrange(batch.inputs), architecture)
             loss = self._context.task.loss(outputs, batch.targets)
         path = self.paths.path_parameters(architecture)
         self._stepper.step(loss, path, dense=self._settings.legacy_dense_updates)
         return outputs.detach().float(), batch.targets, loss.detach()
+
+    def _next(self) -> tuple[int, Batch]:
+        """The number of this step and its batch; sets the learning rate."""
+        schedule, world = self._settings.optimizer.schedule, self._context.engine.world_size
+        rate = schedule.rate(self._settings.optimizer.lr, self.stream.epoch, self._epochs, world)
+        step = self.stream.epoch * self.stream.batches_per_epoch + self.stream.position
+        batch = self.stream.next_batch()
+        self._stepper.set_rate(rate * batch.rate_scale)
+        return step, batch
 
     def rewards(self, inputs: Tensor, targets: Tensor, architectures: Sequence[Architecture]) -> list[float]:
         """The reward of each architecture on one common batch: one inference pass for all of them."""

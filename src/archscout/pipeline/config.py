@@ -109,7 +109,7 @@ def resolve_settings(
     if recipe is None:
         found = default_recipe(method or DEFAULT_METHOD, task)
         settings = load_recipe(found) if found is not None else {}
-        if given.get("space", DEFAULT_SPACE) != settings.get("space", DEFAULT_SPACE):
+        if "space" in given and given["space"] != settings.get("space", DEFAULT_SPACE):
             settings = {}  # its sizes are of another space
     else:
         settings = load_recipe(recipe)

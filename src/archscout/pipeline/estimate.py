@@ -68,14 +68,15 @@ def estimate_run(run: Run) -> Estimate:
         stages.append(_measure_job(stage.name, lambda: stage.make(context, None), run.engine, scale))
     size = run.settings.network
     largest = space.extremes(spec, size)[1]
-    stages.append(
-        _measure_job(
-            "train",
-            lambda: _training(run.task, run, space.build(largest, spec, size)),
-            run.engine,
-            scale,
+    if run.settings.train.epochs > 0:
+        stages.append(
+            _measure_job(
+                "train",
+                lambda: _training(run.task, run, space.build(largest, spec, size)),
+                run.engine,
+                scale,
+            )
         )
-    )
     return Estimate(low, mean, high, tuple(stages))
 
 

@@ -21,13 +21,14 @@ from archscout.errors import MissingExtraError, RunError, SettingsError
 from archscout.exporting import export_model
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
-from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, check_fit
+from archscout.methods.base import METHODS, ChecksContext, SearchContext, SearchResult, SearchStage, check_fit
 from archscout.pipeline.artifacts import load_network, network_bytes
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.summary import report_html
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
+from archscout.state import read_state, state_bytes
 from archscout.tasks import Task, load_task
 from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import evaluate_network
@@ -36,6 +37,7 @@ from archscout.training.job import TrainingJob
 __all__ = ["FINAL_STAGES", "Run"]
 
 FINAL_STAGES = ("train", "evaluate", "export", "report")
+INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
 CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
 
 
@@ -103,7 +105,11 @@ class Run:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
         if self.settings.method is not None:
-            check_fit(METHODS.get(self.settings.method), self.space, self.task)
+            method = METHODS.get(self.settings.method)
+            check_fit(method, self.space, self.task)
+            made = method()
+            if isinstance(made, ChecksContext):
+                made.check(self.context)
         else:
             self.space.check(self.task.spec)
         sections = {"search.child": getattr(self.settings.search, "child", None), "train": self.settings.train}
@@ -144,6 +150,7 @@ class Run:
             network_size=settings.network,
             engine=self.engine,
             seed=settings.seed,
+            artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
         )
 
     def search_stages(self) -> Sequence[SearchStage]:
@@ -262,6 +269,10 @@ class Run:
             )
         earlier = [record for record in self.candidates() if record["stage"] != stage.name]
         self.directory.write_lines("candidates.jsonl", [*records, *earlier])
+        if result.artifact is not None:
+            self.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
+        if result.weights is not None:
+            self.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
         self.directory.write("architecture.json", architecture_to_json(result.architecture))
 
     def _train(self, driver: Driver) -> None:
@@ -269,6 +280,8 @@ class Run:
         architecture = self.architecture
         with self.engine.seeded(settings.seed, "network"):
             network = self.space.build(architecture, self.task.spec, settings.network)
+        if self.directory.has(INITIAL_WEIGHTS):
+            network.load_state_dict(read_state(self.directory.path / INITIAL_WEIGHTS))
         job: Job = TrainingJob(network, self.task, settings.train, self.engine, settings.seed)
         trained = driver.drive("train", job)
         content = network_bytes(

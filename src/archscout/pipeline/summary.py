@@ -40,6 +40,8 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         architecture=architecture,
         architecture_text=architecture.describe() if architecture else "",
         baseline=getattr(run.space, "baseline", None) if architecture else None,
+        spec=run.task.spec,
+        network_size=run.settings.network,
         settings_yaml=yaml.safe_dump(config.get("settings", {}), sort_keys=False, allow_unicode=True),
         stages=_stages(run),
         candidates=_candidates(run),

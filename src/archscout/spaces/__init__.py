@@ -11,6 +11,7 @@ from archscout.spaces.cells import CellSpace
 from archscout.spaces.distributed import DistributedSpace
 from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
+from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,6 +23,8 @@ __all__ = [
     "DistributedGenotype",
     "DistributedSpace",
     "Input",
+    "MobileNetConfig",
+    "MobileNetSpace",
     "SearchSpace",
     "architecture_from_json",
     "architecture_to_json",

@@ -26,7 +26,7 @@ STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and wh
 class TrainSettings(AugmentationSettings):
     """How a network is trained. The defaults are the published CIFAR recipe."""
 
-    epochs: int = Field(default=600, ge=1)
+    epochs: int = Field(default=600, ge=0, description="0 keeps the weights that the search hands over")
     batch_size: int = Field(default=128, ge=2, description="per process")
     optimizer: SgdSettings = SgdSettings()
     drop_path: float = Field(default=0.2, ge=0, lt=1, description="reached linearly over the epochs")

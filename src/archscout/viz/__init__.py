@@ -1,10 +1,11 @@
 """Drawings, charts and the report: text that browsers show, made without any other program."""
 
+from archscout.viz.blocks import draw_mobilenet
 from archscout.viz.cells import draw_cell, draw_genotype
 from archscout.viz.changes import draw_changes
 from archscout.viz.charts import Point, Series, line_chart, scatter_chart
 from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
-from archscout.viz.drawings import DRAWINGS, draw
+from archscout.viz.drawings import DRAWINGS, SIZED_DRAWINGS, draw
 from archscout.viz.graph_text import to_dot, to_mermaid
 from archscout.viz.heat_map import heat_map
 from archscout.viz.networks import draw_network
@@ -12,6 +13,7 @@ from archscout.viz.report import render_report
 
 __all__ = [
     "DRAWINGS",
+    "SIZED_DRAWINGS",
     "CandidateView",
     "ComparisonRow",
     "NumberView",
@@ -23,6 +25,7 @@ __all__ = [
     "draw_cell",
     "draw_changes",
     "draw_genotype",
+    "draw_mobilenet",
     "draw_network",
     "heat_map",
     "line_chart",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
+    from archscout.tasks.spec import TaskSpec
 
 __all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView"]
 
@@ -68,6 +69,7 @@ class ReportContent:
         task: one line about the data; `task_name` is its name.
         architecture: drawn as its space draws it; `architecture_text` is its description.
         baseline: what the search started from; the report shows what changed.
+        spec, network_size: of the task and of the network, for drawings that show channels and pixels.
         settings_yaml: all settings as resolved.
         next_commands: command and what it does.
         warnings: sentences that the reader must see first.
@@ -84,6 +86,8 @@ class ReportContent:
     architecture: Architecture | None = None
     architecture_text: str = ""
     baseline: Architecture | None = None
+    spec: TaskSpec | None = None
+    network_size: Any = None
     settings_yaml: str = ""
     stages: Sequence[StageView] = ()
     candidates: Sequence[CandidateView] = ()

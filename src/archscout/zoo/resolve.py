@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archscout.errors import ArchitectureError, UnknownNameError
-from archscout.spaces import Architecture, architecture_from_json
+from archscout.spaces import Architecture, MobileNetConfig, architecture_from_json
 from archscout.spaces.published import parse_published
 from archscout.zoo.entries import ZOO
 
@@ -20,8 +20,8 @@ def resolve_architecture(text: str | Path) -> Architecture:
     """The architecture that a text names or holds.
 
     Tried in this order: a zoo name; an existing file that holds JSON that archscout wrote, or a published text; a
-    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)` or
-    `Genotype_nested(genes=[...], ...)`).
+    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)`,
+    `Genotype_nested(genes=[...], ...)`, or numbers with commas: a MobileNet's `depths:kernels:ratios` or compact code).
 
     Raises:
         ArchitectureError: a file cannot be read, or what it or the text holds is no architecture.
@@ -39,8 +39,8 @@ def resolve_architecture(text: str | Path) -> Architecture:
         return _read_path(path)
     if name.startswith("{"):
         return architecture_from_json(name)
-    if "(" in name:
-        return parse_published(name)
+    if "(" in name or MobileNetConfig.looks_like(name):
+        return _parse_text(name)
     if "/" in name or "\\" in name or name.endswith(_SUFFIXES):
         raise ArchitectureError(
             f"the file {name[:200]} does not exist. Give an existing file, a name from the zoo (archscout list zoo), "
@@ -52,6 +52,11 @@ def resolve_architecture(text: str | Path) -> Architecture:
         ZOO,
         "It is no existing file and no published text, Genotype(...), either. See: archscout list zoo",
     )
+
+
+def _parse_text(text: str) -> Architecture:
+    """From published text: a MobileNet in numbers, or a genotype."""
+    return MobileNetConfig.parse(text) if MobileNetConfig.looks_like(text) else parse_published(text)
 
 
 def _existing_path(name: str) -> Path | None:
@@ -84,6 +89,6 @@ def _read_path(path: Path) -> Architecture:
     except UnicodeDecodeError:
         raise ArchitectureError(f"{path} is not text. Give a file with an architecture in JSON or as text.") from None
     try:
-        return architecture_from_json(text) if text.startswith("{") else parse_published(text)
+        return architecture_from_json(text) if text.startswith("{") else _parse_text(text)
     except ArchitectureError as error:
         raise ArchitectureError(f"{path}: {error}") from None
