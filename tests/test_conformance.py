@@ -26,8 +26,12 @@ from archscout.viz import draw
 from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
-SIZES: dict[str, dict[str, Any]] = {"cells": {"init_channels": 4, "layers": 3}, ToySpace.name: {}}
-SPECS = {"cells": TaskSpec("digits", "classification", (1, 8, 8), 10)}
+SIZES: dict[str, dict[str, Any]] = {
+    "cells": {"init_channels": 4, "layers": 3},
+    "nasbench201": {"init_channels": 4, "cells": 1},
+    ToySpace.name: {},
+}
+SPECS = {name: TaskSpec("digits", "classification", (1, 8, 8), 10) for name in ("cells", "nasbench201")}
 # Settings that make a search a matter of seconds; a new method adds its line.
 QUICK: dict[str, dict[str, Any]] = {
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},

@@ -9,6 +9,7 @@ from archscout.spaces.architecture import (
 from archscout.spaces.base import SPACES, SearchSpace, get_space
 from archscout.spaces.cells import CellSpace
 from archscout.spaces.genotype import Cell, CellGenotype, Input
+from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
 
 __all__ = [
     "ARCHITECTURES",
@@ -18,6 +19,8 @@ __all__ = [
     "CellGenotype",
     "CellSpace",
     "Input",
+    "NasBench201Cell",
+    "NasBench201Space",
     "SearchSpace",
     "architecture_from_json",
     "architecture_to_json",

@@ -7,6 +7,7 @@ A space implements `SearchSpace`; what only some methods need is a further proto
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -18,8 +19,12 @@ from archscout.tasks.spec import TaskSpec
 
 __all__ = [
     "SPACES",
+    "Enumerable",
     "Factorization",
     "Factorized",
+    "LayerCode",
+    "LayerCoded",
+    "Mutable",
     "PathSupernet",
     "SearchSpace",
     "WeightSharing",
@@ -121,6 +126,74 @@ class Factorized(Protocol):
     @property
     def factorization(self) -> Factorization:
         """The choices."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayerCode:
+    """The shape of a per-layer operation code.
+
+    Attributes:
+        allowed: for each layer, which operations it may have, `(layers, operations)`.
+        columns: of a layer's one-hot code, at least the number of operations; None is that number.
+    """
+
+    allowed: tuple[tuple[bool, ...], ...]
+    columns: int | None = None
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return len(self.allowed)
+
+    @property
+    def operations(self) -> int:
+        """Number of operations, allowed or not."""
+        return len(self.allowed[0])
+
+    @property
+    def width(self) -> int:
+        """Length of the one-hot code of an architecture."""
+        return self.layers * (self.columns or self.operations)
+
+
+@runtime_checkable
+class LayerCoded(Protocol):
+    """A space whose architectures are one operation number for each layer, as DSM-NAS edits them."""
+
+    @property
+    def layer_code(self) -> LayerCode:
+        """How many layers and operations, and which are allowed where."""
+        ...
+
+    def encode(self, architecture: A) -> tuple[int, ...]:
+        """The operation number of each layer."""
+        ...
+
+    def decode(self, code: Sequence[int]) -> A:
+        """The architecture of a code that keeps the mask. Raises ArchitectureError for others."""
+        ...
+
+    def canonical(self, codes: Tensor) -> Tensor:
+        """Codes `(N, layers)` brought to the one form that `encode` gives of each architecture."""
+        ...
+
+
+@runtime_checkable
+class Mutable(Protocol):
+    """A space with small random changes."""
+
+    def mutate(self, architecture: A, draw: Random) -> A:
+        """A different architecture nearby."""
+        ...
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """A space that lists what lies next to an architecture."""
+
+    def neighbours(self, architecture: A) -> Sequence[A]:
+        """All architectures one change away."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archscout.errors import ArchitectureError, UnknownNameError
-from archscout.spaces import Architecture, architecture_from_json
+from archscout.spaces import Architecture, NasBench201Cell, architecture_from_json
 from archscout.spaces.published import parse_published_genotype
 from archscout.zoo.entries import ZOO
 
@@ -20,7 +20,8 @@ def resolve_architecture(text: str | Path) -> Architecture:
     """The architecture that a text names or holds.
 
     Tried in this order: a zoo name; an existing file that holds JSON that archscout wrote, or a published text; a
-    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)`).
+    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)` or
+    `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`).
 
     Raises:
         ArchitectureError: a file cannot be read, or what it or the text holds is no architecture.
@@ -38,8 +39,8 @@ def resolve_architecture(text: str | Path) -> Architecture:
         return _read_path(path)
     if name.startswith("{"):
         return architecture_from_json(name)
-    if "(" in name:
-        return parse_published_genotype(name)
+    if "(" in name or name.startswith("|"):
+        return _parse_text(name)
     if "/" in name or "\\" in name or name.endswith(_SUFFIXES):
         raise ArchitectureError(
             f"the file {name[:200]} does not exist. Give an existing file, a name from the zoo (archscout list zoo), "
@@ -51,6 +52,11 @@ def resolve_architecture(text: str | Path) -> Architecture:
         ZOO,
         "It is no existing file and no published text, Genotype(...), either. See: archscout list zoo",
     )
+
+
+def _parse_text(text: str) -> Architecture:
+    """From published text: a cell of NAS-Bench-201 (`|op~0|+|...`), or a `Genotype(...)`."""
+    return NasBench201Cell.from_text(text) if text.startswith("|") else parse_published_genotype(text)
 
 
 def _existing_path(name: str) -> Path | None:
@@ -83,6 +89,6 @@ def _read_path(path: Path) -> Architecture:
     except UnicodeDecodeError:
         raise ArchitectureError(f"{path} is not text. Give a file with an architecture in JSON or as text.") from None
     try:
-        return architecture_from_json(text) if text.startswith("{") else parse_published_genotype(text)
+        return architecture_from_json(text) if text.startswith("{") else _parse_text(text)
     except ArchitectureError as error:
         raise ArchitectureError(f"{path}: {error}") from None
