@@ -33,9 +33,14 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 SPECS = {name: TaskSpec("digits", "classification", (1, 8, 8), 10) for name in ("cells", "nasbench201")}
 # Settings that make a search a matter of seconds; a new method adds its line.
+SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
 QUICK: dict[str, dict[str, Any]] = {
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
+    "dsm": {**SHORT, "slots": 2, "edits": 1, "proposals": 2},
+    "evolution": {**SHORT, "population": 2},
+    "local": SHORT,
     "random": {"epochs": 1, "ranking": {"candidates": 3}},
+    "reinforce": SHORT,
     ToyMethod.name: {},
 }
 SPACE_NAMES = [*SPACES, ToySpace.name]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import SearchSpace
+from archscout.tasks.registry import load_task
 from archscout.tasks.task import Task
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "SearchContext",
     "SearchResult",
     "SearchStage",
+    "TaskSource",
     "check_fit",
 ]
 
@@ -46,10 +49,31 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The outcome of a search stage: the chosen architecture and everything that was scored, best first."""
+    """The outcome of a search stage.
+
+    Attributes:
+        architecture: the chosen one.
+        candidates: everything that was scored, best first.
+        facts: more that is worth keeping, as JSON types: results of several trials, the course of a search.
+    """
 
     architecture: Architecture
     candidates: Sequence[Candidate] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """Where a task came from, for worker processes that load it again."""
+
+    name: str
+    data: str | None = None
+    validation_fraction: float | None = None
+
+    def load(self) -> Task:
+        """The task, split as the search's is."""
+        task = load_task(self.name, None if self.data is None else Path(self.data))
+        return task if self.validation_fraction is None else task.resplit(self.validation_fraction)
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,7 @@ class SearchContext:
         supernet_size, network_size: of the space's `size_model`.
         engine: where to compute.
         seed: the run's; derive one for each purpose.
+        source: where the task can be loaded from again; None for a task object of the caller's own.
     """
 
     task: Task
@@ -72,6 +97,7 @@ class SearchContext:
     network_size: Any
     engine: Engine
     seed: int
+    source: TaskSource | None = None
     _costs: dict[Architecture, Measurements] = field(default_factory=dict, repr=False)
 
     def cost(self, architecture: Architecture) -> Measurements:
@@ -117,8 +143,11 @@ class Method(Protocol):
 METHODS: Registry[type[Method]] = Registry("method", "archscout.methods")
 
 
-def check_fit(method: type[Method], space: SearchSpace, task: Task) -> None:
-    """Raise SpaceError unless the method can search the space for the task."""
+def check_fit(method: type[Method], space: SearchSpace, task: Task, settings: Any = None) -> None:
+    """Raise SpaceError unless the method can search the space for the task.
+
+    Settings with a function `check_space(space)` are asked too; it raises an ArchscoutError.
+    """
     missing = [need.__name__ for need in method.requires if not isinstance(space, need)]
     if missing:
         raise SpaceError(
@@ -126,3 +155,5 @@ def check_fit(method: type[Method], space: SearchSpace, task: Task) -> None:
             "See: archscout list spaces"
         )
     space.check(task.spec)
+    if hasattr(settings, "check_space"):
+        settings.check_space(space)

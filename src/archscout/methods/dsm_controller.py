@@ -267,10 +267,10 @@ class Controller:
         gates[..., : 2 * d].sigmoid_()
         gates[..., 2 * d : 3 * d].tanh_()
         gates[..., 3 * d :].sigmoid_()
-        i, f, g, o = gates.split(d, dim=-1)
+        i, f, g, o = torch.split(gates, d, dim=-1)
         cell = torch.addcmul(f * tape.cell[:, step], i, g)
         squashed = cell.tanh()
-        hidden = o * squashed
+        hidden: Tensor = o * squashed
         tape.gates[:, step], tape.cell[:, step + 1] = gates, cell
         tape.squashed[:, step], tape.hidden[:, step + 1] = squashed, hidden
         return hidden
@@ -339,7 +339,7 @@ class Controller:
             read = tape.hidden[:, first + 1 :: 2].flatten(1, 2)
             torch.bmm(read.mT, stacked, out=g[head])
             torch.sum(stacked, 1, out=g[f"{head}_bias"])
-            d_hidden[:, first::2] = torch.bmm(stacked, w[head].mT).unflatten(1, (-1, proposals))
+            d_hidden[:, first::2] = torch.unflatten(torch.bmm(stacked, w[head].mT), 1, (-1, proposals))
         d_inputs = self._lstm_backward(tape, d_hidden)
         # What the steps read: the mean state, then embeddings of the choices before.
         d_states += d_inputs[:, 0].sum(1, keepdim=True) / self.shape.slots
@@ -354,7 +354,7 @@ class Controller:
         """Back through time; returns the gradient of the inputs `(T, steps, B, 64)`."""
         w, g, d = self.weights, self.gradients, HIDDEN
         steps = d_hidden.shape[1]
-        i, f, c, o = tape.gates.split(d, dim=-1)
+        i, f, c, o = torch.split(tape.gates, d, dim=-1)
         through_cell = o * (1 - tape.squashed**2)
         d_gates = torch.empty_like(tape.gates)
         # The factors of the gate derivatives that need no recurrence.
@@ -369,7 +369,7 @@ class Controller:
             dc = dh * through_cell[:, step]
             if carried is not None:
                 dc += carried
-            d_gates[:, step].unflatten(-1, (4, d))[..., :3, :].mul_(dc.unsqueeze(-2))
+            torch.unflatten(d_gates[:, step], -1, (4, d))[..., :3, :].mul_(dc.unsqueeze(-2))
             d_gates[:, step, :, 3 * d :].mul_(dh)
             if step:
                 carried = dc * f[:, step]

@@ -21,14 +21,15 @@ from archscout.errors import MissingExtraError, RunError, SettingsError
 from archscout.exporting import export_model
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
-from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, check_fit
+from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, TaskSource, check_fit
 from archscout.pipeline.artifacts import load_network, network_bytes
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.summary import report_html
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
-from archscout.tasks import Task, load_task
+from archscout.tasks import TASKS, Task, load_task
+from archscout.tasks.absent import absent_task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob
 
@@ -102,7 +103,7 @@ class Run:
         """Raise an ArchscoutError if device, data, space and method are not there or do not fit together."""
         self.engine.describe()
         if self.settings.method is not None:
-            check_fit(METHODS.get(self.settings.method), self.space, self.task)
+            check_fit(METHODS.get(self.settings.method), self.space, self.task, self.settings.search)
         else:
             self.space.check(self.task.spec)
 
@@ -112,6 +113,8 @@ class Run:
     def task(self) -> Task:
         """The task, with the split that the search settings ask for."""
         settings = self.settings
+        if settings.task is None:
+            return absent_task(settings.search.dataset)
         task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
         fraction = getattr(settings.search, "validation_fraction", None)
         return task if fraction is None else task.resplit(fraction)
@@ -139,15 +142,23 @@ class Run:
             network_size=settings.network,
             engine=self.engine,
             seed=settings.seed,
+            source=self._task_source(),
         )
+
+    def _task_source(self) -> TaskSource | None:
+        settings = self.settings
+        if self._given_task is not None or settings.task is None:
+            return None
+        return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:
         """The method's stages; none where the architecture was given."""
         return [] if self.settings.method is None else METHODS.get(self.settings.method)().stages()
 
     def stage_names(self) -> list[str]:
-        """All stages in order."""
-        return [*(stage.name for stage in self.search_stages()), *FINAL_STAGES]
+        """All stages in order. Without a task nothing can be trained."""
+        final = FINAL_STAGES if self.settings.task is not None else FINAL_STAGES[-1:]
+        return [*(stage.name for stage in self.search_stages()), *final]
 
     def pending(self) -> list[str]:
         """The stages that are not complete, in order."""
@@ -172,6 +183,11 @@ class Run:
     def result(self) -> dict[str, Any]:
         """The content of `result.json`: metrics with their split, parameters, MAdds, latency, seconds."""
         return dict(self.directory.read_json("result.json"))
+
+    @property
+    def search_facts(self) -> dict[str, Any]:
+        """What the search stages noted beside architectures, by stage: results over trials, the course of a search."""
+        return dict(self.directory.read_json("search.json")) if self.directory.has("search.json") else {}
 
     def metrics(self, stage: str) -> list[dict[str, Any]]:
         """The logged metrics of a stage, a dictionary for each step."""
@@ -236,9 +252,10 @@ class Run:
         before = self.architecture if self.directory.has("architecture.json") else None
         job = stage.make(self.context, before)
         result = cast(SearchResult, driver.drive(stage.name, job))
+        sized = self.settings.task is not None or self.task.name in TASKS  # else the number of classes is not known
         costs = {
             id(candidate): self.context.cost(candidate.architecture)
-            for candidate in result.candidates[:CANDIDATES_WITH_COST]
+            for candidate in result.candidates[: CANDIDATES_WITH_COST if sized else 0]
         }
         records = []
         for rank, candidate in enumerate(result.candidates, start=1):
@@ -256,6 +273,8 @@ class Run:
             )
         earlier = [record for record in self.candidates() if record["stage"] != stage.name]
         self.directory.write_lines("candidates.jsonl", [*records, *earlier])
+        if result.facts:
+            self.directory.write_json("search.json", {**self.search_facts, stage.name: dict(result.facts)})
         self.directory.write("architecture.json", architecture_to_json(result.architecture))
 
     def _train(self, driver: Driver) -> None:

@@ -139,9 +139,10 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
     commands = [(f"archscout resume {path}", f"go on with: {', '.join(pending)}")] if pending else []
     if run.directory.has("architecture.json"):
         commands.append((f"archscout show {path / 'architecture.json'} --svg cells.svg", "draw the architecture"))
+        task = run.settings.task or "TASK"
         commands.append(
             (
-                f"archscout train {path / 'architecture.json'} --task {run.settings.task} --set train.epochs=...",
+                f"archscout train {path / 'architecture.json'} --task {task} --set train.epochs=...",
                 "train it again, for longer or on another task",
             )
         )
