@@ -2,10 +2,12 @@
 
 from archscout.viz.cells import draw_cell, draw_genotype
 from archscout.viz.charts import Point, Series, line_chart, scatter_chart
-from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
+from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView, SubspaceView
 from archscout.viz.drawings import DRAWINGS, draw
 from archscout.viz.graph_text import to_dot, to_mermaid
+from archscout.viz.nasbench201 import draw_nasbench201
 from archscout.viz.report import render_report
+from archscout.viz.subspaces import draw_subspace_graph
 
 __all__ = [
     "DRAWINGS",
@@ -16,9 +18,12 @@ __all__ = [
     "ReportContent",
     "Series",
     "StageView",
+    "SubspaceView",
     "draw",
     "draw_cell",
     "draw_genotype",
+    "draw_nasbench201",
+    "draw_subspace_graph",
     "line_chart",
     "render_report",
     "scatter_chart",
