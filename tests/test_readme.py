@@ -22,7 +22,8 @@ def test_the_python_example_runs(
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/methods/ednas.md", "docs/methods/random.md"]
+    "page",
+    ["README.md", "docs/architecture.md", "docs/methods/ednas.md", "docs/methods/random.md", "docs/methods/dsm.md"],
 )
 def test_links_and_recipes_exist(page: str) -> None:
     from archscout.recipes import recipe_names

@@ -155,11 +155,12 @@ class DsmSearch:
         trials, proposals, _ = codes.shape
         flat = codes.flatten(0, 1)
         admitted = self._admitted(flat)
-        scores, seconds = torch.zeros(2, len(flat), device=self._device)
-        if bool(admitted.all()):
+        if self._admit is None:
             scores, seconds = self._codes_scorer.score_codes(flat)
-        elif bool(admitted.any()):
-            scores[admitted], seconds[admitted] = self._codes_scorer.score_codes(flat[admitted])
+        else:
+            scores, seconds = torch.zeros(2, len(flat), device=self._device)
+            if bool(admitted.any()):
+                scores[admitted], seconds[admitted] = self._codes_scorer.score_codes(flat[admitted])
         entries = zip(flat.tolist(), scores.tolist(), seconds.tolist(), admitted.tolist(), strict=True)
         for number, (code, score, cost, within) in enumerate(entries):
             if within and active[number // proposals]:
@@ -204,6 +205,11 @@ class DsmSearch:
         return torch.tensor([self._admit(self._space.decode(code)) for code in codes.tolist()], device=codes.device)
 
     # -- trials --------------------------------------------------------------------------------------------------
+
+    @property
+    def group_size(self) -> int:
+        """How many trials run together now."""
+        return len(self._group)
 
     @property
     def _group(self) -> range:
