@@ -23,7 +23,15 @@ def test_the_python_example_runs(
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/architecture.md", "docs/methods/ednas.md", "docs/methods/random.md", "docs/methods/dsm.md"],
+    [
+        "README.md",
+        "docs/runs.md",
+        "docs/tasks.md",
+        "docs/architecture.md",
+        "docs/methods/ednas.md",
+        "docs/methods/random.md",
+        "docs/methods/dsm.md",
+    ],
 )
 def test_links_and_recipes_exist(page: str) -> None:
     from archscout.recipes import recipe_names

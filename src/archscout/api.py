@@ -6,6 +6,7 @@ returns the `Run`, whose `model()` is the trained network.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +15,30 @@ from typing import Any, cast
 from archscout.errors import ArchitectureError
 from archscout.jobs import Observer
 from archscout.pipeline.config import resolve_settings
+from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
+from archscout.spaces import DistributedGenotype
 from archscout.spaces.architecture import Architecture
+from archscout.spaces.derivation import derive as derive_genotype
+from archscout.spaces.distance import distance as architecture_distance
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
 
-__all__ = ["evaluate", "export", "load_architecture", "load_run", "report", "resume", "run", "search", "train"]
+__all__ = [
+    "derive",
+    "distance",
+    "evaluate",
+    "export",
+    "import_weights",
+    "load_architecture",
+    "load_run",
+    "report",
+    "resume",
+    "run",
+    "search",
+    "train",
+]
 
 
 def run(
@@ -139,6 +157,33 @@ def load_architecture(source: Architecture | str | Path) -> Architecture:
     return found
 
 
+def derive(architecture: Architecture | str | Path, layers: int) -> DistributedGenotype:
+    """The network of another depth, of cells that were searched one by one; see `archscout.spaces.derivation`."""
+    return derive_genotype(load_architecture(architecture), layers)
+
+
+def distance(first: Architecture | str | Path, second: Architecture | str | Path) -> float:
+    """How far two architectures are apart, from 0 to 1; see `archscout.spaces.distance`."""
+    return architecture_distance(load_architecture(first), load_architecture(second))
+
+
+def import_weights(
+    file: Path | str,
+    architecture: Architecture | str | Path,
+    *,
+    out: Path | str = "model.safetensors",
+    task: str | None = None,
+    init_channels: int | None = None,
+    layers: int | None = None,
+    data: Path | None = None,
+) -> ImportReport:
+    """Write a released checkpoint of the DARTS family as a model file; see `archscout.pipeline.released`."""
+    found = load_architecture(architecture)
+    return import_released(
+        Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data
+    )
+
+
 def _free_folder(name: str) -> Path:
     """`runs/<name>`, or the first free one of `runs/<name>-2`, `-3`, ..."""
     number = 1
@@ -151,4 +196,6 @@ def _free_folder(name: str) -> Path:
 
 def _command() -> str:
     """The command as typed, for the record."""
-    return " ".join(["archscout", *sys.argv[1:]]) if Path(sys.argv[0]).name == "archscout" else "Python"
+    program = Path(sys.argv[0])
+    is_ours = program.name == "archscout" or program.parts[-2:] == ("archscout", "__main__.py")
+    return shlex.join(["archscout", *sys.argv[1:]]) if is_ours else "Python"

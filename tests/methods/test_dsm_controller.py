@@ -11,13 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from archscout.methods.dsm_controller import (
-    GLOBAL_SQUASH,
-    LOCAL_SQUASH,
-    Controller,
-    ControllerShape,
-    OptimizerSettings,
-)
+from archscout.methods.dsm_controller import Controller
+from archscout.methods.dsm_shape import GLOBAL_SQUASH, LOCAL_SQUASH, ControllerShape, OptimizerSettings
 from archscout.seeds import generator
 from archscout.spaces import NasBench201Space
 from benchmarks.plain_controller import PlainController

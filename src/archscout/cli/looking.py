@@ -40,10 +40,15 @@ def show(
     auxiliary: Annotated[bool, typer.Option("--auxiliary", help="Count the auxiliary head too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Draw it into a file.", metavar="FILE")] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(help="Draw what changed from this architecture, e.g. the baseline.", metavar="NAME|FILE"),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Show an architecture: its cells, its size on a task, its drawing."""
     from archscout.api import load_architecture
+    from archscout.errors import SettingsError
     from archscout.spaces import architecture_to_json
 
     found = load_architecture(architecture)
@@ -51,17 +56,20 @@ def show(
     if task is not None:
         sizes = {"init_channels": init_channels, "layers": layers, "auxiliary": auxiliary}
         content |= _cost(found, task, data, {key: value for key, value in sizes.items() if value is not None})
+    if beside is not None and svg is None:
+        raise SettingsError("--beside draws what changed: name a file for the drawing with --svg.")
     if svg is not None:
         from archscout.atomic import write_atomic
-        from archscout.viz import draw
+        from archscout.viz import draw, draw_changes
 
-        write_atomic(svg, draw(found))
+        write_atomic(svg, draw(found) if beside is None else draw_changes(found, load_architecture(beside)))
     if as_json:
         typer.echo(json.dumps(content, indent=2))
         return
     typer.echo(found.describe())
     if task is not None:
         typer.echo(f"{task}: {content['parameters']:,} parameters, {content['madds']:,} MAdds")
+        typer.echo(f"{content['madds_with_batch_norms']:,} MAdds with batch norms and average pools")
     if svg is not None:
         typer.echo(f"drawn: {svg}")
 
@@ -69,7 +77,7 @@ def show(
 def _cost(architecture: Any, task: str, data: Path | None, size: dict[str, Any]) -> dict[str, int]:
     import torch
 
-    from archscout.measure import measure
+    from archscout.measure import count_madds, measure
     from archscout.spaces import get_space
     from archscout.tasks import task_spec
 
@@ -78,7 +86,8 @@ def _cost(architecture: Any, task: str, data: Path | None, size: dict[str, Any])
     with torch.device("meta"):
         network = space.build(architecture, spec, space.size_model.read(size, where="size"))
     cost = measure(network, spec.input_shape)
-    return {"parameters": cost.parameters, "madds": cost.madds}
+    with_norms = count_madds(network, spec.input_shape, batch_norms=True)
+    return {"parameters": cost.parameters, "madds": cost.madds, "madds_with_batch_norms": with_norms}
 
 
 def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:

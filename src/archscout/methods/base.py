@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -27,6 +27,7 @@ __all__ = [
     "SearchContext",
     "SearchResult",
     "SearchStage",
+    "Showing",
     "TaskSource",
     "check_fit",
 ]
@@ -110,6 +111,15 @@ class SearchContext:
                 network = self.space.build(architecture, self.task.spec, size)
             self._costs[architecture] = measure(network, self.task.spec.input_shape)
         return self._costs[architecture]
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """A job that can tell between two steps which architecture it would choose now."""
+
+    def architecture(self) -> Architecture:
+        """The architecture as it stands; asking changes nothing."""
+        ...
 
 
 @dataclass(frozen=True)

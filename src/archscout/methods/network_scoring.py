@@ -99,7 +99,8 @@ class TrainedScorer(FunctionScorer):
         super().__init__(self._train_all, name="train")
         self._context, self._settings = context, settings
         count = settings.workers or (default_workers() if context.engine.device.type == "cpu" else 1)
-        self.workers = Workers(1 if context.source is None else count)
+        alone = context.source is None or context.engine.world_size > 1  # processes of torchrun share each training
+        self.workers = Workers(1 if alone else count)
 
     def _train_all(self, architectures: Sequence[Architecture]) -> list[float]:
         context, settings = self._context, self._settings

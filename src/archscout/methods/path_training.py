@@ -17,6 +17,7 @@ from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import PathSupernet, WeightSharing
 from archscout.tasks.loading import BatchStream, evaluation_batches
+from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
@@ -25,7 +26,7 @@ __all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "Limits", "PathTrainer", "Ranki
 STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
 
-class ChildSettings(Settings):
+class ChildSettings(AugmentationSettings):
     """How the shared weights are trained."""
 
     batch_size: int = Field(default=128, ge=2, description="per process")
@@ -57,7 +58,7 @@ class RankingSettings(Settings):
 
     candidates: int = Field(default=100, ge=1, description="distinct architectures to draw")
     batch_size: int = Field(default=250, ge=1)
-    group: int = Field(default=10, ge=1, description="architectures evaluated together")
+    group: int = Field(default=10, ge=1, description="architectures evaluated together, in each process")
     limits: Limits = Limits()
     legacy_one_batch: bool = Field(
         default=False, description="score each candidate on one random batch of its own, as the published code does"
@@ -82,7 +83,7 @@ class PathTrainer:
         self.paths = cast(PathSupernet, network)
         self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
         self.stream = BatchStream(
-            task,
+            augmented(task, settings, "search.child"),
             task.train,
             settings.batch_size,
             engine.device,
@@ -105,11 +106,13 @@ class PathTrainer:
             outputs, targets, loss = self.step(draw(step // self._settings.steps_per_architecture))
             accumulator.update(outputs, targets)
             losses.append(loss)
+        engine = self._context.engine
+        engine.average_buffers(self.network)
         return {
             "epoch": float(epoch),
             "steps": float(len(losses)),
-            "loss": float(torch.stack(losses).mean()),
-            metric.name: float(accumulator.compute()),
+            "loss": engine.average(float(torch.stack(losses).mean())),
+            metric.name: engine.average(float(accumulator.compute())),
         }
 
     def step(self, architecture: Architecture) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,14 +220,16 @@ class Ranking:
         self._candidates = list(found.items())
 
     def advance(self) -> dict[str, float]:
-        """Score the next group."""
-        start = len(self._scores)
-        group = [architecture for architecture, _ in self._candidates[start : start + self._settings.group]]
+        """Score the next group; of several processes each scores one."""
+        engine, size = self._context.engine, self._settings.group
+        start = len(self._scores) + engine.rank * size
+        group = [architecture for architecture, _ in self._candidates[start : start + size]]
         self._trainer.network.eval()
         if self._settings.legacy_one_batch:
-            self._scores += [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
+            scores = [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
         else:
-            self._scores += self._trainer.scores(group, self._settings.batch_size)
+            scores = self._trainer.scores(group, self._settings.batch_size) if group else []
+        self._scores += engine.gather(scores)
         return {"scored": float(len(self._scores)), "best": max(self._scores)}
 
     def _one_batch_score(self, number: int, architecture: Architecture) -> float:

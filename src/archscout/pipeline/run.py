@@ -30,6 +30,7 @@ from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
 from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
+from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob
 
@@ -100,12 +101,16 @@ class Run:
         return cls(directory, read_config(directory), task=task, observers=observers)
 
     def check(self) -> None:
-        """Raise an ArchscoutError if device, data, space and method are not there or do not fit together."""
+        """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
         if self.settings.method is not None:
             check_fit(METHODS.get(self.settings.method), self.space, self.task, self.settings.search)
         else:
             self.space.check(self.task.spec)
+        sections = {"search.child": getattr(self.settings.search, "child", None), "train": self.settings.train}
+        for where, section in sections.items():
+            if isinstance(section, AugmentationSettings):
+                augmented(self.task, section, where)
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
@@ -222,9 +227,10 @@ class Run:
 
     def _driver(self, signals: StopSignals) -> Driver:
         limit = self.settings.time_limit_minutes
+        observers = (*self._observers, TensorBoardObserver(self.directory.path / "tensorboard"))
         return Driver(
             self.directory,
-            observers=(*self._observers, TensorBoardObserver(self.directory.path / "tensorboard")),
+            observers=observers if self.engine.is_main else (),
             checkpoint_seconds=self.settings.checkpoint_seconds,
             time_limit_seconds=None if limit is None else 60 * limit,
             signals=signals,
@@ -291,8 +297,9 @@ class Run:
 
     def _evaluate(self, driver: Driver) -> None:
         settings, task = self.settings, self.task
-        network = self.engine.place(self.model())
-        values = evaluate_network(network, task, task.test, self.engine, settings.evaluate.batch_size)
+        alone = self.engine.alone()
+        network = alone.place(self.model())
+        values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
         cost = measure(network, task.spec.input_shape)
         latencies = measure_latency(
             network,

@@ -40,6 +40,7 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         architecture=architecture,
         architecture_text=architecture.describe() if architecture else "",
+        baseline=getattr(run.space, "baseline", None) if architecture else None,
         settings_yaml=yaml.safe_dump(config.get("settings", {}), sort_keys=False, allow_unicode=True),
         stages=_stages(run),
         candidates=_candidates(run),
@@ -188,7 +189,7 @@ def _warnings(run: Run) -> list[str]:
     shares = [record["skip_share"] for record in run.metrics("search") if "skip_share" in record]
     if shares and shares[-1] > 0.5:
         warnings.append(
-            f"{100 * shares[-1]:.0f} % of the operations that the policy draws are skip connections: the search may "
-            "have collapsed. Try a lower policy learning rate, or fewer epochs."
+            f"{100 * shares[-1]:.0f} % of the operations that the search prefers are skip connections: it may have "
+            "collapsed. Try a lower learning rate of the policy or of the architecture tensors, or fewer epochs."
         )
     return warnings

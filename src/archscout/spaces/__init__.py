@@ -8,6 +8,8 @@ from archscout.spaces.architecture import (
 )
 from archscout.spaces.base import SPACES, SearchSpace, get_space
 from archscout.spaces.cells import CellSpace
+from archscout.spaces.distributed import DistributedSpace
+from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
 from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
 
@@ -18,6 +20,8 @@ __all__ = [
     "Cell",
     "CellGenotype",
     "CellSpace",
+    "DistributedGenotype",
+    "DistributedSpace",
     "Input",
     "NasBench201Cell",
     "NasBench201Space",

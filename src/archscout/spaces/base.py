@@ -24,8 +24,12 @@ __all__ = [
     "Factorized",
     "LayerCode",
     "LayerCoded",
+    "Measured",
+    "MixtureNetwork",
     "Mutable",
     "PathSupernet",
+    "Relaxation",
+    "Relaxed",
     "SearchSpace",
     "WeightSharing",
     "get_space",
@@ -89,6 +93,71 @@ class WeightSharing(Protocol):
 
     def supernet(self, spec: TaskSpec, size: Any) -> nn.Module:
         """A module that is a `PathSupernet`."""
+        ...
+
+
+class MixtureNetwork(Protocol):
+    """A network that runs all operations at once, each weighted by a mixing weight."""
+
+    def __call__(self, inputs: Tensor, mixing: Tensor) -> Tensor:
+        """Outputs on a batch for mixing weights `(K, E, O)`."""
+        ...
+
+    def states(self, inputs: Tensor, mixing: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        """What enters each cell, for `without`; the outputs of the last two cells come at the end."""
+        ...
+
+    def head(self, last: Tensor) -> Tensor:
+        """The last cell's output to the network's outputs."""
+        ...
+
+    def without(self, owner: int, mixing: Tensor, states: Sequence[tuple[Tensor, Tensor]], instead: Tensor) -> Tensor:
+        """Outputs where the first cell of an architecture tensor takes other mixing weights `(E, O)` instead."""
+        ...
+
+
+class Relaxation(Protocol):
+    """The continuous view of a space: K architecture tensors with a weight for each of O operations on each of E edges.
+
+    Attributes:
+        shape: `(K, E, O)`.
+        operations: names of the columns.
+        start: boolean `(K, E, O)`, the operations of a network to start from; None where there is none.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def operations(self) -> Sequence[str]: ...
+
+    @property
+    def start(self) -> Tensor | None: ...
+
+    def supernet(self) -> nn.Module:
+        """A module that is a `MixtureNetwork`, freshly initialised."""
+        ...
+
+    def discretise(self, weights: Tensor, rule: Any, threshold: float) -> A:
+        """The architecture of mixing weights `(K, E, O)`; the rules are those of the space."""
+        ...
+
+
+@runtime_checkable
+class Relaxed(Protocol):
+    """A space that differentiable methods can search."""
+
+    def relaxation(self, spec: TaskSpec, size: Any) -> Relaxation:
+        """The continuous view for a task and a size of the supernet."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A space with a distance between its architectures."""
+
+    def distance(self, first: A, second: A) -> float:
+        """0 for equal architectures; larger is farther."""
         ...
 
 

@@ -85,6 +85,7 @@ class ReportContent:
         command: the command line that repeats the run.
         task: one line about the data; `task_name` is its name.
         architecture: drawn as its space draws it; `architecture_text` is its description.
+        baseline: what the search started from; the report shows what changed.
         settings_yaml: all settings as resolved.
         next_commands: command and what it does.
         warnings: sentences that the reader must see first.
@@ -100,6 +101,7 @@ class ReportContent:
     created: str = ""
     architecture: Architecture | None = None
     architecture_text: str = ""
+    baseline: Architecture | None = None
     settings_yaml: str = ""
     stages: Sequence[StageView] = ()
     candidates: Sequence[CandidateView] = ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.registry import Registry
 from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, text_width
+from archscout.viz.svg import document, element, escape, mono_width
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
@@ -44,5 +44,5 @@ def draw_text(text: str, *, label: str, theme: Theme = "auto") -> str:
         element("text", escape(line) or " ", class_="as-mono", x=MARGIN, y=MARGIN + LINE_HEIGHT * (row + 0.7))
         for row, line in enumerate(lines)
     )
-    width = max(text_width(line, 13.5) for line in lines) + 2 * MARGIN
+    width = max(mono_width(line, 13.0) for line in lines) + 2 * MARGIN
     return document(width, LINE_HEIGHT * len(lines) + 2 * MARGIN, body, label=label, theme=theme)

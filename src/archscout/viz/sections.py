@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archscout.viz.axes import usable
+from archscout.viz.changes import draw_changes
 from archscout.viz.charts import Point, scatter_chart
 from archscout.viz.content import CandidateView, ReportContent
 from archscout.viz.curves import stage_charts
@@ -44,10 +45,13 @@ def numbers_section(content: ReportContent) -> str:
 
 
 def architecture_section(content: ReportContent) -> str:
-    """The drawing, and the description to copy."""
+    """The drawing, what changed from the baseline if there is one, and the description to copy."""
     body = ""
     if content.architecture is not None:
         body = f'<div class="drawing" tabindex="0">{draw(content.architecture, theme="inherit")}</div>'
+    if content.architecture is not None and content.baseline is not None:
+        changes = draw_changes(content.architecture, content.baseline, theme="inherit")
+        body += f'<h3>What changed from the baseline</h3><div class="drawing" tabindex="0">{changes}</div>'
     if content.architecture_text:
         text = code(content.architecture_text)
         body += details("As text", text) if body else text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archscout.errors import ArchitectureError, UnknownNameError
 from archscout.spaces import Architecture, NasBench201Cell, architecture_from_json
-from archscout.spaces.published import parse_published_genotype
+from archscout.spaces.published import parse_published
 from archscout.zoo.entries import ZOO
 
 __all__ = ["resolve_architecture"]
@@ -20,8 +20,8 @@ def resolve_architecture(text: str | Path) -> Architecture:
     """The architecture that a text names or holds.
 
     Tried in this order: a zoo name; an existing file that holds JSON that archscout wrote, or a published text; a
-    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)` or
-    `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`).
+    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)`,
+    `Genotype_nested(genes=[...], ...)` or `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`).
 
     Raises:
         ArchitectureError: a file cannot be read, or what it or the text holds is no architecture.
@@ -56,7 +56,7 @@ def resolve_architecture(text: str | Path) -> Architecture:
 
 def _parse_text(text: str) -> Architecture:
     """From published text: a cell of NAS-Bench-201 (`|op~0|+|...`), or a `Genotype(...)`."""
-    return NasBench201Cell.from_text(text) if text.startswith("|") else parse_published_genotype(text)
+    return NasBench201Cell.from_text(text) if text.startswith("|") else parse_published(text)
 
 
 def _existing_path(name: str) -> Path | None:
