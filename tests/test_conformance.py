@@ -31,14 +31,22 @@ SIZES: dict[str, dict[str, Any]] = {
     "cells": {"init_channels": 4, "layers": 3},
     "distributed": {"init_channels": 4, "layers": 3},
     "mobilenet": {"width": 0.25},
+    "nasbench201": {"init_channels": 4, "cells": 1},
     ToySpace.name: {},
 }
-SPECS = dict.fromkeys(("cells", "distributed", "mobilenet"), TaskSpec("digits", "classification", (1, 8, 8), 10))
+SPECS = dict.fromkeys(
+    ("cells", "distributed", "mobilenet", "nasbench201"), TaskSpec("digits", "classification", (1, 8, 8), 10)
+)
 # Settings that make a search a matter of seconds; a new method adds its line.
+SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
 QUICK: dict[str, dict[str, Any]] = {
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
     "ofa": {"supernet": {"epochs": 2, "batch_size": 16}},
+    "dsm": {**SHORT, "slots": 2, "edits": 1, "proposals": 2},
+    "evolution": {**SHORT, "population": 2},
+    "local": SHORT,
     "random": {"epochs": 1, "ranking": {"candidates": 3}},
+    "reinforce": SHORT,
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},

@@ -31,6 +31,7 @@ def test_the_python_example_runs(
         "docs/methods/ednas.md",
         "docs/methods/once-for-all.md",
         "docs/methods/random.md",
+        "docs/methods/dsm.md",
     ],
 )
 def test_links_and_recipes_exist(page: str) -> None:

@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from archscout.errors import ArchitectureError
 from archscout.jobs import Observer
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def run(
-    task: str | Task,
+    task: str | Task | None = None,
     *,
     method: str | None = None,
     recipe: str | None = None,
@@ -56,7 +56,7 @@ def run(
     """Search, train, evaluate, export and report.
 
     Args:
-        task: what to learn.
+        task: what to learn; None for a search by table.
         method: as in `archscout list methods`; None leaves it to the recipe, and that to ednas.
         recipe: a name as in `archscout list recipes`, or a YAML file.
         overrides: settings as `section.key=value`.
@@ -70,15 +70,16 @@ def run(
         ArchscoutError: bad input; nothing was started.
         StoppedError: by a signal or the time limit; `resume` goes on.
     """
-    name = task if isinstance(task, str) else task.name
+    given = task if isinstance(task, Task) else None
+    name = given.name if given is not None else cast(str | None, task)
     settings = resolve_settings(name, method=method, recipe=recipe, values=values, overrides=overrides)
-    path = Path(out) if out is not None else _free_folder(f"{Path(name).stem}-{settings.method}")
-    given = None if isinstance(task, str) else task
+    label = name or settings.search.dataset or Path(settings.search.table).stem
+    path = Path(out) if out is not None else _free_folder(f"{Path(label).stem}-{settings.method}")
     started = Run.start(path, settings, command=_command(), task=given, observers=observers)
     return started.proceed(started.search_stages()[-1].name if search_only else until)
 
 
-def search(task: str | Task, **options: Any) -> Run:
+def search(task: str | Task | None = None, **options: Any) -> Run:
     """The search stages of `run`, with its options."""
     return run(task, **options, search_only=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +18,7 @@ from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import ClosedFormCost, SearchSpace
+from archscout.tasks.registry import load_task
 from archscout.tasks.task import Task
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "SearchResult",
     "SearchStage",
     "Showing",
+    "TaskSource",
     "check_fit",
 ]
 
@@ -56,16 +59,32 @@ class SearchResult:
         candidates: everything that was scored, best first.
         artifact: what later stages need, as in a job's state; they read it with `SearchContext.artifact`.
         weights: of the architecture's evaluation network, for the final training to start from; None: from scratch.
+        facts: more that is worth keeping, as JSON types: results of several trials, the course of a search.
     """
 
     architecture: Architecture
     candidates: Sequence[Candidate] = ()
     artifact: Any = None
     weights: Mapping[str, Tensor] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _no_artifact(stage: str) -> Any:
     raise RunError(f"the stage '{stage}' has left nothing; run the stages of a search in their order.")
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """Where a task came from, for worker processes that load it again."""
+
+    name: str
+    data: str | None = None
+    validation_fraction: float | None = None
+
+    def load(self) -> Task:
+        """The task, split as the search's is."""
+        task = load_task(self.name, None if self.data is None else Path(self.data))
+        return task if self.validation_fraction is None else task.resplit(self.validation_fraction)
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,7 @@ class SearchContext:
         engine: where to compute.
         seed: the run's; derive one for each purpose.
         artifact: the artifact of an earlier stage, by its name.
+        source: where the task can be loaded from again; None for a task object of the caller's own.
     """
 
     task: Task
@@ -90,6 +110,7 @@ class SearchContext:
     engine: Engine
     seed: int
     artifact: Callable[[str], Any] = field(default=_no_artifact, repr=False)
+    source: TaskSource | None = None
     _costs: dict[Architecture, Measurements] = field(default_factory=dict, repr=False)
 
     def cost(self, architecture: Architecture) -> Measurements:
@@ -155,8 +176,11 @@ class ChecksContext(Protocol):
 METHODS: Registry[type[Method]] = Registry("method", "archscout.methods")
 
 
-def check_fit(method: type[Method], space: SearchSpace, task: Task) -> None:
-    """Raise SpaceError unless the method can search the space for the task."""
+def check_fit(method: type[Method], space: SearchSpace, task: Task, settings: Any = None) -> None:
+    """Raise SpaceError unless the method can search the space for the task.
+
+    Settings with a function `check_space(space)` are asked too; it raises an ArchscoutError.
+    """
     missing = [need.__name__ for need in method.requires if not isinstance(space, need)]
     if missing:
         raise SpaceError(
@@ -164,3 +188,5 @@ def check_fit(method: type[Method], space: SearchSpace, task: Task) -> None:
             "See: archscout list spaces"
         )
     space.check(task.spec)
+    if hasattr(settings, "check_space"):
+        settings.check_space(space)

@@ -150,6 +150,17 @@ class PathTrainer:
                 outputs = self.paths.grouped(arranged, architectures)
             return [context.engine.average(metric.reward(metric.measure(each, targets))) for each in outputs.float()]
 
+    def scores(self, architectures: Sequence[Architecture], batch_size: int) -> list[float]:
+        """The score of each architecture on the whole validation split, all of them on one batch after the other."""
+        task, engine = self._context.task, self._context.engine
+        accumulators = [task.metric.create().to(engine.device) for _ in architectures]
+        with torch.inference_mode():
+            for batch in evaluation_batches(task, task.validation, batch_size, engine.device):
+                outputs = self.paths.grouped(engine.arrange(batch.inputs), architectures)
+                for accumulator, each in zip(accumulators, outputs, strict=True):
+                    accumulator.update(each.float(), batch.targets)
+        return [task.metric.score(float(accumulator.compute())) for accumulator in accumulators]
+
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, place in the data."""
         return {
@@ -224,19 +235,9 @@ class Ranking:
         if self._settings.legacy_one_batch:
             scores = [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
         else:
-            scores = self._whole_split_scores(group) if group else []
+            scores = self._trainer.scores(group, self._settings.batch_size) if group else []
         self._scores += engine.gather(scores)
         return {"scored": float(len(self._scores)), "best": max(self._scores)}
-
-    def _whole_split_scores(self, group: Sequence[Architecture]) -> list[float]:
-        task, engine = self._context.task, self._context.engine
-        accumulators = [task.metric.create().to(engine.device) for _ in group]
-        with torch.inference_mode():
-            for batch in evaluation_batches(task, task.validation, self._settings.batch_size, engine.device):
-                outputs = self._trainer.paths.grouped(engine.arrange(batch.inputs), group)
-                for accumulator, each in zip(accumulators, outputs, strict=True):
-                    accumulator.update(each.float(), batch.targets)
-        return [task.metric.score(float(accumulator.compute())) for accumulator in accumulators]
 
     def _one_batch_score(self, number: int, architecture: Architecture) -> float:
         context = self._context

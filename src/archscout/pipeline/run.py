@@ -21,7 +21,15 @@ from archscout.errors import MissingExtraError, RunError, SettingsError
 from archscout.exporting import export_model
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
-from archscout.methods.base import METHODS, ChecksContext, SearchContext, SearchResult, SearchStage, check_fit
+from archscout.methods.base import (
+    METHODS,
+    ChecksContext,
+    SearchContext,
+    SearchResult,
+    SearchStage,
+    TaskSource,
+    check_fit,
+)
 from archscout.pipeline.artifacts import load_network, network_bytes
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.summary import report_html
@@ -29,7 +37,8 @@ from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
 from archscout.state import read_state, state_bytes
-from archscout.tasks import Task, load_task
+from archscout.tasks import TASKS, Task, load_task
+from archscout.tasks.absent import absent_task
 from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob
@@ -106,7 +115,7 @@ class Run:
         self.engine.describe()
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
-            check_fit(method, self.space, self.task)
+            check_fit(method, self.space, self.task, self.settings.search)
             made = method()
             if isinstance(made, ChecksContext):
                 made.check(self.context)
@@ -123,6 +132,8 @@ class Run:
     def task(self) -> Task:
         """The task, with the split that the search settings ask for."""
         settings = self.settings
+        if settings.task is None:
+            return absent_task(settings.search.dataset)
         task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
         fraction = getattr(settings.search, "validation_fraction", None)
         return task if fraction is None else task.resplit(fraction)
@@ -151,15 +162,23 @@ class Run:
             engine=self.engine,
             seed=settings.seed,
             artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
+            source=self._task_source(),
         )
+
+    def _task_source(self) -> TaskSource | None:
+        settings = self.settings
+        if self._given_task is not None or settings.task is None:
+            return None
+        return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:
         """The method's stages; none where the architecture was given."""
         return [] if self.settings.method is None else METHODS.get(self.settings.method)().stages()
 
     def stage_names(self) -> list[str]:
-        """All stages in order."""
-        return [*(stage.name for stage in self.search_stages()), *FINAL_STAGES]
+        """All stages in order. Without a task nothing can be trained."""
+        final = FINAL_STAGES if self.settings.task is not None else FINAL_STAGES[-1:]
+        return [*(stage.name for stage in self.search_stages()), *final]
 
     def pending(self) -> list[str]:
         """The stages that are not complete, in order."""
@@ -184,6 +203,11 @@ class Run:
     def result(self) -> dict[str, Any]:
         """The content of `result.json`: metrics with their split, parameters, MAdds, latency, seconds."""
         return dict(self.directory.read_json("result.json"))
+
+    @property
+    def search_facts(self) -> dict[str, Any]:
+        """What the search stages noted beside architectures, by stage: results over trials, the course of a search."""
+        return dict(self.directory.read_json("search.json")) if self.directory.has("search.json") else {}
 
     def metrics(self, stage: str) -> list[dict[str, Any]]:
         """The logged metrics of a stage, a dictionary for each step."""
@@ -249,9 +273,10 @@ class Run:
         before = self.architecture if self.directory.has("architecture.json") else None
         job = stage.make(self.context, before)
         result = cast(SearchResult, driver.drive(stage.name, job))
+        sized = self.settings.task is not None or self.task.name in TASKS  # else the number of classes is not known
         costs = {
             id(candidate): self.context.cost(candidate.architecture)
-            for candidate in result.candidates[:CANDIDATES_WITH_COST]
+            for candidate in result.candidates[: CANDIDATES_WITH_COST if sized else 0]
         }
         records = []
         for rank, candidate in enumerate(result.candidates, start=1):
@@ -273,6 +298,8 @@ class Run:
             self.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
         if result.weights is not None:
             self.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
+        if result.facts:
+            self.directory.write_json("search.json", {**self.search_facts, stage.name: dict(result.facts)})
         self.directory.write("architecture.json", architecture_to_json(result.architecture))
 
     def _train(self, driver: Driver) -> None:

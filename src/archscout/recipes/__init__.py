@@ -40,8 +40,8 @@ def recipe_description(name: str) -> str:
     return first.removeprefix("#").strip()
 
 
-def default_recipe(method: str, task: str) -> str | None:
-    """`<method>/<task>`, else `<method>/default`, else None."""
+def default_recipe(method: str, task: str | None) -> str | None:
+    """`<method>/<task>`, else `<method>/default`, else None. The recipes of a space train its architectures."""
     files = _files()
     return next((name for name in (f"{method}/{task}", f"{method}/default") if name in files), None)
 

@@ -12,6 +12,7 @@ from archscout.spaces.distributed import DistributedSpace
 from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
 from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
+from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
 
 __all__ = [
     "ARCHITECTURES",
@@ -25,6 +26,8 @@ __all__ = [
     "Input",
     "MobileNetConfig",
     "MobileNetSpace",
+    "NasBench201Cell",
+    "NasBench201Space",
     "SearchSpace",
     "architecture_from_json",
     "architecture_to_json",

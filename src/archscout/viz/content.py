@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
     from archscout.tasks.spec import TaskSpec
 
-__all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView"]
+__all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView", "SubspaceView"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,24 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
+class SubspaceView:
+    """The course of a search by subspaces.
+
+    Attributes:
+        scores, texts: of the centres at the end, by slot.
+        distances: between them, as a square.
+        first_scores: of the centres at the beginning.
+        steps: number, slot, score, and whether the proposal replaced its centre, of every step.
+    """
+
+    scores: Sequence[float]
+    texts: Sequence[str]
+    distances: Sequence[Sequence[int]]
+    first_scores: Sequence[float]
+    steps: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that `render_report` shows.
 
@@ -93,6 +111,7 @@ class ReportContent:
     candidates: Sequence[CandidateView] = ()
     numbers: Sequence[NumberView] = ()
     comparison: Sequence[ComparisonRow] = ()
+    subspaces: SubspaceView | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     next_commands: Sequence[tuple[str, str]] = ()

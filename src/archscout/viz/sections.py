@@ -9,6 +9,7 @@ from archscout.viz.content import CandidateView, ReportContent
 from archscout.viz.curves import stage_charts
 from archscout.viz.drawings import draw
 from archscout.viz.html import Column, code, definitions, details, duration, section, table
+from archscout.viz.subspaces import subspace_charts
 from archscout.viz.svg import escape
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "facts_sections",
     "next_section",
     "numbers_section",
+    "subspaces_section",
 ]
 
 SHOWN_CANDIDATES = 15
@@ -129,6 +131,15 @@ def candidates_section(content: ReportContent) -> str:
     also = " and the chosen one," if len(shown) > SHOWN_CANDIDATES else ""
     note = f"The best {SHOWN_CANDIDATES}{also} of {len(ranked)} scored candidates." if len(shown) < len(ranked) else ""
     return section("candidates", "Candidates", body, note)
+
+
+def subspaces_section(content: ReportContent) -> str:
+    """The course of a search by subspaces."""
+    if content.subspaces is None:
+        return ""
+    charts = "".join(subspace_charts(content.subspaces, theme="inherit"))
+    note = "Of the first trial: each centre stands for all architectures within a few edits of it."
+    return section("subspaces", "Subspaces over the search", f'<div class="charts">{charts}</div>', note)
 
 
 def comparison_section(content: ReportContent) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archscout.errors import ArchitectureError, UnknownNameError
-from archscout.spaces import Architecture, MobileNetConfig, architecture_from_json
+from archscout.spaces import Architecture, MobileNetConfig, NasBench201Cell, architecture_from_json
 from archscout.spaces.published import parse_published
 from archscout.zoo.entries import ZOO
 
@@ -21,7 +21,8 @@ def resolve_architecture(text: str | Path) -> Architecture:
 
     Tried in this order: a zoo name; an existing file that holds JSON that archscout wrote, or a published text; a
     run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)`,
-    `Genotype_nested(genes=[...], ...)`, or numbers with commas: a MobileNet's `depths:kernels:ratios` or compact code).
+    `Genotype_nested(genes=[...], ...)`, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, or numbers with commas: a MobileNet's
+    `depths:kernels:ratios` or compact code).
 
     Raises:
         ArchitectureError: a file cannot be read, or what it or the text holds is no architecture.
@@ -39,7 +40,7 @@ def resolve_architecture(text: str | Path) -> Architecture:
         return _read_path(path)
     if name.startswith("{"):
         return architecture_from_json(name)
-    if "(" in name or MobileNetConfig.looks_like(name):
+    if "(" in name or name.startswith("|") or MobileNetConfig.looks_like(name):
         return _parse_text(name)
     if "/" in name or "\\" in name or name.endswith(_SUFFIXES):
         raise ArchitectureError(
@@ -55,8 +56,10 @@ def resolve_architecture(text: str | Path) -> Architecture:
 
 
 def _parse_text(text: str) -> Architecture:
-    """From published text: a MobileNet in numbers, or a genotype."""
-    return MobileNetConfig.parse(text) if MobileNetConfig.looks_like(text) else parse_published(text)
+    """From published text: a MobileNet in numbers, a cell of NAS-Bench-201 (`|op~0|+|...`), or a genotype."""
+    if MobileNetConfig.looks_like(text):
+        return MobileNetConfig.parse(text)
+    return NasBench201Cell.from_text(text) if text.startswith("|") else parse_published(text)
 
 
 def _existing_path(name: str) -> Path | None:
