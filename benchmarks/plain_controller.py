@@ -83,10 +83,12 @@ class PlainController(nn.Module):
         h = self.node(nodes)
         for layer in self.graph:
             h, edges = layer(h, edges)
-        return h
+        return h  # type: ignore[no-any-return]
 
     def forward(
-        self, nodes: Tensor, choose: Callable[[Categorical], Tensor] = lambda distribution: distribution.sample()
+        self,
+        nodes: Tensor,
+        choose: Callable[[Categorical], Tensor] = lambda distribution: distribution.sample(),  # type: ignore[no-untyped-call]
     ) -> tuple[int, list[tuple[int, int]], Tensor, Tensor]:
         """Slot, edits, and the sums of log probabilities and entropies."""
         h = self.states(nodes)
@@ -98,8 +100,8 @@ class PlainController(nn.Module):
         def pick(logits: Tensor) -> int:
             distribution = Categorical(logits=logits)
             choice = choose(distribution)
-            log_p.append(distribution.log_prob(choice))
-            entropy.append(distribution.entropy())
+            log_p.append(distribution.log_prob(choice))  # type: ignore[no-untyped-call]
+            entropy.append(distribution.entropy())  # type: ignore[no-untyped-call]
             return int(choice)
 
         slot = pick(1.5 * logits.tanh())

@@ -42,7 +42,18 @@ def test_cells_are_looked_up(table: Path) -> None:
 
 
 def test_a_search_by_table_needs_no_task(table: Path, tmp_path: Path) -> None:
-    arguments = ["--method", "dsm", "--space", "nasbench201", "--table", table, "--dataset", "shells", "--trials", "3"]
+    arguments: list[str | Path] = [
+        "--method",
+        "dsm",
+        "--space",
+        "nasbench201",
+        "--table",
+        table,
+        "--dataset",
+        "shells",
+        "--trials",
+        "3",
+    ]
     columns = ["--set", "score=shells_val_acc_12ep", "--set", "report=shells_test_acc_200ep", "--set", "queries=40"]
     done = archscout("search", *arguments, *columns, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

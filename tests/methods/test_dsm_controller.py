@@ -50,7 +50,7 @@ def twin_of(controller: Controller, trial: int) -> PlainController:
     return twin
 
 
-def named(twin: PlainController) -> Iterator[tuple[str, torch.nn.Parameter]]:
+def named(twin: PlainController) -> Iterator[tuple[str, torch.Tensor]]:
     """The twin's parameters under the names of the batched controller."""
     yield "node", twin.node.weight
     yield "node_bias", twin.node.bias
