@@ -7,7 +7,7 @@ import pytest
 
 from archscout.errors import DataError, UnknownNameError
 from archscout.tasks.arrays import task_from_arrays
-from archscout.tasks.checks import check_data, check_task
+from archscout.tasks.checks import DataSummary, check_data, check_task
 from tests.tasks.pictures_on_disk import write_classes
 
 

@@ -2,8 +2,10 @@
 
     NAME = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ...], normal_concat=range(2, 6),
                     reduce=[...], reduce_concat=[2, 3, 4, 5])
+    NAME = Genotype(recurrent=[('sigmoid', 0), ('relu', 1), ...], concat=range(1, 9))
 
-The items of a cell belong to its nodes 2, 3, 4, ... in order, two to a node. The text is parsed to a syntax tree, and
+The items of a cell belong to its nodes 2, 3, 4, ... in order, two to a node; those of a recurrent cell to its nodes 1,
+2, 3, ..., one to a node. The text is parsed to a syntax tree, and
 only the forms above are read from it; nothing is evaluated.
 """
 
@@ -15,13 +17,15 @@ from typing import NoReturn
 
 from archscout.errors import ArchitectureError, closest
 from archscout.spaces.genotype import Cell, CellGenotype, Input
+from archscout.spaces.recurrent_genotype import Node, RecurrentGenotype
 
-__all__ = ["format_published", "parse_published_genotype"]
+__all__ = ["format_published", "parse_published", "parse_published_genotype"]
 
 MAX_CHARACTERS = 10_000  # a published genotype has about 600
 MAX_NODE = 99
 INPUTS_PER_NODE = 2
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+RECURRENT_FIELDS = ("recurrent", "concat")
 
 _EXAMPLE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], normal_concat=[2, 3, 4, 5], reduce=[...], "
@@ -58,6 +62,14 @@ _NAMES: dict[type[ast.AST], str] = {
 
 
 def parse_published_genotype(text: str) -> CellGenotype:
+    """The genotype of a normal and a reduction cell in a published text. Raises ArchitectureError."""
+    found = parse_published(text)
+    if not isinstance(found, CellGenotype):
+        raise ArchitectureError("this is the genotype of a recurrent cell, not of a normal and a reduction cell.")
+    return found
+
+
+def parse_published(text: str) -> CellGenotype | RecurrentGenotype:
     """The genotype in a published text.
 
     Raises:
@@ -70,12 +82,15 @@ def parse_published_genotype(text: str) -> CellGenotype:
     return _Reader(text.strip()).genotype()
 
 
-def format_published(genotype: CellGenotype) -> str:
-    """The genotype as published code writes it, on one line; the inverse of `parse_published_genotype`.
+def format_published(genotype: CellGenotype | RecurrentGenotype) -> str:
+    """The genotype as published code writes it, on one line; the inverse of `parse_published`.
 
     Raises:
         ArchitectureError: a node has another number of inputs than two, which that form cannot express.
     """
+    if isinstance(genotype, RecurrentGenotype):
+        items = ", ".join(f"({activation!r}, {source})" for activation, source in genotype.nodes)
+        return f"Genotype(recurrent=[{items}], concat={list(genotype.concat)})"
     parts = []
     for name, cell in (("normal", genotype.normal), ("reduce", genotype.reduce)):
         for number, inputs in enumerate(cell.nodes, start=2):
@@ -95,8 +110,11 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text.replace("\r\n", "\n").replace("\r", "\n")
 
-    def genotype(self) -> CellGenotype:
+    def genotype(self) -> CellGenotype | RecurrentGenotype:
         fields = self._fields(self._expression(self._parse()))
+        if "recurrent" in fields:
+            inputs = self._inputs(fields["recurrent"], "recurrent")
+            return RecurrentGenotype(tuple(Node(*item) for item in inputs), self._concat(fields["concat"], "concat"))
         cells = {
             name: Cell(self._nodes(fields[name], name), self._concat(fields[f"{name}_concat"], f"{name}_concat"))
             for name in ("normal", "reduce")
@@ -152,12 +170,14 @@ class _Reader:
         """The keyword arguments of `Genotype(...)`."""
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "Genotype":
             self._refuse(call, f"Genotype(...), as in {_EXAMPLE}")
+        recurrent = any(keyword.arg in RECURRENT_FIELDS for keyword in call.keywords)
+        allowed = RECURRENT_FIELDS if recurrent else FIELDS
         if call.args:
-            self._refuse(call.args[0], f"the keywords {', '.join(FIELDS)}")
+            self._refuse(call.args[0], f"the keywords {', '.join(allowed)}")
         fields: dict[str, ast.expr] = {}
         for keyword in call.keywords:
-            if keyword.arg not in FIELDS:
-                near = closest(keyword.arg or "**", FIELDS) or FIELDS
+            if keyword.arg is None or keyword.arg not in allowed:
+                near = closest(keyword.arg or "**", allowed) or allowed
                 raise ArchitectureError(
                     f"{self._position(keyword)}: unknown field {(keyword.arg or '**')[:40]!r} of Genotype. "
                     f"Allowed: {', '.join(near)}."
@@ -165,15 +185,18 @@ class _Reader:
             if keyword.arg in fields:
                 raise ArchitectureError(f"{self._position(keyword)}: the field {keyword.arg} is given twice.")
             fields[keyword.arg] = keyword.value
-        missing = [name for name in FIELDS if name not in fields]
+        missing = [name for name in allowed if name not in fields]
         if missing:
-            raise ArchitectureError(f"Genotype(...) lacks the field {', '.join(missing)}; it has {', '.join(FIELDS)}.")
+            raise ArchitectureError(f"Genotype(...) lacks the field {', '.join(missing)}; it has {', '.join(allowed)}.")
         return fields
 
-    def _nodes(self, value: ast.expr, field: str) -> tuple[tuple[Input, ...], ...]:
+    def _inputs(self, value: ast.expr, field: str) -> list[Input]:
         if not isinstance(value, ast.List | ast.Tuple):
             self._refuse(value, f"a list of ('operation', source) in {field}")
-        inputs = [self._input(item, field) for item in value.elts]
+        return [self._input(item, field) for item in value.elts]
+
+    def _nodes(self, value: ast.expr, field: str) -> tuple[tuple[Input, ...], ...]:
+        inputs = self._inputs(value, field)
         if len(inputs) % INPUTS_PER_NODE:
             raise ArchitectureError(
                 f"{field}: has {len(inputs)} items, {INPUTS_PER_NODE} belong to each node; one is missing or too many."

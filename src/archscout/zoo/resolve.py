@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archscout.errors import ArchitectureError, UnknownNameError
 from archscout.spaces import Architecture, architecture_from_json
-from archscout.spaces.published import parse_published_genotype
+from archscout.spaces.published import parse_published
 from archscout.zoo.entries import ZOO
 
 __all__ = ["resolve_architecture"]
@@ -39,7 +39,7 @@ def resolve_architecture(text: str | Path) -> Architecture:
     if name.startswith("{"):
         return architecture_from_json(name)
     if "(" in name:
-        return parse_published_genotype(name)
+        return parse_published(name)
     if "/" in name or "\\" in name or name.endswith(_SUFFIXES):
         raise ArchitectureError(
             f"the file {name[:200]} does not exist. Give an existing file, a name from the zoo (archscout list zoo), "
@@ -83,6 +83,6 @@ def _read_path(path: Path) -> Architecture:
     except UnicodeDecodeError:
         raise ArchitectureError(f"{path} is not text. Give a file with an architecture in JSON or as text.") from None
     try:
-        return architecture_from_json(text) if text.startswith("{") else parse_published_genotype(text)
+        return architecture_from_json(text) if text.startswith("{") else parse_published(text)
     except ArchitectureError as error:
         raise ArchitectureError(f"{path}: {error}") from None
