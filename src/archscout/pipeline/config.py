@@ -64,7 +64,7 @@ class RunSettings(Settings):
     search: Any = None
     supernet: Any = None
     network: Any = None
-    train: TrainSettings = TrainSettings()
+    train: Any = None
     evaluate: EvaluateSettings = EvaluateSettings()
     export: ExportSettings = ExportSettings()
 
@@ -72,10 +72,12 @@ class RunSettings(Settings):
 def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     """`RunSettings` with the sections that the method and the space of these values define."""
     space = SPACES.get(str(values.get("space", DEFAULT_SPACE)))
+    train = getattr(space, "train_model", TrainSettings)
     sections: dict[str, Any] = {
         "space_options": (space.options_model, space.options_model()),
         "supernet": (space.size_model, space.size_model()),
         "network": (space.size_model, space.size_model()),
+        "train": (train, train()),
     }
     name = values.get("method", DEFAULT_METHOD)
     if name is not None:
@@ -99,7 +101,7 @@ def resolve_settings(
         task: as the user named it.
         method: as the user named it; None leaves it to the recipe.
         architecture: given instead of searched; the recipe's search is then left out.
-        recipe: a name or a file; None takes `<method>/<task>` or `<method>/default`.
+        recipe: a name or a file; None takes `<method>/<task>`, `<method>/<space>` or `<method>/default`.
         values: top-level settings from options of the command line; None entries are not set.
         overrides: `key.key=value` texts.
     """
@@ -107,9 +109,10 @@ def resolve_settings(
         METHODS.get(method)
     given = {key: value for key, value in (values or {}).items() if value is not None}
     if recipe is None:
-        found = default_recipe(method or DEFAULT_METHOD, task)
+        found = default_recipe(method or DEFAULT_METHOD, task, given.get("space"))
         settings = load_recipe(found) if found is not None else {}
-        if given.get("space", DEFAULT_SPACE) != settings.get("space", DEFAULT_SPACE):
+        own = settings.get("space", DEFAULT_SPACE)
+        if given.get("space", own) != own:
             settings = {}  # its sizes are of another space
     else:
         settings = load_recipe(recipe)

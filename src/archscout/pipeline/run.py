@@ -30,7 +30,6 @@ from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
 from archscout.tasks import Task, load_task
 from archscout.training.evaluation import evaluate_network
-from archscout.training.job import TrainingJob
 
 __all__ = ["FINAL_STAGES", "Run"]
 
@@ -263,7 +262,7 @@ class Run:
         architecture = self.architecture
         with self.engine.seeded(settings.seed, "network"):
             network = self.space.build(architecture, self.task.spec, settings.network)
-        job: Job = TrainingJob(network, self.task, settings.train, self.engine, settings.seed)
+        job: Job = settings.train.job(network, self.task, self.engine, settings.seed)
         trained = driver.drive("train", job)
         content = network_bytes(
             trained, self.space, settings.space_options, architecture, self.task.spec, settings.network

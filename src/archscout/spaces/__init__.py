@@ -9,6 +9,8 @@ from archscout.spaces.architecture import (
 from archscout.spaces.base import SPACES, SearchSpace, get_space
 from archscout.spaces.cells import CellSpace
 from archscout.spaces.genotype import Cell, CellGenotype, Input
+from archscout.spaces.recurrent import RecurrentSpace
+from archscout.spaces.recurrent_genotype import Node, RecurrentGenotype
 
 __all__ = [
     "ARCHITECTURES",
@@ -18,6 +20,9 @@ __all__ = [
     "CellGenotype",
     "CellSpace",
     "Input",
+    "Node",
+    "RecurrentGenotype",
+    "RecurrentSpace",
     "SearchSpace",
     "architecture_from_json",
     "architecture_to_json",

@@ -39,6 +39,9 @@ class SearchSpace(Protocol):
         name: as registered.
         options_model: the settings of the space itself, for example the number of nodes in a cell.
         size_model: the settings of a network's size; shared by networks and supernets.
+
+    A space whose networks are not trained by `archscout.training.job` has a further `train_model`: the settings of
+    their training, with a method `job(network, task, engine, seed)`.
     """
 
     name: ClassVar[str]
