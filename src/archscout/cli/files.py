@@ -9,7 +9,7 @@ import typer
 
 from archscout.engine import Engine
 from archscout.errors import SpaceError
-from archscout.exporting import export_model
+from archscout.exporting import export_network
 from archscout.pipeline.artifacts import load_network
 from archscout.tasks import load_task
 from archscout.training.evaluation import evaluate_network
@@ -36,5 +36,5 @@ def evaluate_file(file: Path, task_name: str | None, data: Path | None, as_json:
 def export_file(file: Path, folder: Path) -> None:
     """Export a `model.safetensors` to ONNX and torch.export."""
     network, spec = load_network(file)
-    for report in export_model(network, spec.input_shape, folder):
+    for report in export_network(network, spec.input_shape, folder):
         typer.echo(f"{report.path}: largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})")

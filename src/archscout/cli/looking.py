@@ -77,7 +77,7 @@ def _cost(architecture: Any, task: str, data: Path | None, size: dict[str, Any])
     space = get_space(architecture.space)
     with torch.device("meta"):
         network = space.build(architecture, spec, space.size_model.read(size, where="size"))
-    cost = measure(network, spec.input_shape)
+    cost = measure(network, spec.input_shape, vocabulary=spec.vocabulary)
     return {"parameters": cost.parameters, "madds": cost.madds}
 
 

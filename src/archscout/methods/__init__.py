@@ -2,6 +2,6 @@
 
 from archscout.methods import ednas as ednas
 from archscout.methods import random_search as random_search
-from archscout.methods.base import METHODS, Candidate, Method, SearchContext, SearchResult, SearchStage
+from archscout.methods.base import METHODS, Candidate, Method, SearchContext, SearchResult, SearchStage, Showing
 
-__all__ = ["METHODS", "Candidate", "Method", "SearchContext", "SearchResult", "SearchStage"]
+__all__ = ["METHODS", "Candidate", "Method", "SearchContext", "SearchResult", "SearchStage", "Showing"]

@@ -82,7 +82,9 @@ class SearchContext:
                 size = size.model_copy(update={"auxiliary": False})
             with torch.device("meta"):
                 network = self.space.build(architecture, self.task.spec, size)
-            self._costs[architecture] = measure(network, self.task.spec.input_shape)
+            self._costs[architecture] = measure(
+                network, self.task.spec.input_shape, vocabulary=self.task.spec.vocabulary
+            )
         return self._costs[architecture]
 
 

@@ -68,7 +68,7 @@ class WordModel(nn.Module):
 
     def products(self, words: Tensor) -> Tensor:
         """The inputs of a segment times their part of `W_0`, in one product: `(N, T)` to `(T, N, 2d)`."""
-        size, rows = self.size, len(words)
+        size, rows = self.size, words.shape[0]
         ordered = words.t()
         inputs = F.embedding(ordered, self.embedding)
         kept = self._mask(inputs, len(self.embedding), rate=size.dropout_words)
@@ -77,7 +77,7 @@ class WordModel(nn.Module):
         for rate in (size.dropout_embedding, size.dropout_input):
             mask = self._mask(inputs, 1, rows, size.width, rate=rate)
             inputs = inputs if mask is None else inputs * mask
-        return inputs @ self.input_matrix[: size.width]
+        return (inputs.flatten(0, 1) @ self.input_matrix[: size.width]).unflatten(0, ordered.shape)
 
     def hidden_mask(self, hidden: Tensor) -> Tensor | None:
         """The mask of hidden state and node states, `(N, d)`."""
@@ -85,7 +85,7 @@ class WordModel(nn.Module):
 
     def start(self, words: Tensor, *leading: int) -> Tensor:
         """The hidden state before a text: zeros `(*leading, N, d)`."""
-        return self.embedding.new_zeros(*leading, len(words), self.size.width)
+        return self.embedding.new_zeros(*leading, words.shape[0], self.size.width)
 
     def decode(self, outputs: Tensor) -> DeferredLogits:
         """The logits of outputs `(T, N, d)`, not computed yet; in training with dropout and the penalties."""

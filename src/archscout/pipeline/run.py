@@ -18,7 +18,7 @@ from torch import nn
 from archscout.atomic import TEMPORARY_PREFIX
 from archscout.engine import Engine
 from archscout.errors import MissingExtraError, RunError, SettingsError
-from archscout.exporting import export_model
+from archscout.exporting import export_network
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
 from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, check_fit
@@ -273,12 +273,13 @@ class Run:
         settings, task = self.settings, self.task
         network = self.engine.place(self.model())
         values = evaluate_network(network, task, task.test, self.engine, settings.evaluate.batch_size)
-        cost = measure(network, task.spec.input_shape)
+        cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
         latencies = measure_latency(
             network,
             task.spec.input_shape,
             batch_sizes=settings.evaluate.latency_batch_sizes,
             device=self.engine.device,
+            vocabulary=task.spec.vocabulary,
         )
         stages = self.directory.stages()
         result = {
@@ -301,13 +302,13 @@ class Run:
     def _export(self, driver: Driver) -> None:
         settings = self.settings.export
         folder = self.directory.path / "export"
-        network, shape = self.model(), self.task.spec.input_shape
+        network, shape, tolerance = self.model(), self.task.spec.input_shape, settings.tolerance
         try:
-            reports = export_model(network, shape, folder, formats=settings.formats, tolerance=settings.tolerance)
+            reports = export_network(network, shape, folder, formats=settings.formats, tolerance=tolerance)
         except MissingExtraError as error:
             driver.message(f"export: onnx is left out. {error}")
             others = [kind for kind in settings.formats if kind != "onnx"]
-            reports = export_model(network, shape, folder, formats=others, tolerance=settings.tolerance)
+            reports = export_network(network, shape, folder, formats=others, tolerance=tolerance)
         for report in reports:
             driver.message(
                 f"export: {report.path}, largest difference {report.max_difference:.1e} "

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
 
+from torch import Tensor, nn
+
+from archscout.exporting import ExportInput
 from archscout.nn.decoder import DeferredLogits
 from archscout.nn.recurrent_segment import recurrent_segment
 from archscout.nn.word_model import RecurrentSize, WordModel
 from archscout.spaces.recurrent_genotype import RecurrentGenotype
 
 __all__ = ["RecurrentNetwork"]
+
+
+EXPORTED_LENGTH = 35  # words of the exported segment
 
 
 class RecurrentNetwork(WordModel):
@@ -47,6 +53,25 @@ class RecurrentNetwork(WordModel):
         deferred, hidden = self.unroll(words, hidden)
         return deferred.logits(), hidden
 
+    def export_parts(self) -> dict[str, tuple[nn.Module, Sequence[ExportInput], Sequence[str]]]:
+        """What is exported: one step, and a segment of 35 words, both from a hidden state to the next one."""
+        inputs = {
+            name: [ExportInput("words", (length,), len(self.embedding)), ExportInput("hidden", (self.size.width,))]
+            for name, length in (("step", 1), ("segment", EXPORTED_LENGTH))
+        }
+        return {name: (_Step(self), each, ("logits", "next_hidden")) for name, each in inputs.items()}
+
     def forward(self, words: Tensor) -> Tensor:
         """Logits `(N, T, V)` of the word after each word of texts `(N, T)`, which begin here."""
         return self.unroll(words)[0].logits()
+
+
+class _Step(nn.Module):
+    """A network whose forward pass takes the hidden state and gives the next one."""
+
+    def __init__(self, network: RecurrentNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, words: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.step(words, hidden)
