@@ -20,6 +20,8 @@ __all__ = [
     "SPACES",
     "Factorization",
     "Factorized",
+    "Mixture",
+    "MixtureNetwork",
     "PathSupernet",
     "SearchSpace",
     "WeightSharing",
@@ -87,6 +89,31 @@ class WeightSharing(Protocol):
 
     def supernet(self, spec: TaskSpec, size: Any) -> nn.Module:
         """A module that is a `PathSupernet`."""
+        ...
+
+
+class MixtureNetwork(Protocol):
+    """A network that mixes all operations by architecture parameters."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Outputs for inputs, what the network carries along (a hidden state), and the architecture parameters."""
+        ...
+
+    def initial_alphas(self, draw: Any) -> list[Tensor]:
+        """Fresh architecture parameters, as leaves that want gradients."""
+        ...
+
+    def discretize(self, alphas: Sequence[Tensor]) -> A:
+        """The architecture that the parameters favour."""
+        ...
+
+
+@runtime_checkable
+class Mixture(Protocol):
+    """A space with a differentiable supernet."""
+
+    def mixture(self, spec: TaskSpec, size: Any) -> nn.Module:
+        """A module that is a `MixtureNetwork`."""
         ...
 
 

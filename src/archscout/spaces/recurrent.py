@@ -15,6 +15,7 @@ from archscout.settings import Settings
 from archscout.spaces.base import SPACES
 from archscout.spaces.recurrent_choices import RecurrentChoices
 from archscout.spaces.recurrent_genotype import Node, RecurrentGenotype
+from archscout.spaces.recurrent_mixture import RecurrentMixture
 from archscout.spaces.recurrent_network import RecurrentNetwork
 from archscout.spaces.recurrent_supernet import RecurrentSupernet
 from archscout.tasks.spec import TaskSpec
@@ -82,6 +83,11 @@ class RecurrentSpace:
         """The shared weights of all genotypes, a `RecurrentSupernet`."""
         self.check(spec)
         return RecurrentSupernet(spec.outputs, self.options.nodes, size)
+
+    def mixture(self, spec: TaskSpec, size: RecurrentSize) -> nn.Module:
+        """The relaxed supernet, a `RecurrentMixture`."""
+        self.check(spec)
+        return RecurrentMixture(spec.outputs, self.options.nodes, size)
 
     def extremes(self, spec: TaskSpec, size: RecurrentSize) -> tuple[RecurrentGenotype, RecurrentGenotype]:
         """Two genotypes; all have the same number of parameters."""
