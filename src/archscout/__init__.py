@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archscout.api import evaluate, export, load_architecture, load_run, report, run, search, train
+    from archscout.api import evaluate, export, generate, load_architecture, load_run, report, run, search, train
     from archscout.methods.base import METHODS
     from archscout.pipeline.artifacts import load_network
     from archscout.pipeline.run import Run
@@ -27,6 +27,7 @@ __all__ = [
     "Task",
     "evaluate",
     "export",
+    "generate",
     "load_architecture",
     "load_network",
     "load_run",

@@ -42,9 +42,9 @@ def options(
 
 def main() -> None:
     """Run the command line. Expected errors are one paragraph on stderr and an exit code, never a traceback."""
-    from archscout.cli import data, looking, verbs  # they register their commands
+    from archscout.cli import data, generating, looking, verbs  # they register their commands
 
-    for module in (verbs, looking, data):
+    for module in (verbs, looking, data, generating):
         module.register(app)
     try:
         app()

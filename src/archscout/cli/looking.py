@@ -37,6 +37,7 @@ def show(
     task: Annotated[str | None, typer.Option(help="Count parameters and MAdds for a task.")] = None,
     init_channels: Annotated[int | None, typer.Option(help="Channels before the first reduction.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of cells.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of a language model.")] = None,
     auxiliary: Annotated[bool, typer.Option("--auxiliary", help="Count the auxiliary head too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Draw it into a file.", metavar="FILE")] = None,
@@ -49,7 +50,7 @@ def show(
     found = load_architecture(architecture)
     content: dict[str, Any] = {"architecture": json.loads(architecture_to_json(found))}
     if task is not None:
-        sizes = {"init_channels": init_channels, "layers": layers, "auxiliary": auxiliary}
+        sizes = {"init_channels": init_channels, "layers": layers, "width": width, "auxiliary": auxiliary or None}
         content |= _cost(found, task, data, {key: value for key, value in sizes.items() if value is not None})
     if svg is not None:
         from archscout.atomic import write_atomic

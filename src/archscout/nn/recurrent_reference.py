@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "ACTIVATION_FUNCTIONS", "reference_segment"]
+__all__ = ["ACTIVATIONS", "ACTIVATION_FUNCTIONS", "reference_segment", "scanned_segment"]
 
 
 def _identity(inputs: Tensor) -> Tensor:
@@ -63,6 +63,25 @@ def reference_segment(
         hidden = torch.stack([states[number] for number in concat]).mean(0)
         outputs.append(hidden)
     return torch.stack(outputs)
+
+
+def scanned_segment(
+    products: Tensor,
+    hidden: Tensor,
+    recurrent: Tensor,
+    nodes: Tensor,
+    cell: Sequence[tuple[str, int]],
+    concat: Sequence[int],
+) -> Tensor:
+    """The same without masks, as one operation that loops: an exported segment is no larger than a step."""
+    from torch._higher_order_ops.scan import scan
+
+    def step(state: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
+        output = reference_segment(product.unsqueeze(0), state, recurrent, nodes, cell, concat)[0]
+        return output, output.clone()  # the loop's two results may not share memory
+
+    outputs: Tensor = scan(step, hidden, products)[1]
+    return outputs
 
 
 def _masked(state: Tensor, mask: Tensor | None) -> Tensor:

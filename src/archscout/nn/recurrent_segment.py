@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from archscout.nn.recurrent_plan import CellPlan, Group, plan_cell
-from archscout.nn.recurrent_reference import reference_segment
+from archscout.nn.recurrent_reference import reference_segment, scanned_segment
 
 __all__ = ["recurrent_segment"]
 
@@ -35,9 +35,11 @@ def recurrent_segment(
 ) -> Tensor:
     """The outputs `(T, N, d)` of a segment; arguments as for `reference_segment`.
 
-    Differentiable once. In float32 or float64, whatever autocast says. Under `torch.compile` and `torch.export` the
-    plain loop runs, which the compilers fuse in their own way.
+    Differentiable once. In float32 or float64, whatever autocast says. Under `torch.compile` the plain loop runs, which
+    the compiler fuses in its own way; under `torch.export` one operation that loops over the time steps.
     """
+    if torch.compiler.is_exporting() and products.shape[0] > 1:
+        return scanned_segment(products, hidden, recurrent, nodes, cell, concat)
     if torch.compiler.is_compiling():
         return reference_segment(products, hidden, recurrent, nodes, cell, concat, mask)
     kind = hidden.device.type

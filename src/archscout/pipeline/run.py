@@ -268,6 +268,8 @@ class Run:
             trained, self.space, settings.space_options, architecture, self.task.spec, settings.network
         )
         self.directory.write("model.safetensors", content)
+        if self.task.spec.kind == "language":  # the numbers that the network speaks in mean nothing without it
+            self.directory.write("vocabulary.txt", "\n".join(self.task.class_names) + "\n")
 
     def _evaluate(self, driver: Driver) -> None:
         settings, task = self.settings, self.task

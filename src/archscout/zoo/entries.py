@@ -33,6 +33,8 @@ class PublishedFigures(Settings):
     source: str = Field(min_length=1, description="where the figures stand")
     error_percent: float | None = Field(None, gt=0, lt=100, description="top-1 test error")
     error_percent_std: float | None = Field(None, ge=0, description="standard deviation over trainings")
+    test_perplexity: float | None = Field(None, gt=1)
+    validation_perplexity: float | None = Field(None, gt=1)
     top5_error_percent: float | None = Field(None, gt=0, lt=100)
     parameters_millions: float | None = Field(None, gt=0)
     madds_millions: float | None = Field(None, gt=0, description="by the authors' own convention")
@@ -42,8 +44,9 @@ class PublishedFigures(Settings):
 class RecountedNetwork(Settings):
     """Our counts for the evaluation network of a stated size; they test what archscout builds."""
 
-    init_channels: int = Field(gt=0)
-    layers: int = Field(gt=0)
+    init_channels: int | None = Field(None, gt=0)
+    layers: int | None = Field(None, gt=0)
+    width: int | None = Field(None, gt=0, description="of a language model")
     parameters: int = Field(gt=0, description="exact, without the auxiliary head")
     parameters_with_auxiliary: int | None = Field(None, gt=0)
     madds_millions: float = Field(gt=0, description="convolutions and linear layers, to a tenth of a million")
