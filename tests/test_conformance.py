@@ -13,7 +13,7 @@ import torch
 
 from archscout.engine import Engine
 from archscout.errors import SpaceError
-from archscout.exporting import export_model
+from archscout.exporting import export_network
 from archscout.jobs import Job
 from archscout.methods import METHODS, SearchContext, SearchResult
 from archscout.methods.base import check_fit
@@ -23,13 +23,22 @@ from archscout.spaces.base import Factorized, WeightSharing
 from archscout.state import pack, unpack
 from archscout.tasks import Split, Task, TaskSpec, load_task
 from archscout.viz import draw
+from tests.texts import small_text
 from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
-SIZES: dict[str, dict[str, Any]] = {"cells": {"init_channels": 4, "layers": 3}, ToySpace.name: {}}
-SPECS = {"cells": TaskSpec("digits", "classification", (1, 8, 8), 10)}
+SIZES: dict[str, dict[str, Any]] = {
+    "cells": {"init_channels": 4, "layers": 3},
+    "recurrent": {"width": 6},
+    ToySpace.name: {},
+}
+SPECS = {
+    "cells": TaskSpec("digits", "classification", (1, 8, 8), 10),
+    "recurrent": TaskSpec("text", "language", (1,), 9),
+}
 # Settings that make a search a matter of seconds; a new method adds its line.
 QUICK: dict[str, dict[str, Any]] = {
+    "darts": {"epochs": 1, "order": "first", "batch_size": 10},
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
     "random": {"epochs": 1, "ranking": {"candidates": 3}},
     ToyMethod.name: {},
@@ -46,6 +55,12 @@ def toys() -> Iterator[None]:
 
 def spec_of(name: str) -> TaskSpec:
     return SPECS.get(name) or toy_task(Path()).spec
+
+
+def inputs_of(spec: TaskSpec) -> torch.Tensor:
+    if spec.vocabulary is not None:
+        return torch.randint(spec.vocabulary, (2, *spec.input_shape))
+    return torch.randn(2, *spec.input_shape)
 
 
 def test_every_registered_thing_is_tried_here() -> None:
@@ -88,9 +103,9 @@ def test_networks_are_plain_modules(name: str) -> None:
         network = space.build(architecture, spec, size)
         twin = copy.deepcopy(network)
         twin.load_state_dict(network.state_dict())
-        inputs = torch.randn(2, *spec.input_shape)
+        inputs = inputs_of(spec)
         outputs = network.eval()(inputs)
-        assert outputs.shape == (2, spec.outputs)
+        assert outputs.shape == ((2, spec.outputs) if spec.vocabulary is None else (2, 1, spec.outputs))
         assert torch.equal(outputs, twin.eval()(inputs))
         network.train()(inputs).sum().backward()
         counts.append(sum(parameter.numel() for parameter in network.parameters()))
@@ -101,7 +116,7 @@ def test_networks_are_plain_modules(name: str) -> None:
 def test_networks_export(name: str, tmp_path: Path) -> None:
     space, spec = get_space(name), spec_of(name)
     network = space.build(space.random(Random(0)), spec, space.size_model.read(SIZES[name]))
-    for report in export_model(network, spec.input_shape, tmp_path):
+    for report in export_network(network, spec.input_shape, tmp_path):
         assert report.ok
         assert report.path.is_file()
 
@@ -109,7 +124,7 @@ def test_networks_export(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SPACE_NAMES)
 def test_a_wrong_task_is_refused(name: str) -> None:
     with pytest.raises(SpaceError):
-        get_space(name).check(TaskSpec("odd", "language", (7, 7), 3))
+        get_space(name).check(TaskSpec("odd", "multilabel", (7, 7), 3))
 
 
 @pytest.mark.parametrize("name", SPACE_NAMES)
@@ -119,7 +134,7 @@ def test_supernets_agree_with_themselves(name: str) -> None:
         pytest.skip(f"{name} shares no weights")
     network = space.supernet(spec, space.size_model.read(SIZES[name])).eval()
     architectures = [space.random(Random(seed)) for seed in range(3)]
-    inputs = torch.randn(2, *spec.input_shape)
+    inputs = inputs_of(spec)
     with torch.inference_mode():
         together = network.grouped(inputs, architectures)  # type: ignore[operator]
         apart = torch.stack([network(inputs, each) for each in architectures])
@@ -145,6 +160,8 @@ def test_factorizations_translate_both_ways(name: str) -> None:
 def small_task(space: str) -> Task:
     if space == ToySpace.name:
         return toy_task(Path())
+    if space == "recurrent":
+        return small_text()
     task = load_task("digits")
     parts = {name: Split(task.split(name).source, task.split(name).indices[:30]) for name in ("train", "validation")}
     return Task(**{**vars(task), **parts})

@@ -14,16 +14,20 @@ from typing import Any
 import pytest
 
 from archscout.errors import ArchitectureError, ArchscoutError, SettingsError, UnknownNameError
-from archscout.spaces import CellGenotype, architecture_from_json, architecture_to_json
-from archscout.spaces.published import format_published, parse_published_genotype
+from archscout.spaces import CellGenotype, RecurrentGenotype, architecture_from_json, architecture_to_json
+from archscout.spaces.published import format_published, parse_published
 from archscout.zoo import ZOO, load_zoo, read_zoo_entry, register_zoo_entry, resolve_architecture, zoo_names
 
 ALL = [
     "amoebanet",
     "darts_v1",
+    "darts_v1.ptb",
     "darts_v2",
+    "darts_v2.ptb",
     "ednas.cifar10",
     "ednas.imagenet",
+    "ednas.ptb",
+    "enas.ptb",
     "nasnet",
     "pcdarts.cifar10",
     "pdarts",
@@ -48,7 +52,8 @@ def genotype_of(name: str) -> CellGenotype:
 
 def test_the_published_cells_are_there() -> None:
     assert zoo_names() == ALL
-    assert zoo_names("darts_*") == ["darts_v1", "darts_v2"]
+    assert zoo_names("darts_v?") == ["darts_v1", "darts_v2"]
+    assert zoo_names("*.ptb") == ["darts_v1.ptb", "darts_v2.ptb", "ednas.ptb", "enas.ptb"]
     assert zoo_names("*.imagenet") == ["ednas.imagenet"]
 
 
@@ -58,11 +63,13 @@ def test_every_entry_is_complete_and_its_architecture_round_trips(name: str) -> 
     assert entry.name == name
     assert entry.title and len(entry.source) > 20
     assert architecture_from_json(architecture_to_json(entry.architecture)) == entry.architecture
-    assert parse_published_genotype(format_published(genotype_of(name))) == entry.architecture
+    assert isinstance(entry.architecture, CellGenotype | RecurrentGenotype)
+    assert parse_published(format_published(entry.architecture)) == entry.architecture
     assert hash(entry) == hash(load_zoo(name))
     assert entry.recounted
     for task, count in entry.recounted.items():
-        assert (count.init_channels, count.layers) == {"cifar10": (36, 20), "imagenet": (48, 14)}[task]
+        sizes = {"cifar10": (36, 20, None), "imagenet": (48, 14, None), "ptb": (None, None, 850)}
+        assert (count.init_channels, count.layers, count.width) == sizes[task]
 
 
 @pytest.mark.parametrize(
