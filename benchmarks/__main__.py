@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import steps
+from benchmarks import mixture, steps, trials
 
-BENCHMARKS = {"steps": steps.main}
+BENCHMARKS = {"steps": steps.main, "mixture": mixture.main, "trials": trials.main}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.engine import Engine
+from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
 from archscout.methods.ednas import EdnasSearch, EdnasSettings
 from archscout.spaces import CellGenotype
@@ -29,7 +30,7 @@ from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
 from benchmarks.plain_twin import ChildStep, Masks, PlainNetwork, PlainPolicy, PolicyStep, copy_weights, masks_of
 
-__all__ = ["Comparison", "Setup", "compare_steps", "main", "table"]
+__all__ = ["Comparison", "Setup", "compare_steps", "main", "random_task", "table"]
 
 ROUND = 5  # steps of a kind before the other side has its turn
 CLASSES = 10
@@ -104,7 +105,7 @@ class _Library:
 
     def __init__(self, setup: Setup) -> None:
         self.space = _RecordingSpace()
-        self.task = _random_task(setup)
+        self.task = random_task(setup.batch, setup.size)
         settings = EdnasSettings.read(
             {
                 "epochs": 1_000_000,
@@ -150,12 +151,13 @@ class _Twin:
         return 1e3 * (time.perf_counter() - start) / ROUND
 
 
-def _random_task(setup: Setup) -> Task:
-    count = ROUND * setup.batch
+def random_task(batch: int, size: int) -> Task:
+    """Random pictures of that height and width: a round of batches for training, and one for validation."""
+    count = ROUND * batch
     generator = torch.Generator().manual_seed(0)
 
     def pictures(number: int) -> Tensor:
-        shape = (number, 3, setup.size, setup.size)
+        shape = (number, 3, size, size)
         return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
     def labels(number: int) -> Tensor:
@@ -216,6 +218,7 @@ def table(setup: Setup, results: Sequence[Comparison]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write JSON on request."""
+    keep_freed_memory()  # as the command line does; it serves both sides
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     defaults = Setup()
     parser.add_argument("--steps", type=int, default=defaults.steps, help="of each kind and side (default %(default)s)")

@@ -12,37 +12,63 @@ import pytest
 import torch
 
 from archscout.engine import Engine
-from archscout.errors import SpaceError
+from archscout.errors import SettingsError, SpaceError
 from archscout.exporting import export_network
-from archscout.jobs import Job
+from archscout.jobs import Job, Speaking
 from archscout.methods import METHODS, SearchContext, SearchResult
-from archscout.methods.base import check_fit
+from archscout.methods.base import Showing, check_fit, settings_model
 from archscout.registry import Registry
 from archscout.spaces import ARCHITECTURES, SPACES, architecture_from_json, architecture_to_json, get_space
 from archscout.spaces.base import Factorized, WeightSharing
 from archscout.state import pack, unpack
 from archscout.tasks import Split, Task, TaskSpec, load_task
 from archscout.viz import draw
+from archscout.viz.raster import rasterise
 from tests.texts import small_text
 from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
 SIZES: dict[str, dict[str, Any]] = {
     "cells": {"init_channels": 4, "layers": 3},
+    "distributed": {"init_channels": 4, "layers": 3},
+    "mobilenet": {"width": 0.25},
+    "nasbench201": {"init_channels": 4, "cells": 1},
     "recurrent": {"width": 6},
     ToySpace.name: {},
 }
+PICTURES = ("cells", "distributed", "mobilenet", "nasbench201")
 SPECS = {
-    "cells": TaskSpec("digits", "classification", (1, 8, 8), 10),
+    **dict.fromkeys(PICTURES, TaskSpec("digits", "classification", (1, 8, 8), 10)),
     "recurrent": TaskSpec("text", "language", (1,), 9),
 }
 # Settings that make a search a matter of seconds; a new method adds its line.
+SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
 QUICK: dict[str, dict[str, Any]] = {
-    "darts": {"epochs": 1, "order": "first", "batch_size": 10},
     "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
+    "ofa": {"supernet": {"epochs": 2, "batch_size": 16}},
+    "dsm": {**SHORT, "slots": 2, "edits": 1, "proposals": 2},
+    "evolution": {**SHORT, "population": 2},
+    "local": SHORT,
     "random": {"epochs": 1, "ranking": {"candidates": 3}},
+    "reinforce": SHORT,
+    "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
     ToyMethod.name: {},
 }
+# Where the settings are others on some space.
+QUICK_ON: dict[tuple[str, str], dict[str, Any]] = {
+    ("darts", "recurrent"): {"epochs": 1, "order": "first", "batch_size": 10},
+    ("evolution", "recurrent"): {
+        "queries": 4,
+        "population": 2,
+        "score": "shared",
+        "shared": {"epochs": 1, "child": {"batch_size": 10}},
+    },
+}
+# Options of a space in a search, for all methods or for one.
+OPTIONS: dict[str, dict[str, Any]] = {"distributed": {"cells": 3}, "dartopti": {"baseline": "resnet18"}}
 SPACE_NAMES = [*SPACES, ToySpace.name]
 METHOD_NAMES = [*METHODS, ToyMethod.name]
 
@@ -88,6 +114,8 @@ def test_architectures_round_trip_and_are_drawn(name: str) -> None:
         assert hash(architecture_from_json(text)) == hash(architecture)
         assert architecture.describe()
         assert draw(architecture).startswith("<svg")
+        if seed == 0:
+            assert rasterise(draw(architecture)).std() > 0
         assert architecture.space == name
         assert ARCHITECTURES.get(architecture.format) is type(architecture)
 
@@ -167,27 +195,31 @@ def small_task(space: str) -> Task:
     return Task(**{**vars(task), **parts})
 
 
+def options_of(method: str, space: str) -> dict[str, Any]:
+    return OPTIONS.get(method) or OPTIONS.get(space, {})
+
+
 def combinations() -> list[tuple[str, str]]:
     pairs = []
     with registered_toys():
         for method in METHODS:
             for space in SPACES:
                 try:
-                    check_fit(METHODS.get(method), get_space(space), small_task(space))
+                    check_fit(METHODS.get(method), get_space(space, options_of(method, space)), small_task(space))
                     pairs.append((method, space))
-                except SpaceError:
+                except (SpaceError, SettingsError):
                     continue
     return pairs
 
 
 def make_job(method: str, space_name: str) -> Job:
-    space = get_space(space_name)
-    size = space.size_model.read(SIZES[space_name])
+    space = get_space(space_name, options_of(method, space_name))
+    size = space.size_model.read({**SIZES[space_name], **({"layers": None} if space_name == "distributed" else {})})
     kind = METHODS.get(method)
     context = SearchContext(
         task=small_task(space_name),
         space=space,
-        settings=kind.settings_model.read(QUICK[method]),
+        settings=settings_model(kind, type(space)).read(QUICK_ON.get((method, space_name), QUICK[method])),
         supernet_size=size,
         network_size=size,
         engine=Engine(torch.device("cpu")),
@@ -220,6 +252,24 @@ def test_every_method_runs_resumes_and_repeats(method: str, space: str) -> None:
     result = finish(second)
     assert result.architecture == reference.architecture
     assert [c.score for c in result.candidates] == [c.score for c in reference.candidates]
+
+
+def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:
+    shown = {}
+    for method, space in COMBINATIONS:
+        job = make_job(method, space)
+        if isinstance(job, Showing):
+            job.advance()
+            tree, tensors = pack(job.state_dict())
+            before = {name: tensor.clone() for name, tensor in tensors.items()}
+            assert draw(job.architecture()).startswith("<svg")
+            assert pack(job.state_dict())[0] == tree
+            assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
+            shown[method, space] = isinstance(job, Speaking)
+    assert ("darts", "recurrent") in shown
+    for name in ("darts", "fairdarts", "d-darts", "dartopti"):
+        speaking = [speaks for (method, space), speaks in shown.items() if method == name and space != "recurrent"]
+        assert speaking and all(speaking)
 
 
 def test_every_method_fits_some_space() -> None:

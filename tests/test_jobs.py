@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from archscout.errors import DivergedError, StoppedError
-from archscout.jobs import Driver, Metrics, StopSignals
+from archscout.jobs import Driver, Job, Metrics, StopSignals
 from archscout.rundir import RunDirectory
 from tests.toys import CountingJob
 
@@ -18,6 +18,7 @@ class Recorder:
     def __init__(self, stop_at: int | None = None, number: int = signal.SIGTERM) -> None:
         self.steps: list[int] = []
         self.messages: list[str] = []
+        self.checkpoints: list[tuple[int, int]] = []
         self.stop_at, self.number = stop_at, number
 
     def started(self, stage: str, step: int) -> None:
@@ -27,6 +28,9 @@ class Recorder:
         self.steps.append(step)
         if step == self.stop_at:
             os.kill(os.getpid(), self.number)
+
+    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+        self.checkpoints.append((step, job.result()))
 
     def finished(self, stage: str, seconds: float) -> None:
         pass
@@ -101,3 +105,59 @@ def test_a_full_disk_does_not_stop_a_run_that_has_an_older_checkpoint(
     with run.hold():
         assert Driver(run, observers=(recorder,), checkpoint_seconds=0).drive("count", CountingJob(5)) == 5
     assert sum("disk is full" in text for text in recorder.messages) == 2
+    assert recorder.checkpoints == [(1, 1), (4, 4), (5, 5)]
+
+
+class TalkingJob(CountingJob):
+    """Has something to say at two of its steps."""
+
+    def notices(self) -> list[str]:
+        return [f"step {self.count} is odd", "more follows"] if self.count in (1, 3) else []
+
+
+def test_notices_of_a_job_reach_the_observers_in_order_before_the_step_is_shown(tmp_path: Path) -> None:
+    class Both(Recorder):
+        def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
+            self.messages.append(f"step {step}")
+
+    run, recorder = RunDirectory(tmp_path), Both()
+    with run.hold():
+        Driver(run, observers=(recorder,)).drive("count", TalkingJob(4))
+    said = [["step 1 is odd", "more follows", "step 1"], ["step 2"], ["step 3 is odd", "more follows", "step 3"]]
+    assert recorder.messages == [*said[0], *said[1], *said[2], "step 4"]
+
+
+def test_notices_are_passed_on_even_if_the_step_diverged(tmp_path: Path) -> None:
+    run, recorder = RunDirectory(tmp_path), Recorder()
+    with run.hold(), pytest.raises(DivergedError):
+        Driver(run, observers=(recorder,)).drive("count", TalkingJob(4, bad_step=1))
+    assert recorder.messages == ["step 1 is odd", "more follows"]
+
+
+def test_observers_hear_of_every_checkpoint_with_the_job_as_it_stands(tmp_path: Path) -> None:
+    run, every, last = RunDirectory(tmp_path), Recorder(), Recorder()
+    with run.hold():
+        Driver(run, observers=(every,), checkpoint_seconds=0).drive("each", CountingJob(3))
+        Driver(run, observers=(last,), checkpoint_seconds=1e9).drive("last", CountingJob(3))
+    assert every.checkpoints == [(1, 1), (2, 2), (3, 3)]
+    assert last.checkpoints == [(3, 3)]
+
+
+@pytest.mark.parametrize("event", ["started", "advanced", "checkpointed", "finished", "message"])
+def test_an_observer_that_fails_stops_nothing_and_is_complained_of_once(
+    tmp_path: Path, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*facts: object) -> None:
+        raise BrokenPipeError("nobody listens")
+
+    run, broken, healthy = RunDirectory(tmp_path), Recorder(), Recorder()
+    monkeypatch.setattr(broken, event, fail)
+    with run.hold():
+        driver = Driver(run, observers=(broken, healthy), checkpoint_seconds=0)
+        assert driver.drive("count", TalkingJob(4)) == 4
+    assert healthy.steps == [1, 2, 3, 4]
+    assert len(healthy.checkpoints) == 4
+    (complaint,) = [text for text in healthy.messages if text.startswith("warning")]
+    assert complaint == (
+        f"warning: Recorder.{event} failed, the run goes on without it: BrokenPipeError: nobody listens"
+    )

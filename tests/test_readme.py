@@ -22,7 +22,17 @@ def test_the_python_example_runs(
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/methods/ednas.md", "docs/methods/random.md"]
+    "page",
+    [
+        "README.md",
+        "docs/runs.md",
+        "docs/tasks.md",
+        "docs/architecture.md",
+        "docs/methods/ednas.md",
+        "docs/methods/once-for-all.md",
+        "docs/methods/random.md",
+        "docs/methods/dsm.md",
+    ],
 )
 def test_links_and_recipes_exist(page: str) -> None:
     from archscout.recipes import recipe_names
@@ -30,5 +40,5 @@ def test_links_and_recipes_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
-    for name in re.findall(r"`((?:ednas|random)/\w+)`", text):
+    for name in re.findall(r"`((?:ednas|ofa|random)/[\w-]+)`", text):
         assert name in recipe_names(), name

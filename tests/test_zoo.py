@@ -6,32 +6,54 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from archscout.errors import ArchitectureError, ArchscoutError, SettingsError, UnknownNameError
-from archscout.spaces import CellGenotype, RecurrentGenotype, architecture_from_json, architecture_to_json
-from archscout.spaces.published import format_published, parse_published
+from archscout.measure import measure
+from archscout.spaces import (
+    CellGenotype,
+    DistributedGenotype,
+    RecurrentGenotype,
+    architecture_from_json,
+    architecture_to_json,
+    get_space,
+)
+from archscout.spaces.published import format_published, parse_published, parse_published_genotype
+from archscout.spaces.published_nested import format_nested
+from archscout.tasks import task_spec
 from archscout.zoo import ZOO, load_zoo, read_zoo_entry, register_zoo_entry, resolve_architecture, zoo_names
 
-ALL = [
+CELLS = [
     "amoebanet",
     "darts_v1",
-    "darts_v1.ptb",
     "darts_v2",
-    "darts_v2.ptb",
     "ednas.cifar10",
     "ednas.imagenet",
-    "ednas.ptb",
-    "enas.ptb",
+    *(f"fairdarts.{letter}" for letter in "abcdefg"),
     "nasnet",
     "pcdarts.cifar10",
     "pdarts",
 ]
+NESTED = [
+    f"{family}.{data}.{rule}"
+    for family in ("dd", "do.resnet18", "do.resnet50", "do.xception")
+    for data in ("cifar10", "cifar100")
+    for rule in ("edge", "sparse")
+]
+BASELINES = [f"{name}{form}" for name in ("resnet18", "resnet50", "xception") for form in ("", ".published")]
+RECURRENT = ["darts_v1.ptb", "darts_v2.ptb", "ednas.ptb", "enas.ptb"]
+RELEASED = ["dsm_nas.imagenet", "dsm_nas_plus.imagenet"]
+ALL = sorted([*CELLS, *NESTED, *BASELINES, *RECURRENT, *RELEASED])
+TWO_INPUTS = [name for name in CELLS if not name.startswith("fairdarts")]
+UNBUILDABLE = "do.xception.cifar100.edge"
+CIFAR_SIZES = {"dd": (36, 8), "dd.cifar100.edge": (36, 14), "xception": (64, 13), "resnet": (64, 4), "": (36, 20)}
 SHORT = {
     "max_pool_3x3": "max3",
     "avg_pool_3x3": "avg3",
@@ -44,17 +66,27 @@ SHORT = {
 }
 
 
+def cifar_size(name: str) -> tuple[int, int]:
+    return next(size for part, size in sorted(CIFAR_SIZES.items(), key=lambda entry: -len(entry[0])) if part in name)
+
+
 def genotype_of(name: str) -> CellGenotype:
     architecture = load_zoo(name).architecture
     assert isinstance(architecture, CellGenotype)
     return architecture
 
 
+def distributed(name: str) -> DistributedGenotype:
+    architecture = load_zoo(name).architecture
+    assert isinstance(architecture, DistributedGenotype)
+    return architecture
+
+
 def test_the_published_cells_are_there() -> None:
     assert zoo_names() == ALL
     assert zoo_names("darts_v?") == ["darts_v1", "darts_v2"]
-    assert zoo_names("*.ptb") == ["darts_v1.ptb", "darts_v2.ptb", "ednas.ptb", "enas.ptb"]
-    assert zoo_names("*.imagenet") == ["ednas.imagenet"]
+    assert zoo_names("*.ptb") == RECURRENT
+    assert zoo_names("*.imagenet") == ["dsm_nas.imagenet", "dsm_nas_plus.imagenet", "ednas.imagenet"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -63,13 +95,98 @@ def test_every_entry_is_complete_and_its_architecture_round_trips(name: str) -> 
     assert entry.name == name
     assert entry.title and len(entry.source) > 20
     assert architecture_from_json(architecture_to_json(entry.architecture)) == entry.architecture
-    assert isinstance(entry.architecture, CellGenotype | RecurrentGenotype)
-    assert parse_published(format_published(entry.architecture)) == entry.architecture
     assert hash(entry) == hash(load_zoo(name))
-    assert entry.recounted
+    assert bool(entry.recounted) == (name != UNBUILDABLE)
+    if name in RELEASED:
+        return
+    if name in RECURRENT:
+        assert {task: count.size for task, count in entry.recounted.items()} == {"ptb": {"width": 850}}
+        return
     for task, count in entry.recounted.items():
-        sizes = {"cifar10": (36, 20, None), "imagenet": (48, 14, None), "ptb": (None, None, 850)}
-        assert (count.init_channels, count.layers, count.width) == sizes[task]
+        imagenet = (48, 14) if name in CELLS else cifar_size(name)
+        assert (count.init_channels, count.layers) == {"cifar10": cifar_size(name), "imagenet": imagenet}[task]
+
+
+@pytest.mark.parametrize("name", TWO_INPUTS)
+def test_published_text_of_two_cells_round_trips(name: str) -> None:
+    assert parse_published_genotype(format_published(genotype_of(name))) == genotype_of(name)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_published_text_of_recurrent_cells_round_trips(name: str) -> None:
+    architecture = load_zoo(name).architecture
+    assert isinstance(architecture, RecurrentGenotype)
+    text = format_published(architecture)
+    assert parse_published(text) == resolve_architecture(text) == architecture
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_published_text_of_distributed_cells_round_trips(name: str) -> None:
+    architecture = distributed(name)
+    text = format_nested(architecture)
+    assert text.startswith("Genotype_nested(genes=[[('") and "\n" not in text
+    assert resolve_architecture(text) == architecture
+
+
+def test_distributed_cells_are_the_published_ones() -> None:
+    """Numbers of operations over all cells, as the spec counts them (d_darts 7)."""
+    counts = {name: sum(len(node) for cell in distributed(name).cells for node in cell.nodes) for name in NESTED}
+    assert [counts[f"dd.{data}.{rule}"] for data in ("cifar10", "cifar100") for rule in ("edge", "sparse")] == [
+        202,
+        63,
+        201,
+        63,
+    ]
+    for network, edge, sparse in (
+        ("resnet18", (72, 112), (32, 32)),
+        ("resnet50", (149, 168), (48, 47)),
+        ("xception", (338, 341), (98, 101)),
+    ):
+        for rule, expected in (("edge", edge), ("sparse", sparse)):
+            assert tuple(counts[f"do.{network}.{data}.{rule}"] for data in ("cifar10", "cifar100")) == expected
+    operations = Counter(
+        item.operation for cell in distributed("dd.cifar100.sparse").cells for node in cell.nodes for item in node
+    )
+    short = {SHORT[name]: count for name, count in operations.items()}
+    assert short == {"sep5": 34, "max3": 12, "sep3": 9, "dil5": 3, "dil3": 2, "avg3": 2, "skip": 1}
+
+
+def test_handcrafted_networks_repeat_their_wirings() -> None:
+    for name, sequence, reductions in (
+        ("resnet18", "0000", (1, 2, 3)),
+        ("resnet50", "0120", (1, 2, 3)),
+        ("xception", "0001111111102", (1, 2, 11, 12)),
+    ):
+        for found in [name, f"{name}.published", *(each for each in NESTED if name in each)]:
+            assert "".join(map(str, distributed(found).sequence)) == sequence
+            assert distributed(found).reductions == reductions
+    for each in NESTED:
+        if each.startswith("dd"):
+            assert (distributed(each).sequence, distributed(each).reductions) == (tuple(range(8)), (2, 6))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "xception"])
+def test_baselines_follow_each_other_where_the_published_ones_skip_a_cell(name: str) -> None:
+    for genotype, start in ((distributed(name), 1), (distributed(f"{name}.published"), 0)):
+        for cell in genotype.genes:
+            assert {item.source for node in cell.nodes for item in node if item.source < 2} == {start}
+            assert cell.pruned() == cell
+
+
+@pytest.mark.parametrize(
+    ("name", "top1", "top5", "millions"), [("dsm_nas", 79.9, 94.8, 597), ("dsm_nas_plus", 80.2, 94.9, 582)]
+)
+def test_released_networks_have_their_published_figures(name: str, top1: float, top5: float, millions: float) -> None:
+    entry = load_zoo(f"{name}.imagenet")
+    published, recounted = entry.published["imagenet"], entry.recounted["imagenet"]
+    assert published.error_percent == pytest.approx(100 - top1)
+    assert published.top5_error_percent == pytest.approx(100 - top5)
+    assert published.madds_millions == millions
+    space, spec = get_space("mobilenet"), task_spec("imagenet")
+    with torch.device("meta"):
+        network = space.build(entry.architecture, spec, space.size_model.read(recounted.size))
+    cost = measure(network, spec.input_shape)
+    assert (cost.parameters, round(cost.madds / 1e6, 1)) == (recounted.parameters, recounted.madds_millions)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +217,7 @@ def test_cells_are_the_published_ones_in_order_and_orientation(name: str, normal
 
 
 def test_cell_outputs_follow_each_paper() -> None:
-    for name in ALL:
+    for name in TWO_INPUTS:
         genotype = genotype_of(name)
         outputs = {"nasnet": ((2, 3, 4, 5, 6), (4, 5, 6)), "amoebanet": ((4, 5, 6), (3, 4, 6))}
         expected = outputs.get(name, ((2, 3, 4, 5), (2, 3, 4, 5)))

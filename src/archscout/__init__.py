@@ -1,6 +1,7 @@
 """archscout: from a task to a small, accurate, trained PyTorch network, by neural architecture search.
 
-The verbs of the command line are functions here: `run`, `search`, `train`, `evaluate`, `export`, `report`, `load_run`.
+The verbs of the command line are functions here: `run`, `search`, `train`, `evaluate`, `export`, `report`, `resume`;
+`load_run` opens an existing run.
 Importing archscout loads no torch; the first use of a name does.
 """
 
@@ -10,7 +11,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archscout.api import evaluate, export, generate, load_architecture, load_run, report, run, search, train
+    from archscout.api import (
+        derive,
+        distance,
+        evaluate,
+        export,
+        generate,
+        import_weights,
+        load_architecture,
+        load_run,
+        report,
+        resume,
+        run,
+        search,
+        train,
+    )
     from archscout.methods.base import METHODS
     from archscout.pipeline.artifacts import load_network
     from archscout.pipeline.run import Run
@@ -25,14 +40,18 @@ __all__ = [
     "TASKS",
     "Run",
     "Task",
+    "derive",
+    "distance",
     "evaluate",
     "export",
     "generate",
+    "import_weights",
     "load_architecture",
     "load_network",
     "load_run",
     "load_task",
     "report",
+    "resume",
     "run",
     "search",
     "train",

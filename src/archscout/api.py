@@ -6,24 +6,32 @@ returns the `Run`, whose `model()` is the trained network.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from archscout.errors import ArchitectureError, RunError
 from archscout.jobs import Observer
 from archscout.pipeline.config import resolve_settings
+from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
+from archscout.spaces import DistributedGenotype
 from archscout.spaces.architecture import Architecture
+from archscout.spaces.derivation import derive as derive_genotype
+from archscout.spaces.distance import distance as architecture_distance
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
 
 __all__ = [
+    "derive",
+    "distance",
     "evaluate",
     "export",
     "generate",
+    "import_weights",
     "load_architecture",
     "load_run",
     "report",
@@ -35,7 +43,7 @@ __all__ = [
 
 
 def run(
-    task: str | Task,
+    task: str | Task | None = None,
     *,
     method: str | None = None,
     recipe: str | None = None,
@@ -49,7 +57,7 @@ def run(
     """Search, train, evaluate, export and report.
 
     Args:
-        task: what to learn.
+        task: what to learn; None for a search by table.
         method: as in `archscout list methods`; None leaves it to the recipe, and that to ednas.
         recipe: a name as in `archscout list recipes`, or a YAML file.
         overrides: settings as `section.key=value`.
@@ -63,15 +71,16 @@ def run(
         ArchscoutError: bad input; nothing was started.
         StoppedError: by a signal or the time limit; `resume` goes on.
     """
-    name = task if isinstance(task, str) else task.name
+    given = task if isinstance(task, Task) else None
+    name = given.name if given is not None else cast(str | None, task)
     settings = resolve_settings(name, method=method, recipe=recipe, values=values, overrides=overrides)
-    path = Path(out) if out is not None else _free_folder(f"{Path(name).stem}-{settings.method}")
-    given = None if isinstance(task, str) else task
+    label = name or settings.search.dataset or Path(settings.search.table).stem
+    path = Path(out) if out is not None else _free_folder(f"{Path(label).stem}-{settings.method}")
     started = Run.start(path, settings, command=_command(), task=given, observers=observers)
     return started.proceed(started.search_stages()[-1].name if search_only else until)
 
 
-def search(task: str | Task, **options: Any) -> Run:
+def search(task: str | Task | None = None, **options: Any) -> Run:
     """The search stages of `run`, with its options."""
     return run(task, **options, search_only=True)
 
@@ -172,6 +181,33 @@ def load_architecture(source: Architecture | str | Path) -> Architecture:
     return found
 
 
+def derive(architecture: Architecture | str | Path, layers: int) -> DistributedGenotype:
+    """The network of another depth, of cells that were searched one by one; see `archscout.spaces.derivation`."""
+    return derive_genotype(load_architecture(architecture), layers)
+
+
+def distance(first: Architecture | str | Path, second: Architecture | str | Path) -> float:
+    """How far two architectures are apart, from 0 to 1; see `archscout.spaces.distance`."""
+    return architecture_distance(load_architecture(first), load_architecture(second))
+
+
+def import_weights(
+    file: Path | str,
+    architecture: Architecture | str | Path,
+    *,
+    out: Path | str = "model.safetensors",
+    task: str | None = None,
+    init_channels: int | None = None,
+    layers: int | None = None,
+    data: Path | None = None,
+) -> ImportReport:
+    """Write a released checkpoint of the DARTS family as a model file; see `archscout.pipeline.released`."""
+    found = load_architecture(architecture)
+    return import_released(
+        Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data
+    )
+
+
 def _free_folder(name: str) -> Path:
     """`runs/<name>`, or the first free one of `runs/<name>-2`, `-3`, ..."""
     number = 1
@@ -184,4 +220,6 @@ def _free_folder(name: str) -> Path:
 
 def _command() -> str:
     """The command as typed, for the record."""
-    return " ".join(["archscout", *sys.argv[1:]]) if Path(sys.argv[0]).name == "archscout" else "Python"
+    program = Path(sys.argv[0])
+    is_ours = program.name == "archscout" or program.parts[-2:] == ("archscout", "__main__.py")
+    return shlex.join(["archscout", *sys.argv[1:]]) if is_ours else "Python"

@@ -1,15 +1,18 @@
 """The engine: device, mixed precision, processes and the optimiser step. Loops stay in the jobs, in plain sight.
 
-Several processes are started with `torchrun`; each holds a replica and its own share of every batch, and gradients are
-averaged by one all-reduce over a flat buffer of those parameters that have a gradient.
+Several processes are started with `torchrun`; each holds a replica and its own share of every batch. Gradients are
+averaged by one all-reduce over a flat buffer of those parameters that have a gradient, running statistics likewise
+after every advance of a job: weights and statistics are equal in all processes wherever a checkpoint can be written.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -23,6 +26,10 @@ __all__ = ["Engine", "Precision", "Stepper"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 M = TypeVar("M", bound=nn.Module)
+
+# The other processes wait while the first one evaluates and exports; the default of some minutes is too short for that.
+# A process that dies is noticed by `torchrun`, not by this limit.
+PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,9 @@ class Engine:
             torch.set_num_threads(threads)
         rank, world_size = cls.process_rank(), int(os.environ.get("WORLD_SIZE", "1"))
         if device == "auto":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         try:
             place = torch.device(device)
             torch.empty(1, device=place)
@@ -74,13 +83,20 @@ class Engine:
         if precision == "float16" and place.type == "cpu":
             raise SettingsError("precision = 'float16' needs a GPU; on a CPU choose float32 or bfloat16.")
         if world_size > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+            if place.type == "cuda":
+                torch.cuda.set_device(place)
+            dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
+            atexit.register(dist.destroy_process_group)
         return cls(place, precision, rank, world_size)
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
+
+    def alone(self) -> Engine:
+        """The same device without the other processes, for what one process does while they wait."""
+        return replace(self, rank=0, world_size=1)
 
     def describe(self) -> str:
         """Device, precision and threads, for the first line of a run."""
@@ -123,16 +139,28 @@ class Engine:
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over all processes."""
-        if self.world_size == 1:
+        if self.world_size > 1:
+            self._average_in_place([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+    def average_buffers(self, module: nn.Module) -> None:
+        """Replace the running statistics of a module by their mean over all processes.
+
+        Each process has seen other samples. Called at the end of every advance, so that evaluation and checkpoints are
+        the same whichever process does them.
+        """
+        if self.world_size > 1:
+            self._average_in_place([buffer for buffer in module.buffers() if buffer.is_floating_point()])
+
+    def _average_in_place(self, tensors: Sequence[Tensor]) -> None:
+        """By one all-reduce over a flat copy."""
+        if not tensors:
             return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
         flat /= self.world_size
-        offset = 0
-        for gradient in gradients:
-            gradient.copy_(flat[offset : offset + gradient.numel()].view_as(gradient))
-            offset += gradient.numel()
+        with torch.no_grad():
+            for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+                tensor.copy_(mean.view_as(tensor))
 
     def average(self, value: float) -> float:
         """The mean of a number over all processes."""
@@ -141,6 +169,14 @@ class Engine:
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return float(total) / self.world_size
+
+    def gather(self, values: Sequence[float]) -> list[float]:
+        """The numbers of all processes, in the order of their ranks; each may have another count, or none."""
+        if self.world_size == 1:
+            return list(values)
+        found: list[list[float]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(found, list(values))
+        return [value for part in found for value in part]
 
     def wait(self) -> None:
         """Let all processes come to this point."""
@@ -172,17 +208,28 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def step(self, loss: Tensor, parameters: Sequence[nn.Parameter], *, dense: bool = False) -> None:
+    def step(
+        self,
+        loss: Tensor | Iterable[Tensor],
+        parameters: Sequence[nn.Parameter],
+        *,
+        dense: bool = False,
+        accumulate: bool = False,
+    ) -> None:
         """Backward and one update of the parameters that the loss reached.
 
         Args:
-            loss: scalar.
+            loss: scalar; or several, whose gradients add up. Each is asked for when the one before is done with, so
+                that only one graph is held at a time.
             parameters: those that may have a gradient; the norm is over these.
             dense: treat missing gradients of the optimiser's parameters as zeros, so that momentum and weight decay
                 move them too (what old versions of torch did).
+            accumulate: add the gradients to those that the parameters have already.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if not accumulate:
+            self.optimizer.zero_grad(set_to_none=True)
+        for each in (loss,) if isinstance(loss, Tensor) else loss:
+            self._scaler.scale(each).backward()
         self._engine.average_gradients(parameters)
         self._scaler.unscale_(self.optimizer)
         if self._clip is not None:

@@ -14,6 +14,7 @@ __all__ = [
     "ArchscoutError",
     "DataError",
     "DivergedError",
+    "DrawingError",
     "MissingExtraError",
     "RunError",
     "SettingsError",
@@ -52,6 +53,10 @@ class RunError(ArchscoutError):
 
 class DivergedError(ArchscoutError):
     """A job produced a number that is not finite."""
+
+
+class DrawingError(ArchscoutError):
+    """A drawing holds something that cannot be turned into pixels."""
 
 
 class MissingExtraError(ArchscoutError):

@@ -14,14 +14,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 from archscout.errors import DivergedError, RunError, StoppedError
 from archscout.rundir import RunDirectory
 
-__all__ = ["Driver", "Job", "Metrics", "Observer", "StopSignals"]
+__all__ = ["Driver", "Job", "Metrics", "Observer", "Speaking", "StopSignals"]
 
 Metrics = Mapping[str, float]
 """Numbers of one advance. The key `progress` is the share of the job that is done, in [0, 1]."""
@@ -53,12 +53,28 @@ class Job(Protocol):
         ...
 
 
+@runtime_checkable
+class Speaking(Protocol):
+    """A job that now and then has something to tell the user in words."""
+
+    def notices(self) -> list[str]:
+        """What came up since the last call, each a sentence or two; said once."""
+        ...
+
+
 class Observer(Protocol):
-    """Whoever watches a run: a progress bar, plain lines, TensorBoard. An observer never stops a run."""
+    """Whoever watches a run: a progress bar, plain lines, TensorBoard.
+
+    An observer never stops a run: what it raises is told to the others, once for each of its functions.
+    """
 
     def started(self, stage: str, step: int) -> None: ...
 
     def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None: ...
+
+    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+        """A checkpoint of the job as it stands was written. The job may be looked at, not changed."""
+        ...
 
     def finished(self, stage: str, seconds: float) -> None: ...
 
@@ -116,6 +132,7 @@ class Driver:
     ) -> None:
         self._run = run
         self._observers = observers
+        self._complained: set[tuple[int, str]] = set()
         self._checkpoint_seconds = checkpoint_seconds
         self._deadline = None if time_limit_seconds is None else time.monotonic() + time_limit_seconds
         self._signals = signals or StopSignals()
@@ -123,8 +140,19 @@ class Driver:
 
     def message(self, text: str) -> None:
         """Tell the observers."""
-        for observer in self._observers:
-            observer.message(text)
+        self._tell("message", text)
+
+    def _tell(self, event: str, *facts: Any) -> None:
+        """Call a function of every observer; one that fails is complained of once, and the run goes on."""
+        for number, observer in enumerate(self._observers):
+            try:
+                getattr(observer, event)(*facts)
+            except Exception as error:
+                if (number, event) in self._complained:
+                    continue
+                self._complained.add((number, event))
+                reason = f"{type(error).__name__}: {error}"
+                self.message(f"warning: {type(observer).__name__}.{event} failed, the run goes on without it: {reason}")
 
     def drive(self, stage: str, job: Job) -> Any:
         """Run a job to its end, from its last checkpoint if it has one, and return its result.
@@ -135,14 +163,15 @@ class Driver:
             RunError: the run directory cannot be written.
         """
         step, spent = self._restore(stage, job)
-        for observer in self._observers:
-            observer.started(stage, step)
+        self._tell("started", stage, step)
         began = saved = time.monotonic()
         with self._run.metrics_log() as log:
             while not job.done:
                 metrics = job.advance()
                 step += 1
                 now = time.monotonic()
+                for notice in job.notices() if isinstance(job, Speaking) else ():
+                    self.message(notice)
                 self._check_finite(stage, step, metrics)
                 self._log(log, stage, step, metrics, spent + now - began)
                 stopping = self._agree(self._must_stop(now))
@@ -152,8 +181,7 @@ class Driver:
                 if stopping and not job.done:
                     self._stop(stage, step)
         seconds = spent + time.monotonic() - began
-        for observer in self._observers:
-            observer.finished(stage, seconds)
+        self._tell("finished", stage, seconds)
         return job.result()
 
     def _restore(self, stage: str, job: Job) -> tuple[int, float]:
@@ -181,9 +209,10 @@ class Driver:
             log.write(json.dumps({"stage": stage, "step": step, "seconds": round(seconds, 3), **metrics}) + "\n")
             log.flush()
         except OSError as error:
+            with suppress(OSError):
+                log.close()  # tries to write the rest once more, and would hide the error below
             raise self._run.write_error(self._run.path / "metrics.jsonl", error) from None
-        for observer in self._observers:
-            observer.advanced(stage, step, metrics, seconds)
+        self._tell("advanced", stage, step, metrics, seconds)
 
     def _must_stop(self, now: float) -> bool:
         return self._signals.received is not None or (self._deadline is not None and now >= self._deadline)
@@ -197,6 +226,8 @@ class Driver:
             if required:
                 raise wrong from None
             self.message(f"warning: no checkpoint was written, the one before is kept: {wrong}")
+            return
+        self._tell("checkpointed", stage, step, job)
 
     def _stop(self, stage: str, step: int) -> None:
         number = self._signals.received

@@ -3,11 +3,13 @@
 **Parameters** are trainable ones, each counted once, however many modules share it.
 
 **MAdds** (multiply-adds) follow one convention, because public counters disagree: one multiply-add for each multiply-
-accumulate of a convolution (any number of dimensions, grouped, transposed), of a linear layer or other matrix product,
-and of a recurrent layer; for one sample, in evaluation mode. Positions in zero padding count like any other. Biases,
-normalisation, activations, pooling, additions and element-wise gates count nothing. A FLOP count by the usual tools is
-twice this number. They are counted by watching which operations run on shapes alone (torch's meta device), so a
-product written as `a @ b` inside a forward pass counts as much as an `nn.Linear`, and nothing is allocated.
+accumulate of a convolution (any number of dimensions, grouped, transposed), of a linear layer or other matrix
+product, and of a recurrent layer; for one sample, in evaluation mode. Positions in zero padding count like any other.
+Biases, normalisation, activations, pooling, additions and element-wise gates count nothing. A FLOP count by the usual
+tools is twice this number. D-DARTS adds two for each element that a batch norm writes and one for each that an
+average pool with a window does: `batch_norms=True`. They are counted by watching which operations run on shapes alone
+(torch's meta device), so a product written as `a @ b` inside a forward pass counts as much as an `nn.Linear`, and
+nothing is allocated.
 
 **Latency** is the median wall time of a forward pass, with the number of CPU threads stated, as it decides the result.
 
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +44,7 @@ __all__ = [
     "Measurements",
     "count_madds",
     "count_parameters",
+    "input_type",
     "measure",
     "measure_latency",
     "peak_memory",
@@ -80,8 +83,13 @@ def measure(
     Args:
         vocabulary: as in `TaskSpec`; None for inputs that are real numbers.
     """
-    dtype = torch.float32 if vocabulary is None else torch.long
-    return Measurements(count_parameters(model, exclude=exclude), count_madds(model, input_shape, dtype=dtype))
+    madds = count_madds(model, input_shape, dtype=input_type(vocabulary))
+    return Measurements(count_parameters(model, exclude=exclude), madds)
+
+
+def input_type(vocabulary: int | None) -> torch.dtype:
+    """Of a network's inputs: integers where there is a vocabulary (as in `TaskSpec`), else real numbers."""
+    return torch.float32 if vocabulary is None else torch.long
 
 
 def count_parameters(model: nn.Module, *, exclude: Sequence[str] = ()) -> int:
@@ -128,11 +136,30 @@ _COUNTED: dict[Any, Callable[[Sequence[Any], Tensor], int]] = {
 }
 
 
+def _batch_norm(args: Sequence[Any], output: Any) -> int:
+    return 2 * int(args[0].numel())
+
+
+def _average_pool(args: Sequence[Any], output: Any) -> int:
+    return int(output.numel())
+
+
+# The further operations that the authors of D-DARTS count (verified on six of their figures, spec d_darts 7.2).
+_COUNTED_NORMS: dict[Any, Callable[[Sequence[Any], Any], int]] = {
+    torch.ops.aten.native_batch_norm: _batch_norm,
+    torch.ops.aten._native_batch_norm_legit_no_training: _batch_norm,
+    torch.ops.aten.cudnn_batch_norm: _batch_norm,
+    torch.ops.aten.miopen_batch_norm: _batch_norm,
+    torch.ops.aten.avg_pool2d: _average_pool,
+}
+
+
 class _MultiplyAddCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the multiply-adds of the operations that run inside the context."""
 
-    def __init__(self) -> None:
+    def __init__(self, counted: Mapping[Any, Callable[[Sequence[Any], Any], int]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.counted = counted
         self.total = 0
 
     @classmethod
@@ -143,7 +170,7 @@ class _MultiplyAddCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        count = _COUNTED.get(func.overloadpacket)
+        count = self.counted.get(func.overloadpacket)
         if count is not None:
             self.total += count(args, output)
         return output
@@ -165,7 +192,13 @@ def _skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, replacements)
 
 
-def count_madds(model: nn.Module, input_shape: Sequence[int], *, dtype: torch.dtype = torch.float32) -> int:
+def count_madds(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+    batch_norms: bool = False,
+) -> int:
     """Multiply-adds of one sample in evaluation mode, by the convention in this module's docstring.
 
     The model itself is neither run nor changed.
@@ -173,11 +206,12 @@ def count_madds(model: nn.Module, input_shape: Sequence[int], *, dtype: torch.dt
     Args:
         input_shape: of one sample, without the batch dimension.
         dtype: of the input; an integer type for networks that begin with an embedding.
+        batch_norms: add batch norms and average pools, as in this module's docstring.
 
     Raises:
         SpaceError: the network cannot run on such inputs.
     """
-    counter = _MultiplyAddCounter()
+    counter = _MultiplyAddCounter({**_COUNTED, **_COUNTED_NORMS} if batch_norms else _COUNTED)
     try:
         # Without gradients, and never in inference mode, not even the caller's: only then do composite operations
         # (recurrent layers, attention) reach the counter as the matrix products that they consist of.

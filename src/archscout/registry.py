@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from archscout.errors import ArchscoutError, UnknownNameError
@@ -22,9 +23,15 @@ PLUGIN_GROUP = "archscout.plugins"
 _loaded_plugins: set[str] = set()
 
 
+@cache
+def _plugin_entries() -> tuple[EntryPoint, ...]:
+    """Looked up once: it reads the metadata of every installed package."""
+    return tuple(entry_points(group=PLUGIN_GROUP))
+
+
 def load_plugins() -> None:
     """Import the modules that installed packages name as `archscout.plugins` entry points, once each."""
-    for entry in entry_points(group=PLUGIN_GROUP):
+    for entry in _plugin_entries():
         if entry.value not in _loaded_plugins:
             _loaded_plugins.add(entry.value)
             entry.load()

@@ -6,6 +6,7 @@ killed at any moment leaves either the old or the new state.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -69,7 +70,7 @@ class RunDirectory:
             return
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a+")
+            lock = (self.path / ".lock").open("a+b", buffering=0)
         except OSError as error:
             raise self.write_error(self.path, error) from None
         with lock:
@@ -77,19 +78,20 @@ class RunDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 lock.seek(0)
-                holder = lock.read().strip() or "another process"
+                holder = lock.read().decode(errors="replace").strip() or "another process"
                 raise RunError(
                     f"{self.path} is in use by {holder}. Wait until it ends, stop it, or choose another --out."
                 ) from None
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {platform.node()}")
-            lock.flush()
+            with contextlib.suppress(OSError):  # on a full disk the holder has no name, but the lock
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()} on {platform.node()}".encode())
             sweep(self.path)
             sweep(self.path / "checkpoints")
             try:
                 yield
             finally:
-                lock.truncate(0)
+                with contextlib.suppress(OSError):
+                    lock.truncate(0)
 
     # -- files ---------------------------------------------------------------------------------------------------
 

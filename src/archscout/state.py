@@ -6,12 +6,18 @@ as in the states of optimisers. Floats survive exactly.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["pack", "tensor_bytes", "unpack"]
+from archscout.errors import RunError
+
+__all__ = ["pack", "read_state", "state_bytes", "tensor_bytes", "unpack"]
 
 
 def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -56,3 +62,22 @@ def unpack(tree: Any, tensors: dict[str, Tensor]) -> Any:
 def tensor_bytes(tensors: dict[str, Tensor]) -> int:
     """Bytes that the tensors take on disk."""
     return sum(tensor.numel() * torch.empty((), dtype=tensor.dtype).element_size() for tensor in tensors.values())
+
+
+def state_bytes(state: Any) -> bytes:
+    """A state as one safetensors file, with the JSON tree in its metadata."""
+    tree, tensors = pack(state)
+    return save(tensors, metadata={"archscout": json.dumps(tree)})
+
+
+def read_state(path: Path) -> Any:
+    """The inverse of `state_bytes`. Raises RunError where the file is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tree = json.loads((file.metadata() or {})["archscout"])
+            return unpack(tree, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}). It is the result of an earlier stage of the search: restore it, or "
+            "search again in a new folder."
+        ) from None

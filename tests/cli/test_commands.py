@@ -37,7 +37,10 @@ def fails(*arguments: str | Path, says: str, cwd: Path | None = None) -> None:
 def test_help_names_every_verb_and_loads_no_torch() -> None:
     done = archscout("--help")
     assert done.returncode == 0
-    verbs = "run search train evaluate export report resume status show list check-data estimate data"
+    verbs = (
+        "run search train evaluate export report resume status show list check-data estimate data derive distance "
+        "import-weights"
+    )
     for verb in verbs.split():
         assert verb in done.stdout
     program = "import sys, archscout, archscout.cli.verbs; print('torch' in sys.modules)"
@@ -52,6 +55,48 @@ def test_show_counts_the_published_network() -> None:
     assert round(content["madds"] / 1e6, 1) == 596.0
 
 
+def test_show_counts_a_derived_network_with_and_without_batch_norms() -> None:
+    done = archscout(
+        "show", "dd.cifar100.edge", "--task", "cifar10", "--init-channels", "36", "--layers", "14", "--json"
+    )
+    content = json.loads(done.stdout)
+    assert content["parameters"] == 6_280_822
+    assert [round(content[key] / 1e6, 1) for key in ("madds", "madds_with_batch_norms")] == [928.0, 947.8]
+
+
+def test_derive_writes_the_deeper_network(tmp_path: Path) -> None:
+    done = archscout("derive", "dd.cifar100.edge", "--layers", "14", "--out", tmp_path / "deep.json")
+    assert done.returncode == 0, done.stderr
+    assert f"Next: archscout show {tmp_path / 'deep.json'}" in done.stdout
+    assert json.loads((tmp_path / "deep.json").read_text())["reductions"] == [4, 9]
+
+
+def test_distance_prints_one_number_or_all(tmp_path: Path) -> None:
+    two = json.loads(archscout("distance", "resnet18", "resnet50", "--json").stdout)
+    assert round(two["distance"], 6) == 0.08363
+    drawn = tmp_path / "map.svg"
+    three = archscout("distance", "resnet18", "resnet50", "xception", "--svg", drawn)
+    assert "0.138527" in three.stdout
+    assert drawn.read_text().startswith("<svg")
+
+
+def test_show_draws_what_changed(tmp_path: Path) -> None:
+    file = tmp_path / "changes.svg"
+    done = archscout("show", "do.resnet18.cifar10.edge", "--beside", "resnet18", "--svg", file)
+    assert done.returncode == 0, done.stderr
+    assert "as-removed" in file.read_text()
+
+
+def test_show_counts_and_draws_a_mobilenet(tmp_path: Path) -> None:
+    done = archscout("show", "dsm_nas.imagenet", "--task", "imagenet", "--svg", tmp_path / "strip.svg", "--json")
+    assert json.loads(done.stdout)["madds"] == 587_856_560
+    assert "1,000 classes, width 1.2" in (tmp_path / "strip.svg").read_text()
+    code = ",".join(["1,1,0,0"] * 5)
+    small = archscout("show", code, "--task", "cifar10", "--width", "0.25", "--resolution", "64", "--json")
+    smaller = archscout("show", code, "--task", "cifar10", "--width", "0.25", "--json")
+    assert json.loads(small.stdout)["madds"] > 3 * json.loads(smaller.stdout)["madds"]
+
+
 def test_show_reads_published_text_and_draws(tmp_path: Path) -> None:
     pairs = "('skip_connect', 0), ('sep_conv_3x3', 1), " * 4
     text = f"Genotype(normal=[{pairs}], normal_concat=range(2, 6), reduce=[{pairs}], reduce_concat=[2, 3, 4, 5])"
@@ -64,10 +109,22 @@ def test_show_reads_published_text_and_draws(tmp_path: Path) -> None:
     ("kind", "names"),
     [
         ("tasks", ["digits", "cifar10", "cifar100", "imagenet"]),
-        ("spaces", ["cells"]),
-        ("methods", ["ednas", "random"]),
-        ("recipes", ["ednas/cifar10", "ednas/imagenet", "ednas/digits"]),
-        ("zoo", ["darts_v1", "darts_v2", "ednas.cifar10", "ednas.imagenet", "pdarts", "pcdarts.cifar10"]),
+        ("spaces", ["cells", "distributed", "mobilenet"]),
+        ("methods", ["ednas", "darts", "d-darts", "dartopti", "fairdarts", "ofa", "random"]),
+        ("recipes", ["ednas/cifar10", "ednas/imagenet", "ednas/digits", "ofa/cifar10-small", "ofa/default"]),
+        (
+            "zoo",
+            [
+                "darts_v1",
+                "darts_v2",
+                "ednas.cifar10",
+                "ednas.imagenet",
+                "pdarts",
+                "pcdarts.cifar10",
+                "dd.cifar10.edge",
+                "resnet50",
+            ],
+        ),
     ],
 )
 def test_list_names_what_there_is(kind: str, names: list[str]) -> None:
@@ -90,15 +147,27 @@ def test_check_data_says_what_it_understood() -> None:
         (("run", "digits", "--set", "train.epoch=1"), "did you mean epochs"),
         (("run", "digits", "--set", "train.epochs=none"), "train.epochs = 'none'"),
         (("run", "digits", "--device", "cuda:99"), "cannot be used here"),
+        (("run", "digits", "--set", "train.auto_augment=svhn"), "--set train.auto_augment=null"),
+        (("run", "digits", "--set", "search.child.color_jitter={hue: 0.1}"), "search.child.color_jitter: only for"),
         (("run", "missing.npz"), "does not exist"),
         (("run", "cifar10", "--data", "/nonexistent"), "archscout data fetch cifar10"),
         (("train", "darts_v3", "--task", "digits"), "darts_v2"),
         (("train", "nowhere"), "--task"),
         (("show", "__import__('os').system('true')"), "not"),
+        (("show", "1,2,3"), "the code has 3 numbers; 20 are needed"),
+        (("show", "dsm_nas.imagenet", "--task", "imagenet", "--layers", "3"), "size.layers: unknown setting"),
+        (("run", "digits", "--method", "ofa", "--set", "search.limits.max_madds=9"), "search.limits"),
         (("resume", "nowhere"), "is no run directory"),
         (("status", "nowhere"), "is no run directory"),
         (("evaluate", "nowhere"), "is no run directory"),
         (("list", "spoons"), "spoons"),
+        (("derive", "resnet18", "--layers", "20", "--out", "x.json"), "leave the number of layers out"),
+        (("derive", "dd.cifar10.edge", "--layers", "30", "--out", "x.json"), "Numbers that work: 1 to 20"),
+        (("distance", "resnet18"), "two architectures or more"),
+        (("distance", "resnet18", "darts_v2"), "cannot be compared"),
+        (("show", "do.xception.cifar100.edge", "--task", "cifar10"), "Give node 2 an input"),
+        (("show", "resnet18", "--beside", "resnet50"), "--svg"),
+        (("import-weights", "nowhere.pth.tar", "--architecture", "resnet18"), "cannot read nowhere.pth.tar"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_two(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
@@ -144,7 +213,9 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_estimate_prints_sizes_time_and_memory() -> None:
-    small = ["--set", "supernet.layers=3", "--set", "network.layers=3", "--set", "network.init_channels=4"]
+    overrides = ["supernet.layers=3", "supernet.init_channels=4", "network.layers=3", "network.init_channels=4"]
+    overrides += ["search.policy.architectures_per_step=2", "train.batch_size=256"]
+    small = [part for text in overrides for part in ("--set", text)]
     done = archscout("estimate", "digits", "--json", *small)
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import DepthwiseConv2d, depthwise_conv2d
+from archscout.nn.depthwise import DepthwiseConv2d, depthwise_conv2d, from_phases, to_phases
 
 
 def gradients(outputs: Tensor, *leaves: Tensor) -> list[Tensor]:
@@ -49,12 +49,25 @@ def test_only_wanted_gradients_are_computed() -> None:
     assert module.weight.grad is None
 
 
-def test_a_second_derivative_raises_instead_of_being_wrong() -> None:
-    weight = torch.randn(4, 1, 5, 5, requires_grad=True)
-    outputs = depthwise_conv2d(torch.randn(1, 4, 6, 6), weight)
-    (first,) = torch.autograd.grad(outputs.square().sum(), weight, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()  # type: ignore[no-untyped-call]
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(5, 1, 1), (3, 1, 2), (5, 1, 2), (3, 2, 2), (3, 1, 1)])
+def test_second_derivatives_equal_the_plain_convolutions(kernel: int, stride: int, dilation: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 3, 7, 6, dtype=torch.float64, generator=draw).requires_grad_()
+    weight = torch.randn(3, 1, kernel, kernel, dtype=torch.float64, generator=draw).requires_grad_()
+
+    def second(outputs: Tensor) -> list[Tensor]:
+        first = torch.autograd.grad(outputs.pow(3).sum(), (inputs, weight), create_graph=True)
+        return list(torch.autograd.grad(sum(part.square().sum() for part in first), (inputs, weight)))  # type: ignore[arg-type]
+
+    plain = second(F.conv2d(inputs, weight, None, stride, dilation * (kernel - 1) // 2, dilation, 3))
+    for ours, reference in zip(second(depthwise_conv2d(inputs, weight, stride, dilation)), plain, strict=True):
+        assert (ours - reference).abs().max() < 1e-9 * reference.abs().max()
+
+
+@pytest.mark.parametrize("size", [(4, 6), (2, 2)])
+def test_phases_and_back_give_the_pixels(size: tuple[int, int]) -> None:
+    pixels = torch.arange(2 * 3 * size[0] * size[1], dtype=torch.float32).reshape(2, 3, *size)
+    assert torch.equal(from_phases(to_phases(pixels)), pixels)
 
 
 def test_it_is_an_ordinary_convolution_to_state_dict_and_export() -> None:

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from archscout.errors import ArchitectureError, SpaceError
-from archscout.measure import count_madds, count_parameters, measure
+from archscout.measure import count_madds, count_parameters
 from archscout.nn.drop_path import drop_path
 from archscout.nn.operations import FactorizedReduce, make_operation
-from archscout.spaces import CellGenotype, CellSpace
+from archscout.spaces import CellGenotype, CellSpace, get_space
 from archscout.spaces.cell_choices import pairs
 from archscout.spaces.cell_layout import CellLayout, reduction_indices
 from archscout.spaces.cell_network import EvaluationCell
@@ -71,6 +71,7 @@ def swapped(cells: CellGenotype) -> CellGenotype:
         ("amoebanet", 3_145_078, 3_603_072, 488.9),
         ("pdarts", 3_433_798, None, 532.2),
         ("pcdarts.cifar10", 3_634_678, None, 556.7),
+        ("fairdarts.a", 2_360_782, 2_837_208, 371.5),
     ],
 )
 def test_cifar_networks_have_the_published_counts(
@@ -112,10 +113,11 @@ def test_the_zoo_states_the_counts_that_its_networks_have() -> None:
         for task, recounted in entry.recounted.items():
             assert task in ("cifar10", "imagenet")
             spec = {"cifar10": CIFAR, "imagenet": IMAGENET}[task]
-            size = CellSize(init_channels=recounted.init_channels, layers=recounted.layers)
+            space = get_space(entry.architecture.space)
+            size = {"init_channels": recounted.init_channels, "layers": recounted.layers}
             with torch.device("meta"):
-                network = SPACE.build(genotype(name), spec, size)
-            assert measure(network, spec.input_shape).parameters == recounted.parameters, (name, task)
+                network = space.build(entry.architecture, spec, space.size_model.read(size))
+            assert count_parameters(network) == recounted.parameters, (name, task)
 
 
 def test_mean_multiply_adds_of_a_uniform_path() -> None:

@@ -120,4 +120,6 @@ def test_impossible_streams_are_told(digits: Task) -> None:
     stream = BatchStream(digits, digits.train, 500, CPU, seed=0)
     with pytest.raises(DataError, match="batch 3 of epoch 0, but an epoch has 3 batches"):
         stream.load_state_dict({"epoch": 0, "position": 3})
+    with pytest.raises(DataError, match=r"that of 2 processes, but 1 run now.*Start as many as before"):
+        stream.load_state_dict({"epoch": 0, "position": 1, "world_size": 2})
     assert list(evaluation_batches(digits, empty, 4, CPU)) == []

@@ -14,6 +14,7 @@ from archscout.errors import SettingsError
 from archscout.spaces import CellGenotype, CellSpace
 from archscout.spaces.cells import CellSize
 from archscout.tasks import Split, Task, load_task
+from archscout.training.augmentation import augmented
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob, TrainSettings
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
@@ -212,12 +213,29 @@ def test_bfloat16_trains() -> None:
     assert all(parameter.dtype == torch.float32 for parameter in training._network.parameters())
 
 
-def test_auto_augment_changes_the_pictures_it_trains_on() -> None:
+def test_settings_of_augmentation_are_of_the_published_kinds_only() -> None:
+    for wrong in ({"auto_augment": "svnh"}, {"color_jitter": {"hue": 0.6}}, {"color_jitter": {"colour": 1}}):
+        with pytest.raises(SettingsError):
+            TrainSettings.read({**SMALL, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"auto_augment": "svhn"}, {"color_jitter": {"brightness": 0.4, "contrast": 0.4, "hue": 0.2}}]
+)
+def test_colour_augmentation_changes_training_batches_and_nothing_else(wanted: dict[str, Any]) -> None:
     pytest.importorskip("kornia")
-    task = load_task("digits")
-    colour = Task(**{**vars(task), "spec": task.spec})
-    plain, augmented = (
-        job(),
-        TrainingJob(network(), colour, TrainSettings.read({**SMALL, "auto_augment": "svhn"}), CPU, 0),
-    )
-    assert len(augmented._task.augmentations) == len(plain._task.augmentations) + 1
+    pictures = torch.randint(256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    labels = torch.arange(12) % 3
+    task = Task.from_arrays(pictures, labels, pictures, labels, augment="none")
+    plain, changed = (augmented(task, TrainSettings.read({**SMALL, **more}), "train") for more in ({}, wanted))
+    assert plain is task
+    raw = pictures[:6]
+    again = changed.prepare(raw, seed=5)
+    assert torch.equal(changed.prepare(raw, seed=5), again)
+    assert not torch.allclose(again, plain.prepare(raw, seed=5))
+    assert torch.equal(changed.prepare(raw), plain.prepare(raw))
+
+
+def test_colour_augmentation_of_grey_pictures_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"train.auto_augment: only for colour .*--set train.auto_augment=null"):
+        job(auto_augment="svhn")

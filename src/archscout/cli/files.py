@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 
 import typer
+from torch import nn
 
 from archscout.engine import Engine
-from archscout.errors import SpaceError
+from archscout.errors import SettingsError, SpaceError
 from archscout.exporting import export_network
 from archscout.pipeline.artifacts import load_network
-from archscout.tasks import load_task
+from archscout.tasks import Task, load_task, task_spec
 from archscout.training.evaluation import evaluate_network
+from archscout.zoo.weights import load_weighted_network
 
-__all__ = ["evaluate_file", "export_file"]
+__all__ = ["evaluate_file", "evaluate_weights", "export_file"]
+
+IMAGENET_EXAMPLE = "archscout evaluate dsm_nas.imagenet --weights FILE --task imagenet --data DIR"
 
 
 def evaluate_file(file: Path, task_name: str | None, data: Path | None, as_json: bool) -> None:
@@ -23,6 +27,20 @@ def evaluate_file(file: Path, task_name: str | None, data: Path | None, as_json:
     task = load_task(task_name or spec.name, data)
     if (task.spec.input_shape, task.spec.outputs) != (spec.input_shape, spec.outputs):
         raise SpaceError(f"the network does {spec.describe()}, but {task.name} is {task.spec.describe()}.")
+    _print_metrics(network, task, as_json)
+    if not as_json:
+        typer.echo(f"Next: archscout export {file}")
+
+
+def evaluate_weights(source: str, weights: Path, task_name: str | None, data: Path | None, as_json: bool) -> None:
+    """Print the test metrics of an architecture with weights from a file, as published ones come."""
+    if task_name is None:
+        raise SettingsError(f"name the task that the weights are for, for example: {IMAGENET_EXAMPLE}")
+    network = load_weighted_network(source, weights, task_spec(task_name, data))
+    _print_metrics(network, load_task(task_name, data), as_json)
+
+
+def _print_metrics(network: nn.Module, task: Task, as_json: bool) -> None:
     engine = Engine.create()
     values = evaluate_network(engine.place(network), task, task.test, engine)
     if as_json:
@@ -30,7 +48,6 @@ def evaluate_file(file: Path, task_name: str | None, data: Path | None, as_json:
         return
     for metric in task.metrics:
         typer.echo(f"test {metric.name} {metric.format(values[metric.name])} on {len(task.test):,} samples")
-    typer.echo(f"Next: archscout export {file}")
 
 
 def export_file(file: Path, folder: Path) -> None:

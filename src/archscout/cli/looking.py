@@ -37,49 +37,74 @@ def show(
     task: Annotated[str | None, typer.Option(help="Count parameters and MAdds for a task.")] = None,
     init_channels: Annotated[int | None, typer.Option(help="Channels before the first reduction.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of cells.")] = None,
-    width: Annotated[int | None, typer.Option(help="Width of a language model.")] = None,
     auxiliary: Annotated[bool, typer.Option("--auxiliary", help="Count the auxiliary head too.")] = False,
+    width: Annotated[float | None, typer.Option(help="Width multiplier (mobilenet), or width (recurrent).")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the pictures in pixels (mobilenet).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Draw it into a file.", metavar="FILE")] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(help="Draw what changed from this architecture, e.g. the baseline.", metavar="NAME|FILE"),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Show an architecture: its cells, its size on a task, its drawing."""
     from archscout.api import load_architecture
+    from archscout.errors import SettingsError
     from archscout.spaces import architecture_to_json
 
     found = load_architecture(architecture)
     content: dict[str, Any] = {"architecture": json.loads(architecture_to_json(found))}
+    place: dict[str, Any] = {}
     if task is not None:
-        sizes = {"init_channels": init_channels, "layers": layers, "width": width, "auxiliary": auxiliary or None}
-        content |= _cost(found, task, data, {key: value for key, value in sizes.items() if value is not None})
+        sizes = {
+            "init_channels": init_channels,
+            "layers": layers,
+            "auxiliary": auxiliary or None,
+            "width": width,
+            "resolution": resolution,
+        }
+        place = _place(found, task, data, {key: value for key, value in sizes.items() if value is not None})
+        content |= _cost(found, **place)
+    if beside is not None and svg is None:
+        raise SettingsError("--beside draws what changed: name a file for the drawing with --svg.")
     if svg is not None:
         from archscout.atomic import write_atomic
-        from archscout.viz import draw
+        from archscout.viz import draw, draw_changes
 
-        write_atomic(svg, draw(found))
+        drawing = draw(found, **place) if beside is None else draw_changes(found, load_architecture(beside))
+        write_atomic(svg, drawing)
     if as_json:
         typer.echo(json.dumps(content, indent=2))
         return
     typer.echo(found.describe())
     if task is not None:
         typer.echo(f"{task}: {content['parameters']:,} parameters, {content['madds']:,} MAdds")
+        typer.echo(f"{content['madds_with_batch_norms']:,} MAdds with batch norms and average pools")
     if svg is not None:
         typer.echo(f"drawn: {svg}")
 
 
-def _cost(architecture: Any, task: str, data: Path | None, size: dict[str, Any]) -> dict[str, int]:
-    import torch
-
-    from archscout.measure import measure
+def _place(architecture: Any, task: str, data: Path | None, size: dict[str, Any]) -> dict[str, Any]:
+    """The task's spec and the size of the network."""
     from archscout.spaces import get_space
     from archscout.tasks import task_spec
 
-    spec = task_spec(task, data)
     space = get_space(architecture.space)
+    return {"spec": task_spec(task, data), "size": space.size_model.read(size, where="size")}
+
+
+def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, int]:
+    import torch
+
+    from archscout.measure import count_madds, input_type, measure
+    from archscout.spaces import get_space
+
     with torch.device("meta"):
-        network = space.build(architecture, spec, space.size_model.read(size, where="size"))
+        network = get_space(architecture.space).build(architecture, spec, size)
     cost = measure(network, spec.input_shape, vocabulary=spec.vocabulary)
-    return {"parameters": cost.parameters, "madds": cost.madds}
+    with_norms = count_madds(network, spec.input_shape, dtype=input_type(spec.vocabulary), batch_norms=True)
+    return {"parameters": cost.parameters, "madds": cost.madds, "madds_with_batch_norms": with_norms}
 
 
 def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:

@@ -8,8 +8,9 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
-from archscout.jobs import Metrics, Observer
+from archscout.jobs import Job, Metrics, Observer
 
 __all__ = ["LineObserver", "TerminalObserver", "make_observer"]
 
@@ -22,8 +23,11 @@ SHOWN = (
     "reward",
     "entropy",
     "skip_share",
+    "distance",
     "best",
 )
+# Shares of one: entropies are of their maximum, which is an undecided search.
+PERCENT = ("accuracy", "entropy", "share")
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -35,14 +39,13 @@ def make_observer(quiet: bool = False) -> Observer:
 
 
 def _describe(metrics: Metrics) -> str:
-    parts = []
-    for name in SHOWN:
-        if name in metrics:
-            value = metrics[name]
-            parts.append(
-                f"{name.replace('_', ' ')} {value:.0f}" if name == "epoch" else f"{name.replace('_', ' ')} {value:.3f}"
-            )
-    return ", ".join(parts)
+    return ", ".join(f"{name.replace('_', ' ')} {_value(name, metrics[name])}" for name in SHOWN if name in metrics)
+
+
+def _value(name: str, value: float) -> str:
+    if name.endswith(PERCENT):
+        return f"{100 * value:.1f} %"
+    return f"{value:.0f}" if name == "epoch" else f"{value:.3f}"
 
 
 def _time_left(metrics: Metrics, seconds: float) -> str:
@@ -92,6 +95,9 @@ class LineObserver:
                 flush=True,
             )
 
+    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+        """Nothing: a checkpoint is no news."""
+
     def finished(self, stage: str, seconds: float) -> None:
         """Print the last values."""
         if not self._quiet:
@@ -120,9 +126,11 @@ class TerminalObserver:
         """Open a bar."""
         self._latest = _Latest()
         self._progress = Progress(
-            TextColumn("[bold]{task.description:<8}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[left]:>7}  [dim]{task.fields[metrics]}"),
+            TextColumn("[bold]{task.description:<8}", table_column=Column(no_wrap=True, min_width=8)),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f} % {task.fields[left]:>7}", table_column=Column(no_wrap=True)),
+            # On a narrow terminal the metrics go on in the next line: none is cut off.
+            TextColumn("[dim]{task.fields[metrics]}", table_column=Column(overflow="fold")),
             console=self._console,
         )
         self._bar = self._progress.add_task(stage, total=1.0, metrics="", left="")
@@ -139,6 +147,9 @@ class TerminalObserver:
                 left=_time_left(values, seconds),
             )
 
+    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+        """Nothing: a checkpoint is no news."""
+
     def finished(self, stage: str, seconds: float) -> None:
         """Close the bar."""
         if self._progress is not None:
@@ -147,5 +158,6 @@ class TerminalObserver:
             self._progress = None
 
     def message(self, text: str) -> None:
-        """Print a message above the bar."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a message above the bar; warnings stand out."""
+        style = "yellow" if text.startswith("warning") else None
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -14,6 +14,15 @@ __all__ = ["register"]
 
 TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of pictures, or .npz file.", metavar="TASK")]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
+OptionalTaskArgument = Annotated[
+    str | None,
+    typer.Argument(help="Registered task, folder of pictures, or .npz file; not needed with --table.", metavar="TASK"),
+]
+TableOption = Annotated[
+    Path | None, typer.Option(help="Score by a table, see: archscout table import.", metavar="FILE")
+]
+DatasetOption = Annotated[str | None, typer.Option(help="Data set of the table's columns.", metavar="NAME")]
+TrialsOption = Annotated[int | None, typer.Option(help="Independent searches, for methods that query scores.")]
 MethodOption = Annotated[str | None, typer.Option(help="Search method; see: archscout list methods.")]
 DataOption = Annotated[Path | None, typer.Option(help="Folder of a registered task's files.", metavar="DIR")]
 RecipeOption = Annotated[
@@ -45,8 +54,15 @@ def _values(data: Path | None, space: str | None, seed: int | None, device: str 
     }
 
 
+def _query_values(table: Path | None, dataset: str | None, trials: int | None) -> dict[str, Any]:
+    """The settings of a search by queries that have options of their own."""
+    values = {"table": None if table is None else str(table), "dataset": dataset, "trials": trials}
+    given = {key: value for key, value in values.items() if value is not None}
+    return {"search": given} if given else {}
+
+
 def _start(
-    task: str,
+    task: str | None,
     method: str | None,
     recipe: str | None,
     overrides: list[str] | None,
@@ -85,16 +101,19 @@ def run(
     seed: SeedOption = None,
     device: DeviceOption = None,
     limit: LimitOption = None,
+    table: TableOption = None,
+    dataset: DatasetOption = None,
+    trials: TrialsOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search, train, evaluate, export and report: from a task to a network in one command."""
-    values = _values(data, space, seed, device, limit)
+    values = {**_values(data, space, seed, device, limit), **_query_values(table, dataset, trials)}
     _start(task, method, recipe, overrides, values, out, quiet, as_json, search_only=False)
 
 
 def search(
-    task: TaskArgument,
+    task: OptionalTaskArgument = None,
     method: MethodOption = None,
     data: DataOption = None,
     recipe: RecipeOption = None,
@@ -104,11 +123,14 @@ def search(
     seed: SeedOption = None,
     device: DeviceOption = None,
     limit: LimitOption = None,
+    table: TableOption = None,
+    dataset: DatasetOption = None,
+    trials: TrialsOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search only: ends with an architecture."""
-    values = _values(data, space, seed, device, limit)
+    values = {**_values(data, space, seed, device, limit), **_query_values(table, dataset, trials)}
     _start(task, method, recipe, overrides, values, out, quiet, as_json, search_only=True)
 
 
@@ -155,9 +177,12 @@ def train(
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="Run directory, or model.safetensors.")],
-    task: Annotated[str | None, typer.Option(help="Task, for a model file.")] = None,
+    source: Annotated[Path, typer.Argument(help="Run directory, model.safetensors, or architecture with --weights.")],
+    task: Annotated[str | None, typer.Option(help="Task, for a model file or weights.")] = None,
     data: DataOption = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="State dict of the architecture (.pt, .pth, .safetensors).", metavar="FILE")
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -165,6 +190,11 @@ def evaluate(
     from archscout import api
     from archscout.cli.progress import make_observer
 
+    if weights is not None:
+        from archscout.cli.files import evaluate_weights
+
+        evaluate_weights(str(source), weights, task, data, as_json)
+        return
     if source.is_file():
         from archscout.cli.files import evaluate_file
 
@@ -220,11 +250,17 @@ def _conclude(run: Run, as_json: bool) -> None:
     directory = run.directory
     result = run.result if directory.has("result.json") else None
     if as_json:
-        content = result or {"architecture": directory.read_json("architecture.json")}
+        content = result or {"architecture": directory.read_json("architecture.json"), **_trial_facts(run)}
         typer.echo(json.dumps({"run": str(directory.path), **content}, indent=2))
         return
     if result is None:
         typer.echo(run.architecture.describe())
+        facts = _trial_facts(run)
+        if facts and facts["trials"] > 1:
+            typer.echo(
+                f"{facts['report']}: {facts['mean']:.3f} +- {facts['std']:.3f} over {facts['trials']} trials of "
+                f"{facts['queries']:g} queries"
+            )
     else:
         metric = run.task.metric
         typer.echo(
@@ -238,6 +274,14 @@ def _conclude(run: Run, as_json: bool) -> None:
         typer.echo(f"Next: archscout {verb} {directory.path}")
     else:
         typer.echo(f"Report: {directory.path / 'report.html'}")
+
+
+def _trial_facts(run: Run) -> dict[str, Any]:
+    """Mean and spread over trials, of searches that have such."""
+    for facts in run.search_facts.values():
+        if "mean" in facts:
+            return {name: value for name, value in facts.items() if name not in ("each", "course")}
+    return {}
 
 
 def register(app: typer.Typer) -> None:

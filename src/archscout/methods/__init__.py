@@ -1,8 +1,14 @@
 """Search methods: how to look."""
 
-from archscout.methods import darts_recurrent as darts_recurrent
+from archscout.methods import darts as darts
+from archscout.methods import ddarts as ddarts
+from archscout.methods import dsm as dsm
 from archscout.methods import ednas as ednas
+from archscout.methods import evolution as evolution
+from archscout.methods import local_search as local_search
+from archscout.methods import once_for_all as once_for_all
 from archscout.methods import random_search as random_search
-from archscout.methods.base import METHODS, Candidate, Method, SearchContext, SearchResult, SearchStage
+from archscout.methods import reinforce as reinforce
+from archscout.methods.base import METHODS, Candidate, Method, SearchContext, SearchResult, SearchStage, Showing
 
-__all__ = ["METHODS", "Candidate", "Method", "SearchContext", "SearchResult", "SearchStage"]
+__all__ = ["METHODS", "Candidate", "Method", "SearchContext", "SearchResult", "SearchStage", "Showing"]

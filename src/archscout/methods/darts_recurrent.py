@@ -1,5 +1,7 @@
 """DARTS on recurrent cells: a differentiable mixture of all edges and activations (spec ednas 5).
 
+What the method `darts` does where the space is one of recurrent cells.
+
 Source: "DARTS: Differentiable Architecture Search" (arXiv 1806.09055):
 
     repeat for each segment of the training text, beside a segment of the validation text
@@ -11,33 +13,34 @@ Source: "DARTS: Differentiable Architecture Search" (arXiv 1806.09055):
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from archscout.engine import Stepper
-from archscout.methods.base import METHODS, Candidate, SearchContext, SearchResult, SearchStage
+from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.methods.bilevel import Functional, LossFunction, Order, VirtualStep, bilevel_gradient
+from archscout.methods.relaxed_training import AlphaSettings
 from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
-from archscout.spaces.base import Mixture, MixtureNetwork
+from archscout.spaces.architecture import Architecture
+from archscout.spaces.base import RecurrentMixtureNetwork, RelaxedRecurrence
 from archscout.tasks.loading import Batch
 from archscout.tasks.segments import SegmentSettings, SegmentStream
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
-__all__ = ["AlphaSettings", "RecurrentDarts", "RecurrentDartsSearch", "RecurrentDartsSettings"]
+__all__ = ["RecurrentAlphaSettings", "RecurrentDartsSearch", "RecurrentDartsSettings"]
 
 STEPS_PER_ADVANCE = 5
 
 
-class AlphaSettings(Settings):
-    """How the architecture parameters are trained, by Adam."""
+class RecurrentAlphaSettings(AlphaSettings):
+    """Adam for the architecture tensors, with the published values for recurrent cells."""
 
     lr: float = Field(default=3e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(default=1e-3, ge=0, description="L2, as Adam couples it")
 
 
 class RecurrentDartsSettings(Settings):
@@ -50,7 +53,7 @@ class RecurrentDartsSettings(Settings):
     optimizer: SgdSettings = SgdSettings(
         lr=20, momentum=0, weight_decay=5e-7, clip=0.25, schedule=ScheduleSettings(kind="constant")
     )
-    alpha: AlphaSettings = AlphaSettings()
+    alphas: RecurrentAlphaSettings = RecurrentAlphaSettings()
 
 
 class RecurrentDartsSearch:
@@ -61,9 +64,9 @@ class RecurrentDartsSearch:
         self._context, self._settings = context, settings
         engine, task, seed = context.engine, context.task, context.seed
         with engine.seeded(seed, "mixture"):
-            network = cast(Mixture, context.space).mixture(task.spec, context.supernet_size)
+            network = cast(RelaxedRecurrence, context.space).mixture(task.spec, context.supernet_size)
         self.network: nn.Module = engine.place(network)
-        self._mixture = cast(MixtureNetwork, network)
+        self._mixture = cast(RecurrentMixtureNetwork, network)
         self._functional = Functional(network)
         draw = generator(seed, "alphas")
         self.alphas = [
@@ -71,8 +74,8 @@ class RecurrentDartsSearch:
         ]
         optimizer = settings.optimizer.create(network.parameters())
         self._stepper = Stepper(engine, optimizer, settings.optimizer.clip)
-        alpha = settings.alpha
-        self._adam = torch.optim.Adam(self.alphas, lr=alpha.lr, betas=alpha.betas, weight_decay=alpha.weight_decay)
+        adam = settings.alphas
+        self._adam = torch.optim.Adam(self.alphas, lr=adam.lr, betas=adam.betas, weight_decay=adam.weight_decay)
         self.train_stream, self._validation_stream = (
             SegmentStream(
                 split,
@@ -99,13 +102,15 @@ class RecurrentDartsSearch:
             judged.append(validation_loss)
         probabilities = self.alphas[0].detach().softmax(1)
         entropy = -(probabilities * probabilities.log()).sum(1).mean() / torch.tensor(probabilities.shape[1]).log()
+        engine = self._context.engine
+        engine.average_buffers(self.network)
         done = self.train_stream.epoch + self.train_stream.position / self.train_stream.batches_per_epoch
         return {
             "progress": min(1.0, done / self._settings.epochs),
             "epoch": float(epoch),
             "steps": float(len(losses)),
-            "loss": float(torch.stack(losses).mean()),
-            "validation_loss": float(torch.stack(judged).mean()),
+            "loss": engine.average(float(torch.stack(losses).mean())),
+            "validation_loss": engine.average(float(torch.stack(judged).mean())),
             "entropy": float(entropy),
         }
 
@@ -116,6 +121,7 @@ class RecurrentDartsSearch:
         train, validation = self.train_stream.next_batch(), self._validation_stream.next_batch()
         rate = settings.optimizer.schedule.rate(settings.optimizer.lr, epoch, settings.epochs, engine.world_size)
         self._stepper.set_rate(rate * train.rate_scale)
+        self._adam.param_groups[0]["lr"] = settings.alphas.rate(epoch / settings.epochs)
         self.network.train()
         judged = self._alpha_step(train, validation, number)
         with engine.seeded(self._context.seed, "weights", number):
@@ -164,9 +170,14 @@ class RecurrentDartsSearch:
         """Whether all epochs are over."""
         return self.train_stream.epoch >= self._settings.epochs
 
+    def architecture(self) -> Architecture:
+        """The cell of the largest weights, as it stands."""
+        found: Architecture = self._mixture.discretize(self.alphas)
+        return found
+
     def result(self) -> SearchResult:
         """The cell of the largest weights."""
-        architecture = self._mixture.discretize(self.alphas)
+        architecture = self.architecture()
         return SearchResult(architecture, [Candidate(architecture, 0.0, "arg-max")])
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,17 +204,3 @@ class RecurrentDartsSearch:
         self._hidden = {name: None if saved is None else saved.to(device) for name, saved in state["hidden"].items()}
         self.train_stream.load_state_dict(state["train"])
         self._validation_stream.load_state_dict(state["validation"])
-
-
-@METHODS.register("darts")
-class RecurrentDarts:
-    """Differentiable architecture search on recurrent cells."""
-
-    name: ClassVar[str] = "darts"
-    description: ClassVar[str] = "differentiable search over a mixture of all edges, first or second order"
-    settings_model: ClassVar[type[Settings]] = RecurrentDartsSettings
-    requires: ClassVar[tuple[type, ...]] = (Mixture,)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", lambda context, before: RecurrentDartsSearch(context))]

@@ -113,6 +113,7 @@ class EdnasSearch:
             total, skips, steps = total + reward, skips + skip_share, steps + 1
         return {
             "epoch": float(epoch),
+            "steps": float(steps),
             "reward": total / steps,
             "baseline": self._baseline or 0.0,
             "best_reward": self._best_reward,

@@ -20,6 +20,7 @@ from archscout.spaces.base import PathSupernet, WeightSharing
 from archscout.tasks.loading import Batch, evaluation_batches
 from archscout.tasks.segments import SegmentSettings
 from archscout.tasks.streams import training_stream
+from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
@@ -28,7 +29,7 @@ __all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "Limits", "PathTrainer", "Ranki
 STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
 
-class ChildSettings(Settings):
+class ChildSettings(AugmentationSettings):
     """How the shared weights are trained."""
 
     batch_size: int = Field(default=128, ge=2, description="per process")
@@ -61,7 +62,7 @@ class RankingSettings(Settings):
 
     candidates: int = Field(default=100, ge=1, description="distinct architectures to draw")
     batch_size: int = Field(default=250, ge=1)
-    group: int = Field(default=10, ge=1, description="architectures evaluated together")
+    group: int = Field(default=10, ge=1, description="architectures evaluated together, in each process")
     limits: Limits = Limits()
     legacy_one_batch: bool = Field(
         default=False, description="score each candidate on one random batch of its own, as the published code does"
@@ -88,7 +89,7 @@ class PathTrainer:
         # The hidden states of training and of judging are different ones, where the network has any.
         self._carry, self._judging = Carry(network), Carry(network)
         self.stream = training_stream(
-            task,
+            augmented(task, settings, "search.child"),
             task.train,
             settings.batch_size,
             engine.device,
@@ -98,7 +99,7 @@ class PathTrainer:
             world_size=engine.world_size,
         )
 
-    def train(self, draw: Callable[[int], Architecture]) -> dict[str, float]:
+    def train(self, draw: Callable[[int], Any]) -> dict[str, float]:
         """Some steps, at most to the end of the epoch.
 
         Args:
@@ -111,27 +112,35 @@ class PathTrainer:
             outputs, targets, loss = self.step(draw(self.stream.step // self._settings.steps_per_architecture))
             accumulator.update(outputs, targets)
             losses.append(loss)
+        engine = self._context.engine
+        engine.average_buffers(self.network)
         return {
             "epoch": float(epoch),
             "steps": float(len(losses)),
-            "loss": float(torch.stack(losses).mean()),
-            metric.name: float(accumulator.compute()),
+            "loss": engine.average(float(torch.stack(losses).mean())),
+            metric.name: engine.average(float(accumulator.compute())),
         }
 
-    def step(self, architecture: Architecture) -> tuple[Any, Tensor, Tensor]:
+    def step(self, architecture: Any) -> tuple[Any, Tensor, Tensor]:
         """One step of the weights on the path. Returns outputs, targets and the loss, on the device."""
         engine = self._context.engine
-        schedule = self._settings.optimizer.schedule
-        rate = schedule.rate(self._settings.optimizer.lr, self.stream.epoch, self._epochs, engine.world_size)
-        number, batch = self.stream.step, self.stream.next_batch()
-        self._stepper.set_rate(rate * batch.rate_scale)
+        step, batch = self._next()
         self.network.train()
-        with engine.seeded(self._context.seed, "child step", number), engine.autocast():
+        # Some networks have dropout, which draws from torch's default generator.
+        with engine.seeded(self._context.seed, "child step", step), engine.autocast():
             outputs = self._carry(engine.arrange(batch.inputs), architecture, starts=batch.starts)
             loss = self._context.task.loss(outputs, batch.targets)
         path = self.paths.path_parameters(architecture)
         self._stepper.step(loss, path, dense=self._settings.legacy_dense_updates)
         return outputs.detach().float(), batch.targets, loss.detach()
+
+    def _next(self) -> tuple[int, Batch]:
+        """The number of this step and its batch; sets the learning rate."""
+        schedule, world = self._settings.optimizer.schedule, self._context.engine.world_size
+        rate = schedule.rate(self._settings.optimizer.lr, self.stream.epoch, self._epochs, world)
+        step, batch = self.stream.step, self.stream.next_batch()
+        self._stepper.set_rate(rate * batch.rate_scale)
+        return step, batch
 
     def rewards(self, batch: Batch, architectures: Sequence[Architecture]) -> list[float]:
         """The reward of each architecture on one common batch: one inference pass for all of them.
@@ -149,6 +158,18 @@ class PathTrainer:
                 outputs = self._judging.grouped(inputs, architectures, starts=starts, common=True)
             measured = [metric.measure(each.float(), batch.targets) for each in outputs]
         return [context.engine.average(metric.reward(value)) for value in measured]
+
+    def scores(self, architectures: Sequence[Architecture], batch_size: int) -> list[float]:
+        """The score of each architecture on the whole validation split, all of them on one batch after the other."""
+        task, engine = self._context.task, self._context.engine
+        accumulators = [task.metric.create().to(engine.device) for _ in architectures]
+        carry = Carry(self.network)
+        with torch.inference_mode():
+            for batch in evaluation_batches(task, task.validation, batch_size, engine.device):
+                outputs = carry.grouped(engine.arrange(batch.inputs), architectures, starts=batch.starts)
+                for accumulator, each in zip(accumulators, outputs, strict=True):
+                    accumulator.update(each.float(), batch.targets)
+        return [task.metric.score(float(accumulator.compute())) for accumulator in accumulators]
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, place in the data."""
@@ -220,26 +241,17 @@ class Ranking:
         self._candidates = list(found.items())
 
     def advance(self) -> dict[str, float]:
-        """Score the next group."""
-        start = len(self._scores)
-        group = [architecture for architecture, _ in self._candidates[start : start + self._settings.group]]
+        """Score the next group; of several processes each scores one."""
+        engine, size = self._context.engine, self._settings.group
+        start = len(self._scores) + engine.rank * size
+        group = [architecture for architecture, _ in self._candidates[start : start + size]]
         self._trainer.network.eval()
         if self._settings.legacy_one_batch:
-            self._scores += [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
+            scores = [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
         else:
-            self._scores += self._whole_split_scores(group)
+            scores = self._trainer.scores(group, self._settings.batch_size) if group else []
+        self._scores += engine.gather(scores)
         return {"scored": float(len(self._scores)), "best": max(self._scores)}
-
-    def _whole_split_scores(self, group: Sequence[Architecture]) -> list[float]:
-        task, engine = self._context.task, self._context.engine
-        accumulators = [task.metric.create().to(engine.device) for _ in group]
-        carry = Carry(self._trainer.network)
-        with torch.inference_mode():
-            for batch in evaluation_batches(task, task.validation, self._settings.batch_size, engine.device):
-                outputs = carry.grouped(engine.arrange(batch.inputs), group, starts=batch.starts)
-                for accumulator, each in zip(accumulators, outputs, strict=True):
-                    accumulator.update(each.float(), batch.targets)
-        return [task.metric.score(float(accumulator.compute())) for accumulator in accumulators]
 
     def _one_batch_score(self, number: int, architecture: Architecture) -> float:
         context = self._context

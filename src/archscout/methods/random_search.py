@@ -1,7 +1,8 @@
-"""Random search with shared weights: the baseline that every method must beat (Li and Talwalkar 2019).
+"""Random search: the baseline that every method must beat (Li and Talwalkar 2019).
 
-Paths are drawn uniformly while the shared weights are trained; then uniformly drawn candidates are ranked on the whole
-validation split. With `epochs: 0` and one candidate it hands over a random architecture.
+With shared weights, paths are drawn uniformly while the weights are trained; then uniformly drawn candidates are
+ranked on the whole validation split. With `epochs: 0` and one candidate it hands over a random architecture. Where a
+score or a table is named, uniformly drawn architectures are scored by it, within the budget of the methods that query.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any, ClassVar, cast
 
 from pydantic import Field
 
+from archscout.jobs import Job
 from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage
 from archscout.methods.path_training import ChildSettings, PathTrainer, Ranking, RankingSettings
+from archscout.methods.query_search import make_query_search
+from archscout.methods.query_settings import QuerySettings
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
@@ -22,11 +26,10 @@ from archscout.spaces.base import WeightSharing
 __all__ = ["RandomSearch", "RandomSearchJob", "RandomSettings"]
 
 
-class RandomSettings(Settings):
-    """Settings of random search."""
+class RandomSettings(QuerySettings):
+    """Settings of random search; with `score` or `table` those of `QuerySettings` hold, else those below."""
 
     epochs: int = Field(default=300, ge=0, description="of the shared weights; 0 trains none")
-    validation_fraction: float | None = Field(default=None, gt=0, lt=1, description="as for ednas")
     child: ChildSettings = ChildSettings()
     ranking: RankingSettings = RankingSettings()
 
@@ -81,15 +84,33 @@ class RandomSearchJob:
         self._ranking.load_state_dict(state["ranking"])
 
 
+class _Trial:
+    def __init__(self, space: Any, settings: RandomSettings, draw: Random) -> None:
+        self._space, self._draw = space, draw
+
+    def ask(self) -> Sequence[Architecture]:
+        return [self._space.random(self._draw)]
+
+    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
+        """Nothing is learned."""
+
+
+def _make_search(context: SearchContext, before: Architecture | None) -> Job:
+    settings = cast(RandomSettings, context.settings)
+    if settings.score is None and settings.table is None:
+        return RandomSearchJob(context)
+    return make_query_search(context, "random", _Trial)
+
+
 @METHODS.register("random")
 class RandomSearch:
-    """Random search with shared weights."""
+    """Random search, with shared weights or by any score."""
 
     name: ClassVar[str] = "random"
-    description: ClassVar[str] = "uniform random search with shared weights: the baseline to beat"
+    description: ClassVar[str] = "uniform random search, with shared weights or by any score: the baseline to beat"
     settings_model: ClassVar[type[Settings]] = RandomSettings
     requires: ClassVar[tuple[type, ...]] = (WeightSharing,)
 
     def stages(self) -> Sequence[SearchStage]:
         """One stage: the search."""
-        return [SearchStage("search", lambda context, before: RandomSearchJob(context))]
+        return [SearchStage("search", _make_search)]

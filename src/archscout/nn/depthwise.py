@@ -3,6 +3,7 @@
 Measured with torch 2.13 (oneDNN): the weight gradient of a depthwise convolution has a fast kernel for up to three
 columns without dilation and falls back to matrix products for everything else, at ten times the cost of the forward
 pass; the input gradient is slow with dilation. The rewritten formulas below are exact; `F.conv2d` is their reference.
+They may be differentiated any number of times: both gradients are again convolutions or weight gradients.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from archscout.nn.layout import pick_even
 
-__all__ = ["DepthwiseConv2d", "depthwise_conv2d"]
+__all__ = ["DepthwiseConv2d", "depthwise_conv2d", "from_phases", "to_phases"]
 
 FAST_COLUMNS = 3  # the widest kernel for which oneDNN has a fast weight gradient
 
@@ -25,7 +25,6 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that keeps the size (or halves it, rounding up), without bias.
 
     Parameters, state dict and evaluation are those of `nn.Conv2d`; only training on a CPU takes the fast backward.
-    That backward can be differentiated once; a second derivative raises.
     """
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
@@ -34,8 +33,6 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """`(N, C, H, W)` to `(N, C, ceil(H / stride), ceil(W / stride))`."""
-        if input.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
-            return super().forward(input)
         return depthwise_conv2d(input, self.weight, self.stride[0], self.dilation[0])
 
 
@@ -48,14 +45,19 @@ def depthwise_conv2d(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: 
         stride: 1 or 2.
         dilation: 1 or 2.
     """
-    if stride == 2 and dilation == 2:
+    fast = inputs.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    if fast and stride == 2 and dilation == 2:
         # The padding is even, so only even pixels are read: an undilated convolution of these.
         inputs, stride, dilation = pick_even(inputs), 1, 1
-    size = weight.shape[-1]
-    if stride == 1 and (dilation == 2 or size > FAST_COLUMNS) and torch.is_grad_enabled():
+    slow_gradient = stride == 1 and (dilation == 2 or weight.shape[-1] > FAST_COLUMNS)
+    if fast and slow_gradient and torch.is_grad_enabled():
         result: Tensor = _Depthwise.apply(inputs, weight, dilation)  # type: ignore[no-untyped-call]
         return result
-    return F.conv2d(inputs, weight, None, stride, dilation * (size - 1) // 2, dilation, weight.shape[0])
+    return _convolve(inputs, weight, stride, dilation)
+
+
+def _convolve(inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    return F.conv2d(inputs, weight, None, stride, dilation * (weight.shape[-1] - 1) // 2, dilation, weight.shape[0])
 
 
 class _Depthwise(torch.autograd.Function):
@@ -63,30 +65,47 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, dilation: int) -> Tensor:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(inputs, weight)
+        ctx.save_for_backward(inputs, weight)  # as given: a copy would not be connected for second derivatives
         ctx.dilation = dilation
-        return F.conv2d(inputs, weight, None, 1, dilation * (weight.shape[-1] - 1) // 2, dilation, weight.shape[0])
+        return _convolve(inputs.contiguous(memory_format=torch.channels_last), weight, 1, dilation)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         inputs, weight = ctx.saved_tensors
-        dilation, size = ctx.dilation, weight.shape[-1]
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         into_inputs = into_weight = None
         if ctx.needs_input_grad[0]:
-            padding = dilation * (size - 1) // 2
-            into_inputs = F.conv2d(gradient, weight.flip(2, 3), None, 1, padding, dilation, weight.shape[0])
+            into_inputs = depthwise_conv2d(gradient, weight.flip(2, 3), 1, ctx.dilation)
         if ctx.needs_input_grad[1]:
-            if dilation == 2:
-                gradient, inputs = _phases(gradient), _phases(inputs)
-            into_weight = _weight_gradient(gradient, inputs, size)
+            size = weight.shape[-1]
+            into_weight = _WeightGradient.apply(gradient, inputs, size, ctx.dilation)  # type: ignore[no-untyped-call]
         return into_inputs, into_weight, None
 
 
-def _phases(pixels: Tensor) -> Tensor:
-    """`(N, C, H, W)` to `(4 N, C, ceil(H / 2), ceil(W / 2))`: even and odd rows and columns apart.
+class _WeightGradient(torch.autograd.Function):
+    """The weight gradient `(C, 1, k, k)` of `_Depthwise`: bilinear in the gradient of the output and the inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, inputs: Tensor, size: int, dilation: int) -> Tensor:
+        ctx.save_for_backward(gradient, inputs)
+        ctx.dilation = dilation
+        if dilation == 2:
+            gradient, inputs = to_phases(gradient), to_phases(inputs)
+        return _weight_gradient(gradient, inputs, size)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        gradient, inputs = ctx.saved_tensors
+        into_gradient = into_inputs = None
+        if ctx.needs_input_grad[0]:
+            into_gradient = depthwise_conv2d(inputs, gradients[0], 1, ctx.dilation)
+        if ctx.needs_input_grad[1]:
+            into_inputs = depthwise_conv2d(gradient, gradients[0].flip(2, 3), 1, ctx.dilation)
+        return into_gradient, into_inputs, None, None
+
+
+def to_phases(pixels: Tensor) -> Tensor:
+    """`(N, C, H, W)` to `(4 N, C, ceil(H / 2), ceil(W / 2))`: even and odd rows and columns apart, zeros where needed.
 
     Within a phase, dilation 2 is dilation 1.
     """
@@ -97,6 +116,14 @@ def _phases(pixels: Tensor) -> Tensor:
     split = pixels.permute(0, 2, 3, 1).reshape(count, height // 2, 2, width // 2, 2, channels)
     apart = split.permute(2, 4, 0, 1, 3, 5).reshape(4 * count, height // 2, width // 2, channels)
     return apart.permute(0, 3, 1, 2)
+
+
+def from_phases(apart: Tensor) -> Tensor:
+    """The inverse of `to_phases` for even sizes: `(4 N, C, H / 2, W / 2)` to `(N, C, H, W)`."""
+    count, channels, height, width = apart.shape
+    split = apart.permute(0, 2, 3, 1).reshape(2, 2, count // 4, height, width, channels)
+    joined = split.permute(2, 3, 0, 4, 1, 5).reshape(count // 4, 2 * height, 2 * width, channels)
+    return joined.permute(0, 3, 1, 2)
 
 
 def _weight_gradient(gradient: Tensor, inputs: Tensor, size: int) -> Tensor:

@@ -17,7 +17,7 @@ class AuxiliaryHead(nn.Module):
         channels: of the feature map.
         size: height and width of the feature map.
         outputs: number of classes.
-        imagenet: leave out the second batch norm, as the published ImageNet head does.
+        imagenet: leave out the second batch norm, as the ImageNet head of DARTS does.
     """
 
     def __init__(self, channels: int, size: tuple[int, int], outputs: int, *, imagenet: bool) -> None:

@@ -1,4 +1,4 @@
-"""The operations of the cell space (spec ednas 2.1, from DARTS, Liu et al. 2019).
+"""The operations of cells (spec ednas 2.1, from DARTS, Liu et al. 2019) and of handcrafted networks (spec d_darts 5.1).
 
 All take `(N, C, H, W)` and keep the number of channels; with stride 2 they halve height and width, rounding up. No
 convolution has a bias. In search networks batch norms have no affine parameters and pools are followed by one; in
@@ -75,11 +75,40 @@ def _dilated(channels: int, stride: int, affine: bool, kernel: int) -> nn.Module
     )
 
 
-def _conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Module:
+def _simple(channels: int, stride: int, affine: bool, kernel: int) -> nn.Module:
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
-        nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
+        nn.Conv2d(channels, channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    )
+
+
+def _factorized(channels: int, stride: int, affine: bool, kernel: int) -> nn.Module:
+    """A row and a column of a kernel, without anything between them."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, kernel // 2), bias=False),
+        nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (kernel // 2, 0), bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    )
+
+
+BOTTLENECK_WIDTH = 4
+
+
+def _bottleneck(channels: int, stride: int, affine: bool) -> nn.Module:
+    """The block of a deep residual network; where it widens, between its last two convolutions, is the ReLU."""
+    wide = BOTTLENECK_WIDTH * channels
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+        nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+        nn.Conv2d(channels, wide, 1, bias=False),
+        nn.BatchNorm2d(wide, affine=affine),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(wide, channels, 1, bias=False),
         nn.BatchNorm2d(channels, affine=affine),
     )
 
@@ -110,7 +139,11 @@ _MAKERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "sep_conv_7x7": lambda channels, stride, affine: _separable(channels, stride, affine, 7),
     "dil_conv_3x3": lambda channels, stride, affine: _dilated(channels, stride, affine, 3),
     "dil_conv_5x5": lambda channels, stride, affine: _dilated(channels, stride, affine, 5),
-    "conv_7x1_1x7": _conv_7x1_1x7,
+    "simple_conv_1x1": lambda channels, stride, affine: _simple(channels, stride, affine, 1),
+    "simple_conv_3x3": lambda channels, stride, affine: _simple(channels, stride, affine, 3),
+    "conv_3x1_1x3": lambda channels, stride, affine: _factorized(channels, stride, affine, 3),
+    "conv_7x1_1x7": lambda channels, stride, affine: _factorized(channels, stride, affine, 7),
+    "bottleneck_1x3x1": _bottleneck,
 }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["STEM_CHANNELS", "ImageNetStem", "SmallPictureStem", "make_stem"]
+__all__ = ["STEMS", "STEM_CHANNELS", "ImageNetStem", "SmallPictureStem", "make_stem"]
 
 STEM_CHANNELS = 3  # the small stem has 3 C channels (spec ednas 2.3)
+STEMS = ("small", "imagenet", "imagenet_quarter")
 
 
 class SmallPictureStem(nn.Module):
@@ -15,7 +16,10 @@ class SmallPictureStem(nn.Module):
     Attributes:
         channels: of the two outputs.
         reduced: whether the first output is twice as large as the second.
+        halvings: how often the second output's height and width are halved.
     """
+
+    halvings = 0
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -32,15 +36,20 @@ class SmallPictureStem(nn.Module):
 
 
 class ImageNetStem(nn.Module):
-    """Three 3 x 3 convolutions of stride 2; the outputs are at a quarter and at an eighth of the size."""
+    """Three 3 x 3 convolutions, of which all (DARTS) or the first and the last (D-DARTS, spec 5.3) have stride 2.
 
-    def __init__(self, inputs: int, channels: int, affine: bool) -> None:
+    Args:
+        quarter: the second convolution has stride 1: the outputs are at a half and at a quarter of the size, for
+            networks with three reductions.
+    """
+
+    def __init__(self, inputs: int, channels: int, affine: bool, *, quarter: bool = False) -> None:
         super().__init__()
         self.first = nn.Sequential(
             nn.Conv2d(inputs, channels // 2, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels // 2, affine=affine),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(channels // 2, channels, 3, stride=1 if quarter else 2, padding=1, bias=False),
             nn.BatchNorm2d(channels, affine=affine),
         )
         self.second = nn.Sequential(
@@ -50,15 +59,16 @@ class ImageNetStem(nn.Module):
         )
         self.channels = (channels, channels)
         self.reduced = True
+        self.halvings = 2 if quarter else 3
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """`(N, C_in, H, W)` to `(N, C, H / 4, W / 4)` and `(N, C, H / 8, W / 8)`."""
+        """`(N, C_in, H, W)` to `(N, C, H / 4, W / 4)` and `(N, C, H / 8, W / 8)`; with `quarter` twice as large."""
         early: Tensor = self.first(inputs)
         return early, self.second(early)
 
 
 def make_stem(kind: str, inputs: int, channels: int, *, affine: bool) -> SmallPictureStem | ImageNetStem:
-    """The stem "small" or "imagenet"."""
+    """The stem of one of the names in `STEMS`."""
     if kind == "small":
         return SmallPictureStem(inputs, channels)
-    return ImageNetStem(inputs, channels, affine)
+    return ImageNetStem(inputs, channels, affine, quarter=kind == "imagenet_quarter")

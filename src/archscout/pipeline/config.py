@@ -13,6 +13,7 @@ import archscout
 from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
+from archscout.methods.base import settings_model
 from archscout.recipes import default_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
@@ -46,10 +47,11 @@ class RunSettings(Settings):
     Attributes:
         method: None where the architecture is given.
         architecture: what the user named instead of searching; the architecture itself is in `architecture.json`.
+        task: None where a search reads a table in place of data; nothing can be trained then.
         data: folder of a registered task's files.
     """
 
-    task: str
+    task: str | None
     data: str | None = None
     method: str | None = DEFAULT_METHOD
     architecture: str | None = None
@@ -82,12 +84,13 @@ def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     name = values.get("method", DEFAULT_METHOD)
     if name is not None:
         method = METHODS.get(str(name))
-        sections["search"] = (method.settings_model, method.settings_model())
+        search = settings_model(method, space)
+        sections["search"] = (search, search())
     return create_model("RunSettings", __base__=RunSettings, **sections)
 
 
 def resolve_settings(
-    task: str,
+    task: str | None,
     *,
     method: str | None = None,
     architecture: str | None = None,
@@ -98,7 +101,7 @@ def resolve_settings(
     """Recipe, then `values`, then overrides, checked; all problems in one SettingsError.
 
     Args:
-        task: as the user named it.
+        task: as the user named it; None for a search by table.
         method: as the user named it; None leaves it to the recipe.
         architecture: given instead of searched; the recipe's search is then left out.
         recipe: a name or a file; None takes `<method>/<task>`, `<method>/<space>` or `<method>/default`.
@@ -109,10 +112,11 @@ def resolve_settings(
         METHODS.get(method)
     given = {key: value for key, value in (values or {}).items() if value is not None}
     if recipe is None:
-        found = default_recipe(method or DEFAULT_METHOD, task, given.get("space"))
+        space = given.get("space")
+        owner = str(space) if architecture is not None else method or DEFAULT_METHOD
+        found = default_recipe(owner, task, space) or default_recipe(method or DEFAULT_METHOD, task, space)
         settings = load_recipe(found) if found is not None else {}
-        own = settings.get("space", DEFAULT_SPACE)
-        if given.get("space", own) != own:
+        if space is not None and space != settings.get("space", DEFAULT_SPACE):
             settings = {}  # its sizes are of another space
     else:
         settings = load_recipe(recipe)
@@ -126,7 +130,12 @@ def resolve_settings(
         settings |= {"architecture": architecture, "method": None}
         settings.pop("search", None)
     settings = apply_overrides(settings, [_full_key(settings, text) for text in overrides])
-    return _checked_model(settings).read(settings)
+    checked = _checked_model(settings).read(settings)
+    if task is None and getattr(checked.search, "table", None) is None:
+        raise SettingsError(
+            "no task was named. Only a search by table goes without one: --table FILE. See: archscout list tasks"
+        )
+    return checked
 
 
 def _full_key(settings: Mapping[str, Any], override: str) -> str:

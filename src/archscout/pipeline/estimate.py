@@ -11,7 +11,7 @@ from random import Random
 import torch
 
 from archscout.engine import Engine
-from archscout.jobs import Job
+from archscout.jobs import Job, Metrics
 from archscout.measure import Measurements, peak_memory
 from archscout.methods.base import METHODS
 from archscout.pipeline.run import Run
@@ -47,8 +47,8 @@ class Estimate:
 def estimate_run(run: Run) -> Estimate:
     """Measure a few steps of every job of a run, without writing anything.
 
-    The jobs get a small part of the data, so that an advance is a few steps: the first warms up, the second is timed,
-    the third is measured for memory. The total follows from the progress that the job itself reports.
+    The jobs get a small part of the data, so that an epoch is a few steps: the first warms up, the second is timed, the
+    third is measured for memory. The total follows from the progress that the job itself reports.
     """
     full = len(run.task.train)
     run.task = _part(run.task)
@@ -67,14 +67,15 @@ def estimate_run(run: Run) -> Estimate:
         stages.append(_measure_job(stage.name, lambda: stage.make(context, None), run.engine, scale))
     size = run.settings.network
     largest = space.extremes(spec, size)[1]
-    stages.append(
-        _measure_job(
-            "train",
-            lambda: _training(run.task, run, space.build(largest, spec, size)),
-            run.engine,
-            scale,
+    if run.settings.train.epochs > 0:
+        stages.append(
+            _measure_job(
+                "train",
+                lambda: _training(run.task, run, space.build(largest, spec, size)),
+                run.engine,
+                scale,
+            )
         )
-    )
     return Estimate(low, mean, high, tuple(stages))
 
 
@@ -96,12 +97,26 @@ def _first(split: Split, share: float) -> Split:
 
 
 def _measure_job(name: str, make: Callable[[], Job], engine: Engine, scale: float) -> StageEstimate:
-    advance = make().advance
-    first = advance()
+    job = make()
+    warm = _cycle(job)[-1]
     began = time.perf_counter()
-    second = advance()
+    timed = _cycle(job) or [warm]
     seconds = time.perf_counter() - began
-    gained = second["progress"] - first["progress"]
-    peak = peak_memory(advance, engine.device)
+    gained = timed[-1]["progress"] - warm["progress"]
+    steps = sum(metrics.get("steps", 1.0) for metrics in timed)
+    peak = 0
+    for _ in timed:
+        if not job.done:
+            peak = max(peak, peak_memory(job.advance, engine.device))
     total = scale * seconds / gained if gained > 0 else float("nan")
-    return StageEstimate(name, seconds / max(1.0, second.get("steps", 1.0)), total, peak)
+    return StageEstimate(name, seconds / max(1.0, steps), total, peak)
+
+
+def _cycle(job: Job) -> list[Metrics]:
+    """Advance until the job's epoch changes, so that each of its phases has its share; at least once."""
+    metrics: list[Metrics] = []
+    while not job.done and (len(metrics) < 2 or metrics[-1].get("epoch") == metrics[-2].get("epoch") is not None):
+        metrics.append(job.advance())
+        if "epoch" not in metrics[-1]:
+            break
+    return metrics

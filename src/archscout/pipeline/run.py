@@ -21,19 +21,31 @@ from archscout.errors import MissingExtraError, RunError, SettingsError
 from archscout.exporting import export_network
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
-from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage, check_fit
+from archscout.methods.base import (
+    METHODS,
+    ChecksContext,
+    SearchContext,
+    SearchResult,
+    SearchStage,
+    TaskSource,
+    check_fit,
+)
 from archscout.pipeline.artifacts import load_network, network_bytes
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.summary import report_html
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
-from archscout.tasks import Task, load_task
+from archscout.state import read_state, state_bytes
+from archscout.tasks import TASKS, Task, load_task
+from archscout.tasks.absent import absent_task
+from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import evaluate_network
 
 __all__ = ["FINAL_STAGES", "Run"]
 
 FINAL_STAGES = ("train", "evaluate", "export", "report")
+INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
 CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
 
 
@@ -98,12 +110,20 @@ class Run:
         return cls(directory, read_config(directory), task=task, observers=observers)
 
     def check(self) -> None:
-        """Raise an ArchscoutError if device, data, space and method are not there or do not fit together."""
+        """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
         if self.settings.method is not None:
-            check_fit(METHODS.get(self.settings.method), self.space, self.task)
+            method = METHODS.get(self.settings.method)
+            check_fit(method, self.space, self.task, self.settings.search)
+            made = method()
+            if isinstance(made, ChecksContext):
+                made.check(self.context)
         else:
             self.space.check(self.task.spec)
+        sections = {"search.child": getattr(self.settings.search, "child", None), "train": self.settings.train}
+        for where, section in sections.items():
+            if isinstance(section, AugmentationSettings):
+                augmented(self.task, section, where)
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
@@ -111,6 +131,8 @@ class Run:
     def task(self) -> Task:
         """The task, with the split that the search settings ask for."""
         settings = self.settings
+        if settings.task is None:
+            return absent_task(settings.search.dataset)
         task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
         fraction = getattr(settings.search, "validation_fraction", None)
         return task if fraction is None else task.resplit(fraction)
@@ -138,15 +160,24 @@ class Run:
             network_size=settings.network,
             engine=self.engine,
             seed=settings.seed,
+            artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
+            source=self._task_source(),
         )
+
+    def _task_source(self) -> TaskSource | None:
+        settings = self.settings
+        if self._given_task is not None or settings.task is None:
+            return None
+        return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:
         """The method's stages; none where the architecture was given."""
         return [] if self.settings.method is None else METHODS.get(self.settings.method)().stages()
 
     def stage_names(self) -> list[str]:
-        """All stages in order."""
-        return [*(stage.name for stage in self.search_stages()), *FINAL_STAGES]
+        """All stages in order. Without a task nothing can be trained."""
+        final = FINAL_STAGES if self.settings.task is not None else FINAL_STAGES[-1:]
+        return [*(stage.name for stage in self.search_stages()), *final]
 
     def pending(self) -> list[str]:
         """The stages that are not complete, in order."""
@@ -171,6 +202,11 @@ class Run:
     def result(self) -> dict[str, Any]:
         """The content of `result.json`: metrics with their split, parameters, MAdds, latency, seconds."""
         return dict(self.directory.read_json("result.json"))
+
+    @property
+    def search_facts(self) -> dict[str, Any]:
+        """What the search stages noted beside architectures, by stage: results over trials, the course of a search."""
+        return dict(self.directory.read_json("search.json")) if self.directory.has("search.json") else {}
 
     def metrics(self, stage: str) -> list[dict[str, Any]]:
         """The logged metrics of a stage, a dictionary for each step."""
@@ -205,9 +241,10 @@ class Run:
 
     def _driver(self, signals: StopSignals) -> Driver:
         limit = self.settings.time_limit_minutes
+        observers = (*self._observers, TensorBoardObserver(self.directory.path / "tensorboard"))
         return Driver(
             self.directory,
-            observers=(*self._observers, TensorBoardObserver(self.directory.path / "tensorboard")),
+            observers=observers if self.engine.is_main else (),
             checkpoint_seconds=self.settings.checkpoint_seconds,
             time_limit_seconds=None if limit is None else 60 * limit,
             signals=signals,
@@ -235,9 +272,10 @@ class Run:
         before = self.architecture if self.directory.has("architecture.json") else None
         job = stage.make(self.context, before)
         result = cast(SearchResult, driver.drive(stage.name, job))
+        sized = self.settings.task is not None or self.task.name in TASKS  # else the number of classes is not known
         costs = {
             id(candidate): self.context.cost(candidate.architecture)
-            for candidate in result.candidates[:CANDIDATES_WITH_COST]
+            for candidate in result.candidates[: CANDIDATES_WITH_COST if sized else 0]
         }
         records = []
         for rank, candidate in enumerate(result.candidates, start=1):
@@ -255,6 +293,12 @@ class Run:
             )
         earlier = [record for record in self.candidates() if record["stage"] != stage.name]
         self.directory.write_lines("candidates.jsonl", [*records, *earlier])
+        if result.artifact is not None:
+            self.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
+        if result.weights is not None:
+            self.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
+        if result.facts:
+            self.directory.write_json("search.json", {**self.search_facts, stage.name: dict(result.facts)})
         self.directory.write("architecture.json", architecture_to_json(result.architecture))
 
     def _train(self, driver: Driver) -> None:
@@ -262,6 +306,8 @@ class Run:
         architecture = self.architecture
         with self.engine.seeded(settings.seed, "network"):
             network = self.space.build(architecture, self.task.spec, settings.network)
+        if self.directory.has(INITIAL_WEIGHTS):
+            network.load_state_dict(read_state(self.directory.path / INITIAL_WEIGHTS))
         job: Job = settings.train.job(network, self.task, self.engine, settings.seed)
         trained = driver.drive("train", job)
         content = network_bytes(
@@ -273,8 +319,9 @@ class Run:
 
     def _evaluate(self, driver: Driver) -> None:
         settings, task = self.settings, self.task
-        network = self.engine.place(self.model())
-        values = evaluate_network(network, task, task.test, self.engine, settings.evaluate.batch_size)
+        alone = self.engine.alone()
+        network = alone.place(self.model())
+        values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
         cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
         latencies = measure_latency(
             network,

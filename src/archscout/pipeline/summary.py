@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from archscout.spaces import architecture_from_json
+from archscout.spaces.base import LayerCoded
 from archscout.tasks.metrics import Metric
-from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
+from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView, SubspaceView
 from archscout.viz.report import render_report
 
 if TYPE_CHECKING:
@@ -39,10 +40,14 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         architecture=architecture,
         architecture_text=architecture.describe() if architecture else "",
+        baseline=getattr(run.space, "baseline", None) if architecture else None,
+        spec=run.task.spec,
+        network_size=run.settings.network,
         settings_yaml=yaml.safe_dump(config.get("settings", {}), sort_keys=False, allow_unicode=True),
         stages=_stages(run),
         candidates=_candidates(run),
-        numbers=_numbers(result, run.task.metrics),
+        numbers=[*_numbers(result, run.task.metrics), *_trial_numbers(run)],
+        subspaces=_subspaces(run),
         comparison=[comparison_row(run, current=True), *(comparison_row(other) for other in others)] if others else [],
         environment={
             "device": str(result.get("device", run.engine.describe())),
@@ -113,6 +118,36 @@ def _numbers(result: dict[str, Any], metrics: Sequence[Metric]) -> list[NumberVi
     return numbers
 
 
+def _trial_numbers(run: Run) -> list[NumberView]:
+    """Mean and spread over the trials of a search."""
+    numbers = []
+    for facts in run.search_facts.values():
+        if facts.get("trials", 1) > 1 or run.settings.task is None:
+            spread = "" if facts["std"] is None else f" \u00b1 {facts['std']:.3f}"
+            column = "test column of the table" if "_test_" in facts["report"] else "the search's own score"
+            note = f"{facts['queries']:g} queries a trial, {facts['distinct']:g} different architectures"
+            split = f"{column}, {facts['trials']} trials"
+            numbers.append(NumberView(facts["report"], f"{facts['mean']:.3f}{spread}", split, note))
+    return numbers
+
+
+def _subspaces(run: Run) -> SubspaceView | None:
+    """The course of the first trial, where the search kept centres."""
+    for facts in run.search_facts.values():
+        if "course" in facts:
+            first = facts["each"][0]
+            centres = [architecture_from_json(json.dumps(each)) for each in first["centres"]]
+            codes = [cast(LayerCoded, run.space).encode(centre) for centre in centres]
+            return SubspaceView(
+                scores=first["centre_scores"],
+                texts=[centre.describe().splitlines()[0] for centre in centres],
+                distances=[[sum(a != b for a, b in zip(x, y, strict=True)) for y in codes] for x in codes],
+                first_scores=facts["course"]["centres"],
+                steps=facts["course"]["steps"],
+            )
+    return None
+
+
 def comparison_row(run: Run, *, current: bool = False) -> ComparisonRow:
     """One run as a line of a comparison."""
     method = _method_name(run)
@@ -139,9 +174,10 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
     commands = [(f"archscout resume {path}", f"go on with: {', '.join(pending)}")] if pending else []
     if run.directory.has("architecture.json"):
         commands.append((f"archscout show {path / 'architecture.json'} --svg cells.svg", "draw the architecture"))
+        task = run.settings.task or "TASK"
         commands.append(
             (
-                f"archscout train {path / 'architecture.json'} --task {run.settings.task} --set train.epochs=...",
+                f"archscout train {path / 'architecture.json'} --task {task} --set train.epochs=...",
                 "train it again, for longer or on another task",
             )
         )
@@ -155,7 +191,7 @@ def _warnings(run: Run) -> list[str]:
     shares = [record["skip_share"] for record in run.metrics("search") if "skip_share" in record]
     if shares and shares[-1] > 0.5:
         warnings.append(
-            f"{100 * shares[-1]:.0f} % of the operations that the policy draws are skip connections: the search may "
-            "have collapsed. Try a lower policy learning rate, or fewer epochs."
+            f"{100 * shares[-1]:.0f} % of the operations that the search prefers are skip connections: it may have "
+            "collapsed. Try a lower learning rate of the policy or of the architecture tensors, or fewer epochs."
         )
     return warnings

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from archscout.jobs import Metrics
+from archscout.jobs import Job, Metrics
+from archscout.methods.base import Showing
+from archscout.spaces.architecture import Architecture
 
 __all__ = ["TensorBoardObserver"]
 
+PICTURE_SCALE = 1.5  # pixels for each unit of a drawing: its smallest text has 11 units
+
 
 class TensorBoardObserver:
-    """Writes every metric as a scalar `stage/name`."""
+    """Writes every metric as a scalar `name` under the stage, and the architecture of a search as it stands.
+
+    The picture `architecture` is written at a checkpoint, where it differs from the one before.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
+        self._shown: Architecture | None = None
 
     def started(self, stage: str, step: int) -> None:
-        """Open the files; steps from `step` on replace earlier ones."""
+        """Open the files; steps after `step` replace earlier ones."""
+        self._shown = None
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
+        _quieten_writer_threads()
         try:
-            self._writer = SummaryWriter(str(self._folder / stage), purge_step=step)
+            self._writer = SummaryWriter(str(self._folder / stage), purge_step=step + 1)
         except OSError:
             self._writer = None
 
@@ -38,11 +51,45 @@ class TensorBoardObserver:
         except OSError:
             self._writer = None
 
+    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+        """Write the architecture that the job would choose now, if it changed."""
+        if self._writer is None or not isinstance(job, Showing):
+            return
+        architecture = job.architecture()
+        if architecture == self._shown:
+            return
+        from archscout.viz import draw
+        from archscout.viz.raster import rasterise
+
+        picture = rasterise(draw(architecture, theme="light"), PICTURE_SCALE)
+        try:
+            self._writer.add_image("architecture", picture, step, dataformats="HWC")
+        except OSError:
+            self._writer = None
+        self._shown = architecture
+
     def finished(self, stage: str, seconds: float) -> None:
         """Close the files."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):
+                self._writer.close()
             self._writer = None
 
     def message(self, text: str) -> None:
         """Nothing: TensorBoard has no place for it."""
+
+
+@functools.cache
+def _quieten_writer_threads() -> None:
+    """Keep tracebacks of TensorBoard's writing thread from the terminal, where the disk is full.
+
+    The observer gets the same error at its next call, and ends the writing.
+    """
+    others = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        is_writer = type(arguments.thread).__module__.startswith("tensorboard.")
+        if not (is_writer and issubclass(arguments.exc_type, OSError)):
+            others(arguments)
+
+    threading.excepthook = hook

@@ -40,8 +40,11 @@ def recipe_description(name: str) -> str:
     return first.removeprefix("#").strip()
 
 
-def default_recipe(method: str, task: str, space: str | None = None) -> str | None:
-    """`<method>/<task>`, else `<method>/<space>` where a space was named, else `<method>/default`, else None."""
+def default_recipe(method: str, task: str | None, space: str | None = None) -> str | None:
+    """`<method>/<task>`, else `<method>/<space>` where a space was named, else `<method>/default`, else None.
+
+    In place of a method, the name of a space: its recipes train its architectures.
+    """
     files = _files()
     names = (f"{method}/{task}", f"{method}/{space}", f"{method}/default")
     return next((name for name in names if name in files), None)

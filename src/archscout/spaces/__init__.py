@@ -8,7 +8,11 @@ from archscout.spaces.architecture import (
 )
 from archscout.spaces.base import SPACES, SearchSpace, get_space
 from archscout.spaces.cells import CellSpace
+from archscout.spaces.distributed import DistributedSpace
+from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
+from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
+from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
 from archscout.spaces.recurrent import RecurrentSpace
 from archscout.spaces.recurrent_genotype import Node, RecurrentGenotype
 
@@ -19,7 +23,13 @@ __all__ = [
     "Cell",
     "CellGenotype",
     "CellSpace",
+    "DistributedGenotype",
+    "DistributedSpace",
     "Input",
+    "MobileNetConfig",
+    "MobileNetSpace",
+    "NasBench201Cell",
+    "NasBench201Space",
     "Node",
     "RecurrentGenotype",
     "RecurrentSpace",

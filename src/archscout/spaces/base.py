@@ -7,22 +7,35 @@ A space implements `SearchSpace`; what only some methods need is a further proto
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from archscout.measure import Measurements
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.tasks.spec import TaskSpec
 
 __all__ = [
     "SPACES",
+    "ClosedFormCost",
+    "ElasticSupernet",
+    "Enumerable",
+    "Extractable",
     "Factorization",
     "Factorized",
-    "Mixture",
+    "LayerCode",
+    "LayerCoded",
+    "Measured",
     "MixtureNetwork",
+    "Mutable",
     "PathSupernet",
+    "RecurrentMixtureNetwork",
+    "Relaxation",
+    "Relaxed",
+    "RelaxedRecurrence",
     "SearchSpace",
     "WeightSharing",
     "get_space",
@@ -92,11 +105,100 @@ class WeightSharing(Protocol):
         ...
 
 
+class ElasticSupernet(PathSupernet, Protocol):
+    """A supernet whose networks use the first channels of every layer."""
+
+    def sort_channels(self) -> None:
+        """Bring the most important channels to the front; the largest network computes what it computed."""
+        ...
+
+
+@runtime_checkable
+class Extractable(Protocol):
+    """A space whose shared weights are also weights of single networks, as in once-for-all supernets."""
+
+    def supernet(self, spec: TaskSpec, size: Any) -> nn.Module:
+        """A module that is an `ElasticSupernet`."""
+        ...
+
+    def extract(self, supernet: nn.Module, architecture: A, spec: TaskSpec, size: Any) -> nn.Module:
+        """The network of an architecture, a plain module, with its part of the shared weights."""
+        ...
+
+
+@runtime_checkable
+class ClosedFormCost(Protocol):
+    """A space that knows the cost of a network without building it."""
+
+    def cost(self, architecture: A, spec: TaskSpec, size: Any) -> Measurements:
+        """Parameters and multiply-adds; exactly what is counted on the network."""
+        ...
+
+
 class MixtureNetwork(Protocol):
-    """A network that mixes all operations by architecture parameters."""
+    """A network that runs all operations at once, each weighted by a mixing weight."""
+
+    def __call__(self, inputs: Tensor, mixing: Tensor) -> Tensor:
+        """Outputs on a batch for mixing weights `(K, E, O)`."""
+        ...
+
+    def states(self, inputs: Tensor, mixing: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        """What enters each cell, for `without`; the outputs of the last two cells come at the end."""
+        ...
+
+    def head(self, last: Tensor) -> Tensor:
+        """The last cell's output to the network's outputs."""
+        ...
+
+    def without(self, owner: int, mixing: Tensor, states: Sequence[tuple[Tensor, Tensor]], instead: Tensor) -> Tensor:
+        """Outputs where the first cell of an architecture tensor takes other mixing weights `(E, O)` instead."""
+        ...
+
+
+class Relaxation(Protocol):
+    """The continuous view of a space: K architecture tensors with a weight for each of O operations on each of E edges.
+
+    Attributes:
+        shape: `(K, E, O)`.
+        operations: names of the columns.
+        start: boolean `(K, E, O)`, the operations of a network to start from; None where there is none.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def operations(self) -> Sequence[str]: ...
+
+    @property
+    def start(self) -> Tensor | None: ...
+
+    def supernet(self) -> nn.Module:
+        """A module that is a `MixtureNetwork`, freshly initialised."""
+        ...
+
+    def discretise(self, weights: Tensor, rule: Any, threshold: float) -> A:
+        """The architecture of mixing weights `(K, E, O)`; the rules are those of the space."""
+        ...
+
+
+@runtime_checkable
+class Relaxed(Protocol):
+    """A space that differentiable methods can search."""
+
+    def relaxation(self, spec: TaskSpec, size: Any) -> Relaxation:
+        """The continuous view for a task and a size of the supernet."""
+        ...
+
+
+class RecurrentMixtureNetwork(Protocol):
+    """A network over texts that mixes all operations by architecture parameters and carries a hidden state."""
 
     def __call__(self, *inputs: Any) -> Any:
-        """Outputs for inputs, what the network carries along (a hidden state), and the architecture parameters."""
+        """Outputs and next hidden state for inputs, hidden state (None: the text begins) and architecture parameters.
+
+        The parameters are a sequence of tensors, as of `initial_alphas`.
+        """
         ...
 
     def initial_alphas(self, draw: Any) -> list[Tensor]:
@@ -109,11 +211,20 @@ class MixtureNetwork(Protocol):
 
 
 @runtime_checkable
-class Mixture(Protocol):
-    """A space with a differentiable supernet."""
+class RelaxedRecurrence(Protocol):
+    """A space of recurrent networks that differentiable methods can search, segment after segment."""
 
     def mixture(self, spec: TaskSpec, size: Any) -> nn.Module:
-        """A module that is a `MixtureNetwork`."""
+        """A module that is a `RecurrentMixtureNetwork`."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A space with a distance between its architectures."""
+
+    def distance(self, first: A, second: A) -> float:
+        """0 for equal architectures; larger is farther."""
         ...
 
 
@@ -151,6 +262,74 @@ class Factorized(Protocol):
     @property
     def factorization(self) -> Factorization:
         """The choices."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayerCode:
+    """The shape of a per-layer operation code.
+
+    Attributes:
+        allowed: for each layer, which operations it may have, `(layers, operations)`.
+        columns: of a layer's one-hot code, at least the number of operations; None is that number.
+    """
+
+    allowed: tuple[tuple[bool, ...], ...]
+    columns: int | None = None
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return len(self.allowed)
+
+    @property
+    def operations(self) -> int:
+        """Number of operations, allowed or not."""
+        return len(self.allowed[0])
+
+    @property
+    def width(self) -> int:
+        """Length of the one-hot code of an architecture."""
+        return self.layers * (self.columns or self.operations)
+
+
+@runtime_checkable
+class LayerCoded(Protocol):
+    """A space whose architectures are one operation number for each layer, as DSM-NAS edits them."""
+
+    @property
+    def layer_code(self) -> LayerCode:
+        """How many layers and operations, and which are allowed where."""
+        ...
+
+    def encode(self, architecture: A) -> tuple[int, ...]:
+        """The operation number of each layer."""
+        ...
+
+    def decode(self, code: Sequence[int]) -> A:
+        """The architecture of a code that keeps the mask. Raises ArchitectureError for others."""
+        ...
+
+    def canonical(self, codes: Tensor) -> Tensor:
+        """Codes `(N, layers)` brought to the one form that `encode` gives of each architecture."""
+        ...
+
+
+@runtime_checkable
+class Mutable(Protocol):
+    """A space with small random changes."""
+
+    def mutate(self, architecture: A, draw: Random) -> A:
+        """A different architecture nearby."""
+        ...
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """A space that lists what lies next to an architecture."""
+
+    def neighbours(self, architecture: A) -> Sequence[A]:
+        """All architectures one change away."""
         ...
 
 

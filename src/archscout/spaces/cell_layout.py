@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-__all__ = ["CellLayout", "NetworkPlan", "plan_cells", "reduction_indices"]
+__all__ = ["CellLayout", "NetworkPlan", "plan_cells", "plan_row", "reduction_indices"]
 
 
 def reduction_indices(layers: int) -> tuple[int, int]:
@@ -42,11 +42,10 @@ class NetworkPlan:
         """Channels of the output of the cell at an index."""
         return self.cells[index].outputs
 
-    def output_size(self, index: int, size: Sequence[int], stem: str) -> tuple[int, int]:
+    def output_size(self, index: int, size: Sequence[int], stem_halvings: int) -> tuple[int, int]:
         """Height and width of the output of the cell at an index, for pictures of a size."""
-        halvings = (3 if stem == "imagenet" else 0) + sum(cell.reduces for cell in self.cells[: index + 1])
         height, width = size
-        for _ in range(halvings):
+        for _ in range(stem_halvings + sum(cell.reduces for cell in self.cells[: index + 1])):
             height, width = (height + 1) // 2, (width + 1) // 2
         return height, width
 
@@ -54,22 +53,41 @@ class NetworkPlan:
 def plan_cells(
     layers: int, channels: int, stem_channels: tuple[int, int], stem_reduced: bool, widths: tuple[int, int]
 ) -> NetworkPlan:
-    """Lay out the cells.
+    """Lay out a network of normal cells with two reduction cells.
 
     Args:
         layers: number of cells.
+        channels, stem_channels, stem_reduced: as for `plan_row`.
+        widths: how many nodes a normal and a reduction cell concatenate.
+    """
+    reductions = reduction_indices(layers)
+    row = [widths[index in reductions] for index in range(layers)]
+    return plan_row(row, reductions, channels, stem_channels, stem_reduced)
+
+
+def plan_row(
+    widths: Sequence[int],
+    reductions: Collection[int],
+    channels: int,
+    stem_channels: tuple[int, int],
+    stem_reduced: bool,
+) -> NetworkPlan:
+    """Lay out cells that may all differ.
+
+    Args:
+        widths: how many nodes each cell concatenates.
+        reductions: the cells that halve height and width.
         channels: of the nodes before the first reduction; each reduction doubles them.
         stem_channels, stem_reduced: of the stem's two outputs.
-        widths: how many nodes a normal and a reduction cell concatenate.
     """
     cells = []
     before, last = stem_channels
     previous_reduces = stem_reduced
-    for index in range(layers):
-        reduces = index in reduction_indices(layers)
+    for index, width in enumerate(widths):
+        reduces = index in reductions
         if reduces:
             channels *= 2
-        outputs = channels * widths[reduces]
+        outputs = channels * width
         cells.append(CellLayout((before, last), channels, reduces, previous_reduces, outputs))
         before, last, previous_reduces = last, outputs, reduces
     return NetworkPlan(tuple(cells))

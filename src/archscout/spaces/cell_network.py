@@ -1,7 +1,11 @@
-"""The evaluation network of a cell genotype: the plain module that a user trains and takes home."""
+"""The evaluation network of cells in a row: the plain module that a user trains and takes home.
+
+Genotypes of two cells and of cells that all differ build the same class.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -11,17 +15,23 @@ from archscout.nn.heads import AuxiliaryHead
 from archscout.nn.layout import concatenate
 from archscout.nn.operations import FactorizedReduce, ReluConvNorm, make_operation
 from archscout.nn.stems import make_stem
-from archscout.spaces.cell_layout import CellLayout, plan_cells
-from archscout.spaces.genotype import Cell, CellGenotype
+from archscout.spaces.cell_layout import CellLayout, plan_row
+from archscout.spaces.genotype import Cell
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["CellNetwork"]
 
 
 class EvaluationCell(nn.Module):
-    """One cell with fixed operations."""
+    """One cell with fixed operations.
 
-    def __init__(self, cell: Cell, layout: CellLayout) -> None:
+    Args:
+        cell: pruned.
+        layout: its place.
+        drop_nodes: drop path drops the sum of a node, skips included, instead of single operations.
+    """
+
+    def __init__(self, cell: Cell, layout: CellLayout, *, drop_nodes: bool = False) -> None:
         super().__init__()
         first, second = layout.inputs
         make_first = FactorizedReduce if layout.previous_reduces else ReluConvNorm
@@ -35,6 +45,7 @@ class EvaluationCell(nn.Module):
                 stride = 2 if layout.reduces and source < 2 else 1
                 self.operations.append(make_operation(operation, layout.channels, stride, search=False))
         self._concat = cell.concat
+        self._drop_nodes = drop_nodes
 
     def forward(self, before: Tensor, last: Tensor, rate: float) -> Tensor:
         """Outputs of the two cells before to this cell's output; `rate` is the drop-path rate."""
@@ -45,47 +56,64 @@ class EvaluationCell(nn.Module):
             for source in sources:
                 operation = next(operations)
                 output = operation(states[source])
-                if rate > 0 and not isinstance(operation, nn.Identity):
+                if rate > 0 and not self._drop_nodes and not isinstance(operation, nn.Identity):
                     output = drop_path(output, rate)
                 total = output if total is None else total + output
+            if rate > 0 and self._drop_nodes and total is not None:
+                total = drop_path(total, rate)
             states.append(total)
         return concatenate([cast(Tensor, states[number]) for number in self._concat])
 
 
 class CellNetwork(nn.Module):
-    """Stem, cells with two reductions, global average pooling, linear classifier.
+    """Stem, cells of which some reduce, global average pool, linear classifier.
 
     Args:
-        genotype: the cells.
+        cells: the wiring of each cell; what cannot have an effect is left out (`Cell.pruned`).
+        reductions: the cells, by position, that halve height and width and double the channels.
         spec: of the task; pictures `(C, H, W)`.
         init_channels: channels of the nodes before the first reduction.
-        layers: number of cells; those at `layers // 3` and `2 * layers // 3` reduce.
-        stem: "small" or "imagenet".
-        auxiliary: add the auxiliary head; in training mode `forward` then returns `(logits, auxiliary logits)`.
+        stem: one of `archscout.nn.stems.STEMS`.
+        auxiliary: add the auxiliary head, after the last reduction; in training mode `forward` then returns
+            `(logits, auxiliary logits)`.
+        drop_nodes: what drop path drops: the sums of nodes (D-DARTS), or else single operations (DARTS).
 
     Attributes:
         drop_path_rate: set by the training from epoch to epoch; no effect in evaluation mode.
+
+    Raises:
+        ArchitectureError: nothing of a cell is left.
     """
 
     def __init__(
-        self, genotype: CellGenotype, spec: TaskSpec, *, init_channels: int, layers: int, stem: str, auxiliary: bool
+        self,
+        cells: Sequence[Cell],
+        reductions: Sequence[int],
+        spec: TaskSpec,
+        *,
+        init_channels: int,
+        stem: str,
+        auxiliary: bool,
+        drop_nodes: bool = False,
     ) -> None:
         super().__init__()
         self.drop_path_rate = 0.0
+        pruned = {cell: cell.pruned(f"cell {position}") for position, cell in reversed(list(enumerate(cells)))}
+        row = [pruned[cell] for cell in cells]
         self.stem = make_stem(stem, spec.input_shape[0], init_channels, affine=True)
-        widths = (len(genotype.normal.concat), len(genotype.reduce.concat))
-        plan = plan_cells(layers, init_channels, self.stem.channels, self.stem.reduced, widths)
+        widths = [len(cell.concat) for cell in row]
+        plan = plan_row(widths, reductions, init_channels, self.stem.channels, self.stem.reduced)
         self.cells = nn.ModuleList(
-            EvaluationCell(genotype.reduce if layout.reduces else genotype.normal, layout) for layout in plan.cells
+            EvaluationCell(cell, layout, drop_nodes=drop_nodes) for cell, layout in zip(row, plan.cells, strict=True)
         )
         self.auxiliary: AuxiliaryHead | None = None
-        self._auxiliary_after = 2 * layers // 3
+        self._auxiliary_after = max(reductions, default=2 * len(row) // 3)
         if auxiliary:
             channels = plan.output_channels(self._auxiliary_after)
-            size = plan.output_size(self._auxiliary_after, spec.input_shape[1:], stem)
+            size = plan.output_size(self._auxiliary_after, spec.input_shape[1:], self.stem.halvings)
             self.auxiliary = AuxiliaryHead(channels, size, spec.outputs, imagenet=stem == "imagenet")
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(plan.output_channels(layers - 1), spec.outputs)
+        self.classifier = nn.Linear(plan.output_channels(len(row) - 1), spec.outputs)
 
     def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """`(N, C, H, W)` to logits `(N, outputs)`; with the auxiliary head in training mode, both logits."""

@@ -13,9 +13,11 @@ from archscout.errors import SpaceError
 from archscout.settings import Settings
 from archscout.spaces.base import SPACES
 from archscout.spaces.cell_choices import CellChoices
+from archscout.spaces.cell_layout import reduction_indices
 from archscout.spaces.cell_network import CellNetwork
 from archscout.spaces.cell_supernet import CellSupernet
 from archscout.spaces.genotype import OPERATIONS, Cell, CellGenotype, Input
+from archscout.spaces.relaxation import CellRelaxation
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["CellOptions", "CellSize", "CellSpace"]
@@ -98,11 +100,13 @@ class CellSpace:
     def build(self, architecture: CellGenotype, spec: TaskSpec, size: CellSize) -> CellNetwork:
         """The evaluation network."""
         self.check(spec)
+        reductions = sorted(set(reduction_indices(size.layers)))
+        both = (architecture.normal, architecture.reduce)
         return CellNetwork(
-            architecture,
+            [both[index in reductions] for index in range(size.layers)],
+            reductions,
             spec,
             init_channels=size.init_channels,
-            layers=size.layers,
             stem=self._stem(spec, size),
             auxiliary=size.auxiliary,
         )
@@ -118,6 +122,28 @@ class CellSpace:
             nodes=self.options.nodes,
             operations=self.operations,
             swapped=self.options.legacy_swapped_cells,
+        )
+
+    def relaxation(self, spec: TaskSpec, size: CellSize) -> CellRelaxation:
+        """Two architecture tensors: one for all normal and one for all reduction cells."""
+        self.check(spec)
+        reductions = reduction_indices(size.layers)
+        owners = [int(index in reductions) for index in range(size.layers)]
+        if set(owners) != {0, 1}:
+            raise SpaceError(
+                f"a supernet of {size.layers} cells has no normal cell, or no reduction cell; set supernet.layers=3 "
+                "or more."
+            )
+        return CellRelaxation(
+            spec,
+            init_channels=size.init_channels,
+            stem=self._stem(spec, size),
+            owners=owners,
+            reductions=reductions,
+            nodes=self.options.nodes,
+            width=self.options.nodes,
+            operations=self.operations,
+            assemble=lambda cells: CellGenotype(*cells),
         )
 
     def extremes(self, spec: TaskSpec, size: CellSize) -> tuple[CellGenotype, CellGenotype]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from archscout.errors import ArchitectureError, closest
 from archscout.spaces.architecture import ARCHITECTURES
 
-__all__ = ["KNOWN_OPERATIONS", "OPERATIONS", "Cell", "CellGenotype", "Input"]
+__all__ = ["HANDCRAFTED_OPERATIONS", "KNOWN_OPERATIONS", "OPERATIONS", "Cell", "CellGenotype", "Input"]
 
 # Index order of the search space (spec ednas 2.1).
 OPERATIONS = (
@@ -22,8 +22,23 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
+# Index order of the space around handcrafted networks (spec d_darts 3.1).
+HANDCRAFTED_OPERATIONS = (
+    "conv_3x1_1x3",
+    "conv_7x1_1x7",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "simple_conv_1x1",
+    "simple_conv_3x3",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "bottleneck_1x3x1",
+)
 # What a genotype may name: the above, and what only published cells use.
-KNOWN_OPERATIONS = (*OPERATIONS, "sep_conv_7x7", "conv_7x1_1x7", "none")
+KNOWN_OPERATIONS = (*HANDCRAFTED_OPERATIONS, "sep_conv_7x7", "none")
 
 
 class Input(NamedTuple):
@@ -38,8 +53,8 @@ class Cell:
     """A directed acyclic graph of operations.
 
     Nodes 0 and 1 are the outputs of the two cells before; `nodes[i]` are the inputs of node `i + 2`, which is the sum
-    of them. A node without inputs does not exist (some published cells skip node numbers). The cell's output is the
-    channel concatenation of the nodes in `concat`.
+    of them; several may have the same source. A node without inputs does not exist (some published cells skip node
+    numbers). The cell's output is the channel concatenation of the nodes in `concat`.
     """
 
     nodes: tuple[tuple[Input, ...], ...]
@@ -74,6 +89,53 @@ class Cell:
                     f"{where}, concat: node {_seen(number)} does not exist or has no input; "
                     f"allowed: {sorted(existing)}."
                 )
+
+    def pruned(self, where: str = "the cell") -> Cell:
+        """The cell as it is built: without what reads a node that does not exist or does not lead to the output.
+
+        Nodes keep their numbers.
+
+        Raises:
+            ArchitectureError: no node of the output is left; `where` begins the message.
+        """
+        reached: dict[int, tuple[Input, ...]] = {0: (), 1: ()}
+        missing: dict[int, set[int]] = {}
+        for number, inputs in enumerate(self.nodes, start=2):
+            kept = tuple(item for item in inputs if item.source in reached)
+            if kept:
+                reached[number] = kept
+            elif inputs:
+                missing[number] = {source for _, source in inputs}
+        concat = tuple(number for number in self.concat if number in reached)
+        if not concat:
+            broken = "; ".join(
+                f"node {number} reads only node {' and '.join(map(str, sorted(sources)))}"
+                for number, sources in missing.items()
+            )
+            first = min(set.union(*missing.values()) - set(missing))
+            raise ArchitectureError(
+                f"{where} cannot be built: nothing in its output is connected to its inputs ({broken}; node {first} "
+                f"has no input and does not exist). Give node {first} an input, such as ['skip_connect', 1], or let "
+                f"node {min(missing)} read node 0 or 1."
+            )
+        used = set(concat)
+        for number in sorted(reached, reverse=True):
+            if number in used:
+                used |= {source for _, source in reached[number]}
+        return Cell(
+            tuple(reached.get(number, ()) if number in used else () for number in range(2, len(self.nodes) + 2)), concat
+        )
+
+    def lines(self, title: str) -> list[str]:
+        """For people: a line for the cell and one for each node."""
+        return [
+            f"{title} (output: nodes {', '.join(map(str, self.concat))})",
+            *(
+                f"  node {number} = " + " + ".join(f"{operation}({source})" for operation, source in inputs)
+                for number, inputs in enumerate(self.nodes, start=2)
+                if inputs
+            ),
+        ]
 
     def to_fields(self) -> dict[str, Any]:
         """As JSON types."""
@@ -123,11 +185,16 @@ def _read_node(node: object, where: str) -> tuple[Input, ...]:
 
 
 def _integers(values: object, where: str) -> Iterable[int]:
+    return check_integers(values, where, "node number")
+
+
+def check_integers(values: object, where: str, noun: str) -> Sequence[int]:
+    """The values. Raises ArchitectureError unless they are a list of integers; `noun` is what one of them is."""
     if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ArchitectureError(f"{where}: must be a list of node numbers; got {_seen(values)}.")
+        raise ArchitectureError(f"{where}: must be a list of {noun}s; got {_seen(values)}.")
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ArchitectureError(f"{where}: {_seen(value)} is not a node number.")
+            raise ArchitectureError(f"{where}: {_seen(value)} is not a {noun}.")
     return values
 
 
@@ -160,12 +227,4 @@ class CellGenotype:
 
     def describe(self) -> str:
         """Both cells, a line for each node."""
-        lines = []
-        for name, cell in (("normal", self.normal), ("reduce", self.reduce)):
-            lines.append(f"{name} cell (output: nodes {', '.join(map(str, cell.concat))})")
-            lines += [
-                f"  node {number} = " + " + ".join(f"{operation}({source})" for operation, source in inputs)
-                for number, inputs in enumerate(cell.nodes, start=2)
-                if inputs
-            ]
-        return "\n".join(lines)
+        return "\n".join([*self.normal.lines("normal cell"), *self.reduce.lines("reduce cell")])

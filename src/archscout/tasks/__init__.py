@@ -4,6 +4,7 @@
 from archscout.tasks import cifar as cifar  # these register their tasks
 from archscout.tasks import digits as digits
 from archscout.tasks import imagenet as imagenet
+from archscout.tasks import imagenet16 as imagenet16
 from archscout.tasks import text as text
 from archscout.tasks.registry import TASKS, load_task, register_task, task_spec
 from archscout.tasks.spec import TaskSpec

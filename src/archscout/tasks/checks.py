@@ -72,7 +72,7 @@ class DataSummary:
         total = sum(split.size for split in self.splits)
         lines = [
             f"{self.spec.name}: {self.spec.describe()}",
-            f"source: {', '.join(f'{key} {value}' for key, value in self.provenance.items()) or 'not told'}",
+            f"data: {', '.join(f'{key} {value}' for key, value in self.provenance.items()) or 'not told'}",
             "splits: " + ", ".join(f"{split.name} {split.size:,}" for split in self.splits),
             f"stored as {self.dtype}, values {self.low:g} to {self.high:g}",
             f"mean of each channel in train: {_numbers(self.mean)}",

@@ -1,7 +1,7 @@
 """Batches for training and for evaluation, from any split.
 
 The order of an epoch and the augmentation of a batch follow from the seed, the epoch and the position alone. The state
-of a stream is therefore two integers, and a resumed job sees exactly the batches that it would have seen.
+of a stream is therefore a few integers, and a resumed job sees exactly the batches that it would have seen.
 """
 
 from __future__ import annotations
@@ -103,16 +103,21 @@ class BatchStream:
         return Batch(self._task.prepare(raw, seed=seed, extra=self._extra), targets)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and position."""
-        return {"epoch": self.epoch, "position": self.position}
+        """Epoch and position, and the number of processes, without which they mean nothing."""
+        return {"epoch": self.epoch, "position": self.position, "world_size": self._world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on at a saved place. Raises DataError if this stream's epochs do not have that place."""
-        epoch, position = int(state["epoch"]), int(state["position"])
+        epoch, position, processes = int(state["epoch"]), int(state["position"]), state.get("world_size")
+        if processes not in (None, self._world_size):
+            raise DataError(
+                f"the saved place is that of {processes} process{'es' * (processes != 1)}, but {self._world_size} run "
+                "now; every process has its share of each epoch. Start as many as before."
+            )
         if epoch < 0 or not 0 <= position < self.batches_per_epoch:
             raise DataError(
                 f"the saved place is batch {position} of epoch {epoch}, but an epoch has {self.batches_per_epoch} "
-                "batches: data, batch size or number of processes have changed since."
+                "batches: data or batch size have changed since."
             )
         self.epoch, self.position, self._iterator = epoch, position, None
 

@@ -45,7 +45,8 @@ class Metric:
     Attributes:
         name: as printed and logged, for example "accuracy".
         direction: "max" where higher is better, else "min".
-        create: makes a fresh accumulator, `update(outputs, targets)` then `compute()`.
+        create: makes a fresh accumulator, `update(outputs, targets)` then `compute()`. It must not pool over processes
+            by itself (`sync_on_compute=False`): some values are computed by one process only.
         reward: maps a value of the metric to a reward for reinforcement learning, higher is better.
         percent: whether the value is a fraction that people read in percent.
     """
@@ -88,7 +89,9 @@ def top_k_accuracy(outputs: int, k: int) -> Metric:
     """Top-k accuracy in [0, 1], pooled over samples."""
 
     def create() -> torchmetrics.Metric:
-        return MulticlassAccuracy(num_classes=outputs, top_k=k, average="micro", validate_args=False)
+        return MulticlassAccuracy(
+            num_classes=outputs, top_k=k, average="micro", validate_args=False, sync_on_compute=False
+        )
 
     name = "accuracy" if k == 1 else f"top{k}_accuracy"
     return Metric(name=name, direction="max", create=create, reward=_identity, percent=True)

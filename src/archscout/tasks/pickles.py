@@ -1,4 +1,4 @@
-"""Read the pickles that CIFAR comes in, without running anything that they name.
+"""Read the pickles that CIFAR and the downsampled ImageNet come in, without running anything that they name.
 
 The official files were written by Python 2: dictionaries of byte strings, numbers, lists and numpy arrays. A pickle can
 name any function for the reader to call; here the three names that those files need stand for inert records, and every
@@ -32,6 +32,13 @@ class _Dtype:
 
     def __setstate__(self, state: object) -> None:
         """Byte order and flags, of no interest for uint8."""
+
+
+def _encode(text: object = "", encoding: object = b"") -> bytes:
+    """Stands for `_codecs.encode(text, "latin1")`, which is how protocol 2 writes the bytes of Python 3."""
+    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
+        raise ValueError("bytes in another encoding than latin1")
+    return text.encode("latin1")
 
 
 class _Array:
@@ -68,6 +75,7 @@ ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _NdarrayType,
     ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
 }
 
 
@@ -82,8 +90,12 @@ class _Reader(pickle.Unpickler):
         return ALLOWED[module, name]
 
 
-def read_python2_pickle(path: Path) -> dict[str, Any]:
+def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> dict[str, Any]:
     """The dictionary in a pickle of the CIFAR kind, its byte-string keys as text, its arrays as read-only uint8.
+
+    Args:
+        path: of the file.
+        arrays: keys of the arrays to rebuild, others are left out; None rebuilds all.
 
     Raises:
         DataError: the file is missing, truncated, no such pickle, or names anything but numpy's arrays; then the
@@ -100,7 +112,12 @@ def read_python2_pickle(path: Path) -> dict[str, Any]:
         loaded = _Reader(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(loaded, dict):
             raise ValueError(f"a {type(loaded).__name__} instead of a dictionary")
-        return {_text(key): value.rebuild() if isinstance(value, _Array) else value for key, value in loaded.items()}
+        found = {_text(key): value for key, value in loaded.items()}
+        return {
+            key: value.rebuild() if isinstance(value, _Array) else value
+            for key, value in found.items()
+            if arrays is None or key in arrays or not isinstance(value, _Array)
+        }
     except _ForbiddenError as error:
         raise DataError(
             f"{path} is refused: the pickle names {error}, which could run code when loaded. CIFAR's files need "

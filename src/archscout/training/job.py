@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 
 from archscout.engine import Engine, Stepper
 from archscout.seeds import derive_seed
-from archscout.settings import Settings
 from archscout.tasks.loading import BatchStream
 from archscout.tasks.task import Task, Transform
-from archscout.tasks.transforms import auto_augment, cutout
+from archscout.tasks.transforms import cutout
+from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import evaluate_network
 from archscout.training.optimizers import SgdSettings
 
@@ -24,17 +23,16 @@ __all__ = ["TrainSettings", "TrainingJob"]
 STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
 
-class TrainSettings(Settings):
+class TrainSettings(AugmentationSettings):
     """How a network is trained. The defaults are the published CIFAR recipe."""
 
-    epochs: int = Field(default=600, ge=1)
+    epochs: int = Field(default=600, ge=0, description="0 keeps the weights that the search hands over")
     batch_size: int = Field(default=128, ge=2, description="per process")
     optimizer: SgdSettings = SgdSettings()
     drop_path: float = Field(default=0.2, ge=0, lt=1, description="reached linearly over the epochs")
     auxiliary_weight: float = Field(default=0.4, ge=0, description="of the auxiliary head's loss, if it has one")
-    cutout: int = Field(default=16, ge=0, description="side of the hole in pixels; 0: none")
+    cutout: int = Field(default=16, ge=0, description="side of the hole in pixels; 0: none. Pictures only")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    auto_augment: Literal["cifar10", "imagenet", "svhn"] | None = None
     average_decay: float | None = Field(
         default=None, gt=0, lt=1, description="exponential average of the weights, which is then the result"
     )
@@ -59,8 +57,7 @@ class TrainingJob:
     """
 
     def __init__(self, network: nn.Module, task: Task, settings: TrainSettings, engine: Engine, seed: int) -> None:
-        if settings.auto_augment is not None:
-            task = replace(task, augmentations=(*task.augmentations, auto_augment(settings.auto_augment)))
+        task = augmented(task, settings, "train")
         self._task, self._settings, self._engine, self._seed = task, settings, engine, seed
         self._network = engine.place(network)
         self._parameters = list(network.parameters())
@@ -80,7 +77,8 @@ class TrainingJob:
         self._step = 0
 
     def _extra_transforms(self) -> tuple[Transform, ...]:
-        return (cutout(self._settings.cutout),) if self._settings.cutout else ()
+        is_picture = len(self._task.spec.input_shape) == 3
+        return (cutout(self._settings.cutout),) if self._settings.cutout and is_picture else ()
 
     @property
     def done(self) -> bool:
@@ -100,12 +98,16 @@ class TrainingJob:
             loss += batch_loss
             accumulator.update(outputs, targets)
             steps += 1
+        engine = self._engine
+        engine.average_buffers(self._network)
+        if self._average is not None:
+            engine.average_buffers(self._average)
         metrics = {
             "progress": self._progress(),
             "epoch": float(epoch),
             "steps": float(steps),
-            "loss": float(loss) / steps,
-            f"train_{self._task.metric.name}": float(accumulator.compute()),
+            "loss": engine.average(float(loss) / steps),
+            f"train_{self._task.metric.name}": engine.average(float(accumulator.compute())),
             "learning_rate": float(self._stepper.optimizer.param_groups[0]["lr"]),
         }
         if self._settings.split == "train" and self._stream.epoch != epoch:

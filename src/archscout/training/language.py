@@ -104,7 +104,7 @@ class LanguageTrainingJob:
         metrics = {
             "epoch": float(epoch),
             "steps": float(len(losses)),
-            "loss": float(torch.stack(losses).mean()),
+            "loss": self._engine.average(float(torch.stack(losses).mean())),
             "learning_rate": self._rate(epoch),
         }
         if self._stream.epoch != epoch:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from archscout.viz.drawings import DRAWINGS
 from archscout.viz.layout import OUTPUT, Box, CellLayout, OperationBox, lay_out
@@ -14,7 +15,21 @@ from archscout.viz.svg import curve, document, element, escape, text_width
 if TYPE_CHECKING:
     from archscout.spaces.genotype import Cell, CellGenotype
 
-__all__ = ["draw_cell", "draw_genotype", "node_name"]
+__all__ = [
+    "CELL_SPACE",
+    "MARGIN",
+    "TITLE_HEIGHT",
+    "Marks",
+    "draw_cell",
+    "draw_genotype",
+    "legend",
+    "node_name",
+    "title_width",
+    "titled_cell",
+]
+
+Marks: TypeAlias = Mapping[tuple[str, int, int], str]
+"""How operations stand out, by operation, source and target: `kept`, `added`, `removed`."""
 
 TITLE_HEIGHT = 40.0
 LEGEND_HEIGHT = 34.0
@@ -49,13 +64,18 @@ def _node(number: int, box: Box, absent: bool) -> str:
     return element("g", element("title", tip) + shape + label, class_="node")
 
 
-def _operation(edge: OperationBox, layout: CellLayout) -> str:
+_MARK_TIPS = {"kept": "as in the other network", "added": "only in this network", "removed": "not in the other network"}
+
+
+def _operation(edge: OperationBox, layout: CellLayout, mark: str) -> str:
     box, target = edge.box, layout.nodes[edge.target]
     ignored = edge.source in layout.absent
     path = curve([(box.right, box.middle), (target.x, target.middle)])
     tip = operation_tooltip(edge.operation, node_name(edge.source), node_name(edge.target))
     if ignored:
         tip += f"; ignored, for node {edge.source} does not exist"
+    if mark:
+        tip += f"; {_MARK_TIPS[mark]}"
     content = (
         element("title", escape(tip))
         + element("path", class_="as-out", d=path)
@@ -65,7 +85,8 @@ def _operation(edge: OperationBox, layout: CellLayout) -> str:
     return element(
         "g",
         content,
-        class_=f"operation as-{operation_family(edge.operation)}{' as-ignored' if ignored else ''}",
+        class_=f"operation as-{operation_family(edge.operation)}{' as-ignored' if ignored else ''}"
+        + (f" as-{mark}" if mark else ""),
         data_operation=edge.operation,
         data_source=edge.source,
         data_target=edge.target,
@@ -79,7 +100,7 @@ def _pieces(paths: list[tuple[tuple[float, float], ...]], class_: str) -> str:
     return element("path", class_=class_, d=data) if data else ""
 
 
-def _cell_body(layout: CellLayout) -> str:
+def _cell_body(layout: CellLayout, marks: Marks) -> str:
     """Connections first, so that boxes and labels lie above them."""
     parts = [
         _pieces(list(layout.concat.values()), "as-concat"),
@@ -87,7 +108,10 @@ def _cell_body(layout: CellLayout) -> str:
         # A darker tone for the wires of one input, so that the eye can tell the two fans apart.
         _pieces([edge.path for edge in layout.operations if not edge.source], "as-wire as-wire0"),
     ]
-    parts += [_operation(edge, layout) for edge in layout.operations]
+    parts += [
+        _operation(edge, layout, marks.get((edge.operation, edge.source, edge.target), ""))
+        for edge in layout.operations
+    ]
     parts += [_node(number, box, number in layout.absent) for number, box in layout.nodes.items()]
     return "".join(parts)
 
@@ -101,13 +125,19 @@ def _legend_mark(entry: str, x: float, y: float) -> str:
     return element("g", _rectangle(swatch, 3.0), class_=f"as-{entry}")
 
 
-def _legend(layouts: list[CellLayout], width: float, y: float) -> tuple[str, float]:
-    """The families that occur and the kinds of lines, wrapped to the width. Also the height used."""
+def legend(
+    layouts: Sequence[CellLayout], width: float, y: float, more: Sequence[tuple[str, str]] = ()
+) -> tuple[str, float]:
+    """The families that occur and the kinds of lines, wrapped to the width. Also the height used.
+
+    `more` are further entries: a class without its prefix, and what it means.
+    """
     used = {operation_family(edge.operation) for layout in layouts for edge in layout.operations}
     entries = [(family, FAMILY_NAMES[family]) for family in FAMILIES if family in used]
     entries.append(("concat", "concatenated into the output"))
     if any(layout.absent for layout in layouts):
         entries.append(("absent", "does not exist: ignored"))
+    entries += more
     x, top, parts = MARGIN, y, []
     for entry, name in entries:
         needed = 22.0 + text_width(name, 11.0)
@@ -119,25 +149,31 @@ def _legend(layouts: list[CellLayout], width: float, y: float) -> tuple[str, flo
     return "".join(parts), y - top + LEGEND_HEIGHT
 
 
-def _titled(layout: CellLayout, title: str, note: str, top: float) -> str:
+def title_width(title: str, note: str) -> float:
+    """How much room a title with its note takes."""
+    return 1.1 * text_width(title, 15.0) + 12.0 + text_width(note, 11.0) + 2 * MARGIN
+
+
+def titled_cell(layout: CellLayout, title: str, note: str, top: float, marks: Marks | None = None) -> str:
+    """A cell under its title, with a small note beside it."""
     text = element("text", escape(title), class_="as-title", x=MARGIN, y=top + 24.0)
     if note:
         x = MARGIN + 1.1 * text_width(title, 15.0) + 12.0
         text += element("text", escape(note), class_="as-small", x=x, y=top + 24.0)
-    return text + element("g", _cell_body(layout), transform=f"translate(0 {top + TITLE_HEIGHT:g})")
+    return text + element("g", _cell_body(layout, marks or {}), transform=f"translate(0 {top + TITLE_HEIGHT:g})")
 
 
 def _sheet(cells: list[tuple[Cell, str, str]], label: str, theme: Theme) -> str:
     """Cells with title and note, one below the other, over one legend."""
     layouts = [lay_out(cell) for cell, _, _ in cells]
-    titles = [1.1 * text_width(title, 15.0) + 12.0 + text_width(note, 11.0) + 2 * MARGIN for _, title, note in cells]
+    titles = [title_width(title, note) for _, title, note in cells]
     width = max(*(layout.width for layout in layouts), *titles)
     body, top = "", 6.0
     for layout, (_, title, note) in zip(layouts, cells, strict=True):
-        body += _titled(layout, title, note, top)
+        body += titled_cell(layout, title, note, top)
         top += TITLE_HEIGHT + layout.height + CELL_SPACE
-    legend, height = _legend(layouts, width, top + 4.0)
-    return document(width, top + height, body + legend, label=label, theme=theme)
+    explained, height = legend(layouts, width, top + 4.0)
+    return document(width, top + height, body + explained, label=label, theme=theme)
 
 
 def draw_cell(cell: Cell, title: str, *, theme: Theme = "auto") -> str:

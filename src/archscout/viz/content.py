@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
+    from archscout.tasks.spec import TaskSpec
 
-__all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView"]
+__all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView", "SubspaceView"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,24 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
+class SubspaceView:
+    """The course of a search by subspaces.
+
+    Attributes:
+        scores, texts: of the centres at the end, by slot.
+        distances: between them, as a square.
+        first_scores: of the centres at the beginning.
+        steps: number, slot, score, and whether the proposal replaced its centre, of every step.
+    """
+
+    scores: Sequence[float]
+    texts: Sequence[str]
+    distances: Sequence[Sequence[int]]
+    first_scores: Sequence[float]
+    steps: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that `render_report` shows.
 
@@ -67,6 +86,8 @@ class ReportContent:
         command: the command line that repeats the run.
         task: one line about the data; `task_name` is its name.
         architecture: drawn as its space draws it; `architecture_text` is its description.
+        baseline: what the search started from; the report shows what changed.
+        spec, network_size: of the task and of the network, for drawings that show channels and pixels.
         settings_yaml: all settings as resolved.
         next_commands: command and what it does.
         warnings: sentences that the reader must see first.
@@ -82,11 +103,15 @@ class ReportContent:
     created: str = ""
     architecture: Architecture | None = None
     architecture_text: str = ""
+    baseline: Architecture | None = None
+    spec: TaskSpec | None = None
+    network_size: Any = None
     settings_yaml: str = ""
     stages: Sequence[StageView] = ()
     candidates: Sequence[CandidateView] = ()
     numbers: Sequence[NumberView] = ()
     comparison: Sequence[ComparisonRow] = ()
+    subspaces: SubspaceView | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     next_commands: Sequence[tuple[str, str]] = ()

@@ -11,27 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.registry import Registry
 from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, text_width
+from archscout.viz.svg import document, element, escape, mono_width
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
+    from archscout.tasks.spec import TaskSpec
 
-__all__ = ["DRAWINGS", "draw", "draw_text"]
+__all__ = ["DRAWINGS", "SIZED_DRAWINGS", "draw", "draw_text"]
 
 DRAWINGS: Registry[Callable[[Any, Theme], str]] = Registry("drawing", "archscout.viz")
+SIZED_DRAWINGS: Registry[Callable[[Any, Theme, Any, Any], str]] = Registry("sized drawing", "archscout.viz")
+"""Drawings that also show channels and pixels: from architecture, theme, task's spec and size of the network."""
 
 LINE_HEIGHT = 20.0
 MARGIN = 16.0
 
 
-def draw(architecture: Architecture, *, theme: Theme = "auto") -> str:
+def draw(architecture: Architecture, *, theme: Theme = "auto", spec: TaskSpec | None = None, size: Any = None) -> str:
     """The drawing of an architecture as SVG text, by the function registered for its format.
 
     Args:
         architecture: of any space.
         theme: `light`, `dark`, `auto` (as the reader's system prefers), or `inherit` (inside a page that has
             `archscout.viz.style.page_variables` in its style).
+        spec, size: of the task and of the network (its space's `size_model`), for drawings that show them.
     """
+    if spec is not None and size is not None and architecture.format in SIZED_DRAWINGS:
+        return SIZED_DRAWINGS.get(architecture.format)(architecture, theme, spec, size)
     if architecture.format in DRAWINGS:
         return DRAWINGS.get(architecture.format)(architecture, theme)
     return draw_text(architecture.describe(), label=f"architecture of the space {architecture.space}", theme=theme)
@@ -44,5 +50,5 @@ def draw_text(text: str, *, label: str, theme: Theme = "auto") -> str:
         element("text", escape(line) or " ", class_="as-mono", x=MARGIN, y=MARGIN + LINE_HEIGHT * (row + 0.7))
         for row, line in enumerate(lines)
     )
-    width = max(text_width(line, 13.5) for line in lines) + 2 * MARGIN
+    width = max(mono_width(line, 13.0) for line in lines) + 2 * MARGIN
     return document(width, LINE_HEIGHT * len(lines) + 2 * MARGIN, body, label=label, theme=theme)

@@ -11,6 +11,8 @@ FAMILY_NAMES = {
     "dilated": "dilated separable convolution",
     "pooling": "pooling",
     "skip": "skip connection",
+    "full": "full convolution",
+    "bottleneck": "bottleneck",
     "other": "other",
     "none": "none (zero)",
 }
@@ -21,9 +23,13 @@ _PREFIXES = (
     ("avg_pool", "pooling"),
     ("skip", "skip"),
     ("identity", "skip"),
+    ("simple_conv", "full"),
+    ("conv_", "full"),
+    ("bottleneck", "bottleneck"),
     ("none", "none"),
 )
 _LONGEST = 16
+_SHORT = {"skip_connect": "skip", "bottleneck_1x3x1": "bottleneck"}
 
 
 def operation_family(operation: str) -> str:
@@ -33,10 +39,10 @@ def operation_family(operation: str) -> str:
 
 def operation_label(operation: str) -> str:
     """A short label: `max 3x3` for `max_pool_3x3`, with a true multiplication sign."""
-    if operation == "skip_connect":
-        return "skip"
+    if operation in _SHORT:
+        return _SHORT[operation]
     text = operation.replace("_conv_", " ").replace("_pool_", " ").replace("_", " ")
-    text = re.sub(r"(\d)x(\d)", "\\1\u00d7\\2", text).removeprefix("conv ")
+    text = re.sub(r"(\d)x(\d)", "\\1\u00d7\\2", text).removeprefix("conv ").replace("simple ", "conv ")
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 

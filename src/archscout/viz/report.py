@@ -15,6 +15,7 @@ from archscout.viz.sections import (
     facts_sections,
     next_section,
     numbers_section,
+    subspaces_section,
 )
 from archscout.viz.svg import escape
 from archscout.viz.verdict import header
@@ -31,6 +32,7 @@ def render_report(content: ReportContent) -> str:
         asked_section(content),
         numbers_section(content),
         architecture_section(content),
+        subspaces_section(content),
         *curve_sections(content),
         candidates_section(content),
         comparison_section(content),

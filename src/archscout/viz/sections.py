@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from archscout.viz.axes import usable
+from archscout.viz.changes import draw_changes
 from archscout.viz.charts import Point, scatter_chart
 from archscout.viz.content import CandidateView, ReportContent
 from archscout.viz.curves import stage_charts
 from archscout.viz.drawings import draw
 from archscout.viz.html import Column, code, definitions, details, duration, section, table
+from archscout.viz.subspaces import subspace_charts
 from archscout.viz.svg import escape
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "facts_sections",
     "next_section",
     "numbers_section",
+    "subspaces_section",
 ]
 
 SHOWN_CANDIDATES = 15
@@ -42,10 +45,14 @@ def numbers_section(content: ReportContent) -> str:
 
 
 def architecture_section(content: ReportContent) -> str:
-    """The drawing, and the description to copy."""
+    """The drawing, what changed from the baseline if there is one, and the description to copy."""
     body = ""
     if content.architecture is not None:
-        body = f'<div class="drawing" tabindex="0">{draw(content.architecture, theme="inherit")}</div>'
+        drawing = draw(content.architecture, theme="inherit", spec=content.spec, size=content.network_size)
+        body = f'<div class="drawing" tabindex="0">{drawing}</div>'
+    if content.architecture is not None and content.baseline is not None:
+        changes = draw_changes(content.architecture, content.baseline, theme="inherit")
+        body += f'<h3>What changed from the baseline</h3><div class="drawing" tabindex="0">{changes}</div>'
     if content.architecture_text:
         text = code(content.architecture_text)
         body += details("As text", text) if body else text
@@ -124,6 +131,15 @@ def candidates_section(content: ReportContent) -> str:
     also = " and the chosen one," if len(shown) > SHOWN_CANDIDATES else ""
     note = f"The best {SHOWN_CANDIDATES}{also} of {len(ranked)} scored candidates." if len(shown) < len(ranked) else ""
     return section("candidates", "Candidates", body, note)
+
+
+def subspaces_section(content: ReportContent) -> str:
+    """The course of a search by subspaces."""
+    if content.subspaces is None:
+        return ""
+    charts = "".join(subspace_charts(content.subspaces, theme="inherit"))
+    note = "Of the first trial: each centre stands for all architectures within a few edits of it."
+    return section("subspaces", "Subspaces over the search", f'<div class="charts">{charts}</div>', note)
 
 
 def comparison_section(content: ReportContent) -> str:

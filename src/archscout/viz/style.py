@@ -19,7 +19,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sa
 MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 # Operation families, in legend order.
-FAMILIES = ("separable", "dilated", "pooling", "skip", "other", "none")
+FAMILIES = ("separable", "dilated", "pooling", "skip", "full", "bottleneck", "other", "none")
 SERIES = 6
 
 LIGHT = {
@@ -44,8 +44,12 @@ LIGHT = {
     "pooling-line": "#b1740d",
     "skip-fill": "#e1f2e6",
     "skip-line": "#2f8a4e",
-    "other-fill": "#fbe4e9",
-    "other-line": "#b53c5b",
+    "full-fill": "#d9f0f0",
+    "full-line": "#12787d",
+    "bottleneck-fill": "#fbe4e9",
+    "bottleneck-line": "#b53c5b",
+    "other-fill": "#ececdf",
+    "other-line": "#75703a",
     "none-fill": "#f1f3f5",
     "none-line": "#8792a0",
     "series0": "#2f6fb7",
@@ -77,8 +81,12 @@ DARK = {
     "pooling-line": "#dfa945",
     "skip-fill": "#1a3826",
     "skip-line": "#61bb81",
-    "other-fill": "#42222d",
-    "other-line": "#e6879f",
+    "full-fill": "#123638",
+    "full-line": "#5cbcc2",
+    "bottleneck-fill": "#42222d",
+    "bottleneck-line": "#e6879f",
+    "other-fill": "#31301d",
+    "other-line": "#bdb67a",
     "none-fill": "#232a34",
     "none-line": "#7a8695",
     "series0": "#6fa8e6",
@@ -108,6 +116,10 @@ def svg_rules(colors: Mapping[str, str], theme: Theme) -> str:
         ".as-grid": f"fill:none;stroke:{colors['grid']};stroke-width:1",
         ".as-axis": f"fill:none;stroke:{colors['wire']};stroke-width:1",
         ".as-halo": f"paint-order:stroke;stroke:{colors['surface']};stroke-width:4px;stroke-linejoin:round",
+        ".as-reduction": f"fill:{colors['tint']};stroke:{colors['accent']};stroke-width:1.8",
+        ".as-halving rect": f"fill:{colors['tint']};stroke:{colors['accent']};stroke-width:1.8",
+        ".as-heat": f"fill:{colors['series0']}",
+        ".as-on-heat": f"fill:{colors['surface']}",
         ".as-ring": f"fill:none;stroke:{colors['ink']};stroke-width:1.8",
     }
     for family in FAMILIES:
@@ -115,6 +127,15 @@ def svg_rules(colors: Mapping[str, str], theme: Theme) -> str:
         rules[f".as-{family} rect"] = f"fill:{colors[f'{family}-fill']};stroke:{line};stroke-width:1.3"
         rules[f".as-{family} .as-out"] = f"fill:none;stroke:{line};stroke-width:1.6"
     rules[".as-none rect"] += ";stroke-dasharray:3 3"
+    # Beside a baseline: what stayed steps back, what came has a strong outline, what went is struck out.
+    rules[".as-kept rect"] = f"fill:{colors['raised']};stroke:{colors['line']};stroke-width:1.2"
+    rules[".as-kept .as-out"] = f"fill:none;stroke:{colors['wire']};stroke-width:1.2"
+    rules[".as-kept text"] = f"fill:{colors['muted']}"
+    rules[".as-added rect"] = "stroke-width:2.6"
+    rules[".as-removed rect"] = "stroke-dasharray:4 3"
+    rules[".as-came rect"] = f"fill:{colors['surface']};stroke:{colors['ink']};stroke-width:2.6"
+    rules[".as-went rect"] = f"fill:{colors['surface']};stroke:{colors['ink']};stroke-width:1.3;stroke-dasharray:4 3"
+    rules[".as-removed text"] = "text-decoration:line-through"
     for index in range(SERIES):
         color = colors[f"series{index}"]
         rules[f".as-line{index}"] = f"fill:none;stroke:{color};stroke-width:1.8;stroke-linejoin:round"

@@ -8,7 +8,7 @@ import unicodedata
 
 from archscout.viz.style import Theme, svg_style
 
-__all__ = ["curve", "document", "element", "escape", "number", "text_width"]
+__all__ = ["curve", "document", "element", "escape", "mono_width", "number", "text_width"]
 
 # Characters that XML 1.0 forbids, and lone surrogates, which no file can hold as UTF-8.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -65,6 +65,11 @@ def _advance(character: str) -> float:
 def text_width(text: str, size: float) -> float:
     """An upper estimate of a text's width in pixels, for the widest of the common sans-serif fonts."""
     return size * sum(_advance(character) for character in text)
+
+
+def mono_width(text: str, size: float) -> float:
+    """An upper estimate of a text's width in pixels in a monospaced font."""
+    return 0.62 * size * sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def document(width: float, height: float, body: str, *, label: str, theme: Theme) -> str:

@@ -44,12 +44,18 @@ class PublishedFigures(Settings):
 class RecountedNetwork(Settings):
     """Our counts for the evaluation network of a stated size; they test what archscout builds."""
 
-    init_channels: int | None = Field(None, gt=0)
-    layers: int | None = Field(None, gt=0)
-    width: int | None = Field(None, gt=0, description="of a language model")
+    init_channels: int | None = Field(None, gt=0, description="of cell networks")
+    layers: int | None = Field(None, gt=0, description="of cell networks")
+    width: float | None = Field(None, gt=0, description="multiplier of MobileNets; size of language models")
     parameters: int = Field(gt=0, description="exact, without the auxiliary head")
     parameters_with_auxiliary: int | None = Field(None, gt=0)
     madds_millions: float = Field(gt=0, description="convolutions and linear layers, to a tenth of a million")
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """The stated size as settings of the space's networks."""
+        stated = {"init_channels": self.init_channels, "layers": self.layers, "width": self.width}
+        return {key: value for key, value in stated.items() if value is not None}
 
 
 @dataclass(frozen=True)

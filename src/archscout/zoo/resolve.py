@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archscout.errors import ArchitectureError, UnknownNameError
-from archscout.spaces import Architecture, architecture_from_json
+from archscout.spaces import Architecture, MobileNetConfig, NasBench201Cell, architecture_from_json
 from archscout.spaces.published import parse_published
 from archscout.zoo.entries import ZOO
 
@@ -20,7 +20,9 @@ def resolve_architecture(text: str | Path) -> Architecture:
     """The architecture that a text names or holds.
 
     Tried in this order: a zoo name; an existing file that holds JSON that archscout wrote, or a published text; a
-    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)`).
+    run directory with its `architecture.json`; JSON; a published text (`Genotype(normal=[...], ...)`,
+    `Genotype_nested(genes=[...], ...)`, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, or numbers with commas: a MobileNet's
+    `depths:kernels:ratios` or compact code).
 
     Raises:
         ArchitectureError: a file cannot be read, or what it or the text holds is no architecture.
@@ -38,8 +40,8 @@ def resolve_architecture(text: str | Path) -> Architecture:
         return _read_path(path)
     if name.startswith("{"):
         return architecture_from_json(name)
-    if "(" in name:
-        return parse_published(name)
+    if "(" in name or name.startswith("|") or MobileNetConfig.looks_like(name):
+        return _parse_text(name)
     if "/" in name or "\\" in name or name.endswith(_SUFFIXES):
         raise ArchitectureError(
             f"the file {name[:200]} does not exist. Give an existing file, a name from the zoo (archscout list zoo), "
@@ -51,6 +53,13 @@ def resolve_architecture(text: str | Path) -> Architecture:
         ZOO,
         "It is no existing file and no published text, Genotype(...), either. See: archscout list zoo",
     )
+
+
+def _parse_text(text: str) -> Architecture:
+    """From published text: a MobileNet in numbers, a cell of NAS-Bench-201 (`|op~0|+|...`), or a genotype."""
+    if MobileNetConfig.looks_like(text):
+        return MobileNetConfig.parse(text)
+    return NasBench201Cell.from_text(text) if text.startswith("|") else parse_published(text)
 
 
 def _existing_path(name: str) -> Path | None:
@@ -83,6 +92,6 @@ def _read_path(path: Path) -> Architecture:
     except UnicodeDecodeError:
         raise ArchitectureError(f"{path} is not text. Give a file with an architecture in JSON or as text.") from None
     try:
-        return architecture_from_json(text) if text.startswith("{") else parse_published(text)
+        return architecture_from_json(text) if text.startswith("{") else _parse_text(text)
     except ArchitectureError as error:
         raise ArchitectureError(f"{path}: {error}") from None

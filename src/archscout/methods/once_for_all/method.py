@@ -1,0 +1,95 @@
+"""Once for all (Cai et al. 2020), as DSM-NAS uses it (spec dsm_nas 3). The algorithm:
+
+supernet    train shared weights such that every network of the space works with its part of them
+scoring     score some random networks on the validation split, each with batch norms of its own
+predictor   learn the score as a function of the architecture's code
+search      propose architectures within the limits with the predictor; score the best ones; take the best
+train       go on training the winner from its shared weights (the run's own stage)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, cast
+
+from pydantic import Field
+
+from archscout.errors import SettingsError
+from archscout.jobs import Job
+from archscout.methods.base import METHODS, SearchContext, SearchStage
+from archscout.methods.once_for_all.predictor import PredictorSettings, PredictorTraining
+from archscout.methods.once_for_all.scoring import ScoringSettings, SubnetScoring
+from archscout.methods.once_for_all.search import LimitedSearch, LimitedSearchSettings, check_limits
+from archscout.methods.once_for_all.training import SupernetSettings, SupernetTraining
+from archscout.settings import Settings
+from archscout.spaces.architecture import Architecture
+from archscout.spaces.base import Extractable, LayerCoded
+
+__all__ = ["OnceForAll", "OnceForAllSettings"]
+
+
+class OnceForAllSettings(Settings):
+    """Settings of the four stages."""
+
+    validation_fraction: float | None = Field(
+        default=None, gt=0, lt=1, description="of the development data, from its tail; null keeps the task's own split"
+    )
+    supernet: SupernetSettings = SupernetSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    predictor: PredictorSettings = PredictorSettings()
+    search: LimitedSearchSettings = LimitedSearchSettings()
+    inherit_weights: bool = Field(
+        default=True, description="the final training starts from the shared weights; needs equal sizes"
+    )
+
+
+def _settings(context: SearchContext) -> OnceForAllSettings:
+    return cast(OnceForAllSettings, context.settings)
+
+
+def _supernet(context: SearchContext, before: Architecture | None) -> Job:
+    return SupernetTraining(context, _settings(context).supernet)
+
+
+def _scoring(context: SearchContext, before: Architecture | None) -> Job:
+    return SubnetScoring(context, _settings(context).scoring)
+
+
+def _predictor(context: SearchContext, before: Architecture | None) -> Job:
+    assert before is not None  # the stage before leaves one
+    return PredictorTraining(context, _settings(context).predictor, before)
+
+
+def _search(context: SearchContext, before: Architecture | None) -> Job:
+    settings = _settings(context)
+    return LimitedSearch(context, settings.search, inherit_weights=settings.inherit_weights)
+
+
+@METHODS.register("ofa")
+class OnceForAll:
+    """Once-for-all supernet, accuracy predictor, search under limits."""
+
+    name: ClassVar[str] = "ofa"
+    description: ClassVar[str] = "once-for-all supernet, accuracy predictor, search under a limit on multiply-adds"
+    settings_model: ClassVar[type[Settings]] = OnceForAllSettings
+    requires: ClassVar[tuple[type, ...]] = (Extractable, LayerCoded)
+
+    def check(self, context: SearchContext) -> None:
+        """Refuse what would fail after hours: weights that cannot be handed on, limits that no network keeps."""
+        settings = _settings(context)
+        if settings.inherit_weights and context.supernet_size != context.network_size:
+            raise SettingsError(
+                "the shared weights fit networks of the supernet's size only, but the sections supernet and network "
+                f"differ ({context.supernet_size!r}; {context.network_size!r}). Make them equal, or set "
+                "search.inherit_weights=false to train the result from scratch."
+            )
+        check_limits(context, settings.search.limits)
+
+    def stages(self) -> Sequence[SearchStage]:
+        """Supernet, scoring, predictor, search."""
+        return [
+            SearchStage("supernet", _supernet),
+            SearchStage("scoring", _scoring),
+            SearchStage("predictor", _predictor),
+            SearchStage("search", _search),
+        ]

@@ -1,0 +1,181 @@
+"""Stage four: search under limits with the predictor, and check the best proposals with the shared weights.
+
+How to search is exchangeable: a searcher is a function of a space, a scorer, a test whether an architecture is
+admitted, and a seed. `SEARCHERS` holds one maker for each name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Protocol, cast
+
+from pydantic import Field, field_validator
+
+from archscout.errors import SpaceError, closest
+from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.methods.once_for_all.predictor import PredictorScorer
+from archscout.methods.once_for_all.scoring import JudgeSettings, SubnetJudge
+from archscout.methods.path_training import Limits
+from archscout.registry import Registry
+from archscout.seeds import derive_seed
+from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
+from archscout.spaces.base import LayerCoded, SearchSpace
+
+__all__ = ["SEARCHERS", "Admit", "LimitedSearch", "LimitedSearchSettings", "Scorer", "Searcher", "check_limits"]
+
+
+class Scorer(Protocol):
+    """Scores architectures; higher is better."""
+
+    def __call__(self, architectures: Sequence[Architecture]) -> Sequence[float]:
+        """One score for each architecture."""
+        ...
+
+
+Admit = Callable[[Architecture], bool]
+"""Whether an architecture keeps the limits."""
+
+Searcher = Callable[[SearchSpace, Scorer, Admit, int], SearchResult]
+"""`(space, scorer, admit, seed)` to the best architecture and everything that was scored, best first. All of them are
+admitted."""
+
+SEARCHERS: Registry[Callable[[int], Searcher]] = Registry("searcher", "archscout.methods")
+"""Makers of searchers: from the number of architectures that may be scored to the searcher."""
+
+ADMISSION_TRIES = 200  # draws for each architecture that is wanted, before a searcher gives up
+
+
+@SEARCHERS.register("random")
+def random_searcher(budget: int) -> Searcher:
+    """The best of `budget` random admitted architectures."""
+
+    def search(space: SearchSpace, scorer: Scorer, admit: Admit, seed: int) -> SearchResult:
+        draw = Random(derive_seed(seed, "random searcher"))
+        found: dict[Architecture, None] = {}
+        for _ in range(ADMISSION_TRIES * budget):
+            architecture = space.random(draw)
+            if admit(architecture):
+                found[architecture] = None
+            if len(found) == budget:
+                break
+        if not found:
+            raise SpaceError(
+                f"none of {ADMISSION_TRIES * budget} random architectures keeps search.limits. Raise the limits, or "
+                "choose a searcher that starts from small architectures."
+            )
+        scores = scorer(list(found))
+        candidates = [Candidate(each, score, "random") for each, score in zip(found, scores, strict=True)]
+        candidates.sort(key=lambda candidate: -candidate.score)
+        return SearchResult(candidates[0].architecture, candidates)
+
+    return search
+
+
+class LimitedSearchSettings(JudgeSettings):
+    """How the architecture is searched."""
+
+    searcher: str = Field(default="random", description="who proposes")
+    budget: int = Field(default=5000, ge=1, description="architectures that the predictor may score")
+    limits: Limits = Limits()
+    verify: int = Field(
+        default=10, ge=0, description="best proposals to score with shared weights; the best of them wins"
+    )
+
+    @field_validator("searcher")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SEARCHERS:
+            near = closest(name, SEARCHERS) or list(SEARCHERS)
+            raise ValueError(f"unknown searcher; allowed: {', '.join(near)}")
+        return name
+
+
+def check_limits(context: SearchContext, limits: Limits) -> None:
+    """Raise SpaceError if not even the smallest architecture keeps the limits."""
+    smallest, _ = context.space.extremes(context.task.spec, context.network_size)
+    if not limits.admit(context, smallest):
+        cost = context.cost(smallest)
+        raise SpaceError(
+            f"no architecture has at most {limits.max_parameters} parameters and {limits.max_madds} MAdds (None: no "
+            f"limit): the smallest has {cost.parameters:,} parameters and {cost.madds:,} MAdds. Raise search.limits, "
+            "or make the network smaller, for example with network.width and supernet.width."
+        )
+
+
+class LimitedSearch:
+    """The search as a job: one step for the searcher, then one for each proposal that is checked.
+
+    Args:
+        context: of the search; the stages before are over.
+        settings: of this stage.
+        inherit_weights: hand the shared weights of the result to the final training.
+    """
+
+    def __init__(self, context: SearchContext, settings: LimitedSearchSettings, *, inherit_weights: bool) -> None:
+        self._context, self._settings, self._inherit = context, settings, inherit_weights
+        self._judge = SubnetJudge(context, settings)
+        self._proposals: list[Candidate] = []
+        self._scores: list[float] = []
+
+    def advance(self) -> dict[str, float]:
+        """Let the searcher propose, or check the next proposal."""
+        if not self._proposals:
+            found = self._propose()
+            self._proposals = [*found.candidates[: max(1, self._settings.verify)]]
+            metrics = {"predicted": self._proposals[0].score, "proposed": float(len(found.candidates))}
+        else:
+            candidate = self._proposals[len(self._scores)]
+            self._scores.append(self._judge.score(candidate.architecture))
+            metrics = {"predicted": candidate.score, "score": self._scores[-1], "best": max(self._scores)}
+        return {"progress": (1 + len(self._scores)) / (1 + self._verified), **metrics}
+
+    def _propose(self) -> SearchResult:
+        context, limits = self._context, self._settings.limits
+        scorer = PredictorScorer(cast(LayerCoded, context.space), context.artifact("predictor"))
+        searcher = SEARCHERS.get(self._settings.searcher)(self._settings.budget)
+        return searcher(
+            context.space,
+            scorer,
+            lambda architecture: limits.admit(context, architecture),
+            derive_seed(context.seed, "searcher"),
+        )
+
+    @property
+    def _verified(self) -> int:
+        """How many proposals are checked in all."""
+        return len(self._proposals) if self._settings.verify else 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all proposals are checked."""
+        return bool(self._proposals) and len(self._scores) == self._verified
+
+    def result(self) -> SearchResult:
+        """The best checked proposal, and all of them; without checks the best prediction."""
+        candidates = self._proposals
+        if self._settings.verify:
+            candidates = [
+                Candidate(each.architecture, score, each.origin)
+                for each, score in zip(self._proposals, self._scores, strict=True)
+            ]
+            candidates.sort(key=lambda candidate: -candidate.score)
+        best = candidates[0].architecture
+        weights = self._judge.network(best).state_dict() if self._inherit else None
+        return SearchResult(best, candidates, weights=weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Proposals and their scores."""
+        proposals = [
+            {"architecture": architecture_to_json(each.architecture), "score": each.score, "origin": each.origin}
+            for each in self._proposals
+        ]
+        return {"proposals": proposals, "scores": list(self._scores)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self._proposals = [
+            Candidate(architecture_from_json(each["architecture"]), float(each["score"]), each["origin"])
+            for each in state["proposals"]
+        ]
+        self._scores = [float(score) for score in state["scores"]]

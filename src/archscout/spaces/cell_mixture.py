@@ -1,0 +1,126 @@
+"""The supernet of mixed edges: every operation on every edge of every cell at once, weighted by mixing weights.
+
+Which mixing weights a cell takes is given by its owner: the DARTS family has one architecture tensor for all normal and
+one for all reduction cells, D-DARTS one for each cell, DARTOpti one for each distinct cell of its baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from archscout.nn.layout import concatenate
+from archscout.nn.mixture import MixedSource, NodeSum
+from archscout.nn.operations import FactorizedReduce, ReluConvNorm
+from archscout.nn.stems import make_stem
+from archscout.spaces.cell_layout import CellLayout, plan_row
+from archscout.spaces.cell_supernet import edge_index
+from archscout.tasks.spec import TaskSpec
+
+__all__ = ["MixtureSupernet", "edge_count"]
+
+
+def edge_count(nodes: int) -> int:
+    """Edges of a cell with a number of computed nodes, each fed by all nodes before it."""
+    return edge_index(nodes + 2, 0)
+
+
+class MixtureCell(nn.Module):
+    """One cell with mixed edges from every node to every later one."""
+
+    def __init__(self, layout: CellLayout, nodes: int, width: int, operations: Sequence[str]) -> None:
+        super().__init__()
+        first, second = layout.inputs
+        make_first = FactorizedReduce if layout.previous_reduces else ReluConvNorm
+        self.preprocess0 = make_first(first, layout.channels, affine=False)
+        self.preprocess1 = ReluConvNorm(second, layout.channels, affine=False)
+        self._reduces, self._nodes, self._width = layout.reduces, nodes, width
+        self.sources = nn.ModuleList()
+        self._rows: list[list[int]] = []
+        for source in range(nodes + 1):
+            targets = range(max(2, source + 1), nodes + 2)
+            stride = 2 if layout.reduces and source < 2 else 1
+            self.sources.append(MixedSource(layout.channels, stride, len(targets), operations))
+            self._rows.append([edge_index(target, source) for target in targets])
+
+    def forward(self, before: Tensor, last: Tensor, mixing: Tensor) -> Tensor:
+        """Outputs of the two cells before to this cell's output, with mixing weights `(E, O)`."""
+        states = [self.preprocess0(before), self.preprocess1(last)]
+        sums = [NodeSum() for _ in range(self._nodes)]
+        count, _, height, width = states[1].shape
+        if self._reduces:
+            height, width = (height + 1) // 2, (width + 1) // 2
+        for number, (source, rows) in enumerate(zip(self.sources, self._rows, strict=True)):
+            if number >= 2:
+                states.append(sums[number - 2].finish(count, height, width))
+            source(states[number], mixing[rows], sums[-len(rows) :])
+        states.append(sums[-1].finish(count, height, width))
+        return concatenate(states[-self._width :])
+
+
+class MixtureSupernet(nn.Module):
+    """Stem, cells of mixed edges, global average pooling, linear classifier.
+
+    Args:
+        spec: of the task; pictures `(C, H, W)`.
+        init_channels: channels of the nodes before the first reduction.
+        stem: "small" or "imagenet", as for `CellNetwork`.
+        owners: which of the K architecture tensors each cell takes; one entry for each cell.
+        reductions: the cells that halve height and width and double the channels.
+        nodes: computed nodes in a cell.
+        width: how many of them, from the last one back, make up the cell's output.
+        operations: on each edge, in the order of the mixing weights' columns.
+    """
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        *,
+        init_channels: int,
+        stem: str,
+        owners: Sequence[int],
+        reductions: Collection[int],
+        nodes: int,
+        width: int,
+        operations: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self._owners = tuple(owners)
+        self.stem = make_stem(stem, spec.input_shape[0], init_channels, affine=True)
+        widths = [width] * len(owners)
+        plan = plan_row(widths, reductions, init_channels, self.stem.channels, self.stem.reduced)
+        self.cells = nn.ModuleList(MixtureCell(layout, nodes, width, operations) for layout in plan.cells)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(plan.output_channels(len(owners) - 1), spec.outputs)
+
+    def forward(self, inputs: Tensor, mixing: Tensor) -> Tensor:
+        """`(N, C, H, W)` and mixing weights `(K, E, O)` to logits `(N, outputs)`."""
+        return self.head(self.states(inputs, mixing)[-1][1])
+
+    def states(self, inputs: Tensor, mixing: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The two inputs of every cell, and at the end the outputs of the last two cells."""
+        found: list[tuple[Tensor, Tensor]] = [self.stem(inputs)]
+        for cell, owner in zip(self.cells, self._owners, strict=True):
+            before, last = found[-1]
+            found.append((last, cell(before, last, mixing[owner])))
+        return found
+
+    def head(self, last: Tensor) -> Tensor:
+        """The last cell's output to logits."""
+        logits: Tensor = self.classifier(self.pool(last).flatten(1))
+        return logits
+
+    def without(self, owner: int, mixing: Tensor, states: Sequence[tuple[Tensor, Tensor]], instead: Tensor) -> Tensor:
+        """Logits of the network in which the first cell of an owner takes other mixing weights `instead`, `(E, O)`.
+
+        The cells before it do not depend on that: `states` of a pass with the same inputs and mixing weights serve.
+        Other cells of the same owner keep theirs (spec d_darts 1.4).
+        """
+        changed = self._owners.index(owner)
+        before, last = states[changed]
+        for index in range(changed, len(self.cells)):
+            weights = instead if index == changed else mixing[self._owners[index]]
+            before, last = last, cast(MixtureCell, self.cells[index])(before, last, weights)
+        return self.head(last)

@@ -1,0 +1,60 @@
+"""Augmentations that a training asks for beside those of the task, as settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field
+
+from archscout.errors import SettingsError
+from archscout.settings import Settings
+from archscout.tasks.task import Task, Transform
+from archscout.tasks.transforms import auto_augment, color_jitter
+
+__all__ = ["AugmentationSettings", "ColorJitterSettings", "augmented"]
+
+
+class ColorJitterSettings(Settings):
+    """Random changes of colour: factors within 1 - x and 1 + x; the hue is shifted by at most x of its circle."""
+
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    saturation: float = Field(default=0.0, ge=0, le=1)
+    hue: float = Field(default=0.0, ge=0, le=0.5)
+
+
+class AugmentationSettings(Settings):
+    """What every training of pictures may add to the task's own augmentation; both need colour pictures."""
+
+    color_jitter: ColorJitterSettings | None = Field(default=None, description="null: none")
+    auto_augment: Literal["cifar10", "imagenet", "svhn"] | None = Field(default=None, description="null: none")
+
+
+def augmented(task: Task, settings: AugmentationSettings, where: str) -> Task:
+    """The task with the augmentations of the settings after its own.
+
+    Args:
+        task: what is trained on.
+        settings: what to add.
+        where: the settings' section, for messages.
+
+    Raises:
+        SettingsError: the task has no colour pictures.
+        MissingExtraError: kornia is not installed.
+    """
+    jitter, policy = settings.color_jitter, settings.auto_augment
+    wanted = [f"{where}.color_jitter"] * (jitter is not None) + [f"{where}.auto_augment"] * (policy is not None)
+    shape = task.spec.input_shape
+    if wanted and (len(shape) != 3 or shape[0] != 3):
+        switches = " ".join(f"--set {name}=null" for name in wanted)
+        raise SettingsError(
+            f"{' and '.join(wanted)}: only for colour pictures of 3 channels, but the task {task.name} is "
+            f"{task.spec.describe()}. Switch it off: {switches}"
+        )
+    added: list[Transform] = []
+    if policy is not None:
+        added.append(auto_augment(policy))
+    if jitter is not None:
+        added.append(color_jitter(jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue))
+    return replace(task, augmentations=(*task.augmentations, *added)) if added else task

@@ -1,0 +1,77 @@
+"""What a run shows while it works: a bar on a terminal, plain lines elsewhere, warnings in both."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from archscout.cli import progress
+from archscout.cli.progress import LineObserver, TerminalObserver
+from archscout.jobs import Observer
+
+METRICS = {
+    "progress": 0.25,
+    "epoch": 3.0,
+    "loss": 1.2345,
+    "accuracy": 0.5,
+    "validation_accuracy": 0.4,
+    "entropy": 0.8712,
+    "skip_share": 0.125,
+    "distance": 0.0421,
+}
+SHOWN = (
+    "epoch 3, loss 1.234, accuracy 50.0 %, validation accuracy 40.0 %, entropy 87.1 %, skip share 12.5 %, "
+    "distance 0.042"
+)
+WARNING = "warning: skip connections are the strongest operation on 60% of all edges; [red]see[/red] the docs."
+
+
+def follow(observer: Observer) -> None:
+    observer.started("search", 0)
+    observer.advanced("search", 1, METRICS, 10.0)
+    observer.message(WARNING)
+    observer.advanced("search", 2, {"progress": 1.0, "loss": 1.0}, 20.0)
+    observer.finished("search", 21.4)
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> list[str]:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    stream = io.StringIO()
+    follow(LineObserver(stream, quiet=quiet))
+    return stream.getvalue().splitlines()
+
+
+def bar(width: int) -> str:
+    """The text on a terminal of that width, with all white space as one blank."""
+    observer, stream = TerminalObserver(), io.StringIO()
+    observer._console = Console(file=stream, force_terminal=True, width=width, color_system="standard")
+    follow(observer)
+    return " ".join(stream.getvalue().replace("\x1b[2m", "").replace("\x1b[0m", "").split())
+
+
+def test_lines_name_shares_in_percent_and_keep_the_last_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, warning, second, last = lines(monkeypatch, quiet=False)
+    assert first == f"search:  25 %, {SHOWN}, left 0:30"
+    assert warning == WARNING
+    later = SHOWN.replace("1.234", "1.000")
+    assert second == f"search: 100 %, {later}, left 0:00"
+    assert last == f"search: done in 21 s, {later}"
+
+
+def test_quiet_lines_are_messages_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lines(monkeypatch, quiet=True) == [WARNING]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_bar_shows_every_metric_at_any_width(width: int) -> None:
+    text = bar(width)
+    for part in SHOWN.replace("1.234", "1.000").split(", "):
+        assert part in text
+    assert "search" in text
+    assert "\u2026" not in text  # nothing is cut off
+
+
+def test_warnings_stand_out_above_the_bar_word_for_word() -> None:
+    assert f"\x1b[33m{WARNING}" in bar(200)
