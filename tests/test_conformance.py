@@ -39,8 +39,8 @@ SPECS = {
 # Settings that make a search a matter of seconds; a new method adds its line.
 QUICK: dict[str, dict[str, Any]] = {
     "darts": {"epochs": 1, "order": "first", "batch_size": 10},
-    "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
-    "random": {"epochs": 1, "ranking": {"candidates": 3}},
+    "ednas": {"epochs": 1, "child": {"batch_size": 30}, "policy": {"batch_size": 20}, "ranking": {"candidates": 3}},
+    "random": {"epochs": 1, "child": {"batch_size": 30}, "ranking": {"candidates": 3}},
     ToyMethod.name: {},
 }
 SPACE_NAMES = [*SPACES, ToySpace.name]
