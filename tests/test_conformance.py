@@ -44,12 +44,12 @@ SPECS = {
 # Settings that make a search a matter of seconds; a new method adds its line.
 SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
 QUICK: dict[str, dict[str, Any]] = {
-    "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
+    "ednas": {"epochs": 1, "child": {"batch_size": 30}, "policy": {"batch_size": 20}, "ranking": {"candidates": 3}},
     "ofa": {"supernet": {"epochs": 2, "batch_size": 16}},
     "dsm": {**SHORT, "slots": 2, "edits": 1, "proposals": 2},
     "evolution": {**SHORT, "population": 2},
     "local": SHORT,
-    "random": {"epochs": 1, "ranking": {"candidates": 3}},
+    "random": {"epochs": 1, "child": {"batch_size": 30}, "ranking": {"candidates": 3}},
     "reinforce": SHORT,
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},

@@ -42,11 +42,15 @@ def tensors(nodes: int = 4, width: int = 5) -> dict[str, Tensor]:
     return made
 
 
+def inputs_of(given: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return given["products"], given["hidden"], given["recurrent"], given["nodes"]
+
+
 def test_the_mixture_is_the_sum_over_edges_and_activations() -> None:
     given = tensors()
     weights = torch.rand(10, 4, dtype=torch.float64)
     norm = torch.nn.BatchNorm1d(5, affine=False).double()
-    found = mixture_segment(*list(given.values())[:4], weights, given["mask"], norm)
+    found = mixture_segment(*inputs_of(given), weights, given["mask"], norm)
     hidden, mask = given["hidden"], given["mask"]
     outputs = []
     for product in given["products"]:
@@ -72,7 +76,7 @@ def test_a_mixture_of_one_choice_is_the_cell() -> None:
     weights = torch.zeros(6, 4, dtype=torch.float64)
     for node, (activation, source) in enumerate(cell, start=1):
         weights[edge_index(node, source), list(ACTIVATION_FUNCTIONS).index(activation)] = 1
-    arguments = list(given.values())[:4]
+    arguments = inputs_of(given)
     found = mixture_segment(*arguments, weights, given["mask"])
     torch.testing.assert_close(found, reference_segment(*arguments, cell, (1, 2, 3), given["mask"]))
 

@@ -7,6 +7,7 @@ from random import Random
 import torch
 
 from archscout.nn.recurrent_reference import reference_segment
+from archscout.nn.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace
 from archscout.tasks import TaskSpec
 from archscout.tasks.metrics import language_loss
@@ -18,7 +19,7 @@ SPEC = TaskSpec("text", "language", (1,), 13)
 
 def test_dense_twin_path_twin_and_supernet_agree() -> None:
     space = RecurrentSpace()
-    size = space.size_model.read(
+    size = RecurrentSize.read(
         {"width": 6, "dropout_embedding": 0, "dropout_input": 0, "dropout_hidden": 0, "dropout_output": 0}
     )
     network = space.supernet(SPEC, size).double()
@@ -52,7 +53,7 @@ def test_the_plain_policy_draws_cells() -> None:
 
 
 def test_the_lstms_have_equal_parameters_and_remember() -> None:
-    size = RecurrentSpace().size_model.read({"width": 160})
+    size = RecurrentSize.read({"width": 160})
     lstm = lstm_of_equal_size(6_432, 1_547_072, size)
     count = sum(weight.numel() for weight in lstm.parameters())
     assert abs(count - 1_547_072) / 1_547_072 < 0.01

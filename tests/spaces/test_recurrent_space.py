@@ -12,6 +12,7 @@ from archscout.exporting import export_network
 from archscout.measure import measure
 from archscout.methods.policy import DecoupledPolicy
 from archscout.nn.recurrent_reference import reference_segment
+from archscout.nn.word_model import RecurrentSize
 from archscout.spaces import (
     Node,
     RecurrentGenotype,
@@ -37,14 +38,14 @@ def genotype(text: str, concat: tuple[int, ...] = EIGHT) -> RecurrentGenotype:
 def network_of(width: int = 6, seed: int = 0, **size: Any) -> Any:
     space = RecurrentSpace()
     torch.manual_seed(seed)
-    return space.build(space.random(Random(seed)), SPEC, space.size_model.read({"width": width, **size}))
+    return space.build(space.random(Random(seed)), SPEC, RecurrentSize.read({"width": width, **size}))
 
 
 def test_parameter_counts_of_the_published_networks() -> None:
     space, spec = RecurrentSpace(), task_spec("ptb")
     with torch.device("meta"):
-        supernet = space.supernet(spec, space.size_model.read({"width": 300}))
-        mixture = space.mixture(spec, space.size_model.read({"width": 300}))
+        supernet = space.supernet(spec, RecurrentSize.read({"width": 300}))
+        mixture = space.mixture(spec, RecurrentSize.read({"width": 300}))
     assert sum(weight.numel() for weight in supernet.parameters()) == 4_810_000
     assert sum(weight.numel() for weight in mixture.parameters()) == 4_810_000
 
@@ -53,7 +54,7 @@ def test_parameter_counts_of_the_published_networks() -> None:
 def test_zoo_cells_have_the_published_sizes(name: str) -> None:
     entry, space, spec = load_zoo(name), RecurrentSpace(), task_spec("ptb")
     with torch.device("meta"):
-        network = space.build(entry.architecture, spec, space.size_model.read({"width": 850}))  # type: ignore[arg-type]
+        network = space.build(entry.architecture, spec, RecurrentSize.read({"width": 850}))  # type: ignore[arg-type]
     cost = measure(network, spec.input_shape, vocabulary=spec.vocabulary)
     assert cost.parameters == entry.recounted["ptb"].parameters
     assert cost.madds / 1e6 == pytest.approx(entry.recounted["ptb"].madds_millions, abs=0.05)

@@ -8,6 +8,7 @@ import torch
 
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
+from archscout.nn.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace
 from archscout.tasks.metrics import IGNORED
 from archscout.tasks.segments import evaluation_segments
@@ -22,7 +23,7 @@ CPU = Engine(torch.device("cpu"))
 def network_of(width: int = 12) -> Any:
     space = RecurrentSpace()
     torch.manual_seed(0)
-    size = space.size_model.read(
+    size = RecurrentSize.read(
         {"width": width, "dropout_input": 0.1, "dropout_output": 0.1, "dropout_hidden": 0.1, "dropout_words": 0.1}
     )
     return space.build(space.random(Random(0)), small_text().spec, size)

@@ -29,7 +29,7 @@ from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import RecurrentMixtureNetwork, RelaxedRecurrence
 from archscout.tasks.loading import Batch
 from archscout.tasks.segments import SegmentSettings, SegmentStream
-from archscout.training.optimizers import ScheduleSettings, SgdSettings
+from archscout.training.language import TextSgdSettings
 
 __all__ = ["RecurrentAlphaSettings", "RecurrentDartsSearch", "RecurrentDartsSettings"]
 
@@ -50,9 +50,7 @@ class RecurrentDartsSettings(Settings):
     order: Order = Field(default="second", description="finite_difference: the published approximation of second")
     batch_size: int = Field(default=256, ge=1, description="columns of both texts, per process")
     segments: SegmentSettings = SegmentSettings()
-    optimizer: SgdSettings = SgdSettings(
-        lr=20, momentum=0, weight_decay=5e-7, clip=0.25, schedule=ScheduleSettings(kind="constant")
-    )
+    optimizer: TextSgdSettings = TextSgdSettings(weight_decay=5e-7)
     alphas: RecurrentAlphaSettings = RecurrentAlphaSettings()
 
 

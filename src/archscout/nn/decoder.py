@@ -6,6 +6,7 @@ them several times. Here rows are taken in chunks: logits, loss and gradients of
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -61,35 +62,44 @@ class DeferredLogits:
         return self
 
 
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def _in_chunks(
+    features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, gradients: bool
+) -> tuple[Tensor, Gradients]:
+    """The loss, and on request its gradients, computed while a chunk of logits is at hand."""
+    total = features.new_zeros(())
+    d_features = torch.empty_like(features) if gradients else None
+    d_weight = torch.zeros_like(weight) if gradients else None
+    d_bias = torch.zeros_like(bias) if gradients else None
+    rows = max(1, CHUNK_ELEMENTS // len(weight))
+    for start in range(0, len(features), rows):
+        part = features[start : start + rows]
+        truth = targets[start : start + rows]
+        counts = truth != IGNORED
+        index = truth.clamp(min=0).unsqueeze(1)
+        logits = torch.addmm(bias, part, weight.t())
+        # In place: logits become log-probabilities, then the gradient of the loss with respect to the logits.
+        logits -= logits.logsumexp(1, keepdim=True)
+        total -= (logits.gather(1, index).squeeze(1) * counts).sum()
+        if d_features is not None and d_weight is not None and d_bias is not None:
+            logits.exp_()
+            logits.scatter_add_(1, index, logits.new_full((), -1.0).expand(index.shape))
+            logits *= counts.unsqueeze(1)
+            torch.mm(logits, weight, out=d_features[start : start + rows])
+            d_weight.addmm_(logits.t(), part)
+            d_bias += logits.sum(0)
+    return total, (d_features, d_weight, d_bias)
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Computes the gradients in the forward pass, while a chunk of logits is at hand."""
+    """Computes the gradients in the forward pass, and hands them out in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        wanted = any(ctx.needs_input_grad[:3])
-        total = features.new_zeros((), dtype=torch.float64 if features.dtype == torch.float64 else torch.float32)
-        d_features = torch.empty_like(features) if wanted else None
-        d_weight = torch.zeros_like(weight) if wanted else None
-        d_bias = torch.zeros_like(bias) if wanted else None
-        rows = max(1, CHUNK_ELEMENTS // len(weight))
-        for start in range(0, len(features), rows):
-            part = features[start : start + rows]
-            truth = targets[start : start + rows]
-            counts = truth != IGNORED
-            index = truth.clamp(min=0).unsqueeze(1)
-            logits = torch.addmm(bias, part, weight.t())
-            # In place: logits become log-probabilities, then the gradient of the loss with respect to the logits.
-            logits -= logits.logsumexp(1, keepdim=True)
-            total -= (logits.gather(1, index).squeeze(1) * counts).sum()
-            if d_features is not None and d_weight is not None and d_bias is not None:
-                logits.exp_()
-                logits.scatter_add_(1, index, logits.new_full((), -1.0).expand(index.shape))
-                logits *= counts.unsqueeze(1)
-                torch.mm(logits, weight, out=d_features[start : start + rows])
-                d_weight.addmm_(logits.t(), part)
-                d_bias += logits.sum(0)
+        total, ctx.gradients = _in_chunks(features, weight, bias, targets, gradients=any(ctx.needs_input_grad[:3]))
         ctx.save_for_backward(features, weight, bias, targets)
-        ctx.gradients = (d_features, d_weight, d_bias)
         return total
 
     @staticmethod
@@ -109,12 +119,18 @@ def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, targets
     """Cross-entropy of `features @ weight.T + bias`, added up over the rows, in chunks of rows.
 
     Equals `F.cross_entropy(F.linear(features, weight, bias), targets, reduction="sum")`. Its gradient can be
-    differentiated once more; that pass holds all logits.
+    differentiated once more; that pass holds all logits. Computed in the weight's type, whatever autocast says.
 
     Args:
         features: `(R, d)`.
         weight, bias: `(V, d)` and `(V,)`.
         targets: `(R,)` class indices; `IGNORED` ones count nothing.
     """
-    total: Tensor = _LinearCrossEntropy.apply(features, weight, bias, targets)  # type: ignore[no-untyped-call]
-    return total
+    kind = features.device.type
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    with torch.autocast(kind, enabled=False) if enabled else nullcontext():
+        features = features.to(weight.dtype)
+        if not torch.is_grad_enabled():
+            return _in_chunks(features, weight, bias, targets, gradients=False)[0]
+        total: Tensor = _LinearCrossEntropy.apply(features, weight, bias, targets)  # type: ignore[no-untyped-call]
+        return total

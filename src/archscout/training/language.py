@@ -31,9 +31,19 @@ from archscout.tasks.task import Task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
-__all__ = ["LanguageTrainSettings", "LanguageTrainingJob"]
+__all__ = ["LanguageTrainSettings", "LanguageTrainingJob", "TextSgdSettings"]
 
 STEPS_PER_ADVANCE = 20
+
+
+class TextSgdSettings(SgdSettings):
+    """Plain stochastic gradient descent with the large steps and the tight clip that language models take."""
+
+    lr: float = Field(default=20.0, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=8e-7, ge=0)
+    clip: float | None = Field(default=0.25, gt=0, description="largest global gradient norm; null clips nothing")
+    schedule: ScheduleSettings = ScheduleSettings(kind="constant")
 
 
 class LanguageTrainSettings(Settings):
@@ -42,9 +52,7 @@ class LanguageTrainSettings(Settings):
     epochs: int = Field(default=1600, ge=1)
     batch_size: int = Field(default=64, ge=1, description="columns of the text, per process")
     segments: SegmentSettings = SegmentSettings(deviation=5)
-    optimizer: SgdSettings = SgdSettings(
-        lr=20, momentum=0, weight_decay=8e-7, clip=0.25, schedule=ScheduleSettings(kind="constant")
-    )
+    optimizer: TextSgdSettings = TextSgdSettings()
     patience: int | None = Field(
         default=5, ge=0, description="epochs without a better validation loss before averaging begins; null: never"
     )
