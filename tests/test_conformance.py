@@ -13,10 +13,10 @@ import torch
 
 from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
-from archscout.exporting import export_model
+from archscout.exporting import export_network
 from archscout.jobs import Job, Speaking
 from archscout.methods import METHODS, SearchContext, SearchResult
-from archscout.methods.base import Showing, check_fit
+from archscout.methods.base import Showing, check_fit, settings_model
 from archscout.registry import Registry
 from archscout.spaces import ARCHITECTURES, SPACES, architecture_from_json, architecture_to_json, get_space
 from archscout.spaces.base import Factorized, WeightSharing
@@ -24,6 +24,7 @@ from archscout.state import pack, unpack
 from archscout.tasks import Split, Task, TaskSpec, load_task
 from archscout.viz import draw
 from archscout.viz.raster import rasterise
+from tests.texts import small_text
 from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
@@ -32,26 +33,39 @@ SIZES: dict[str, dict[str, Any]] = {
     "distributed": {"init_channels": 4, "layers": 3},
     "mobilenet": {"width": 0.25},
     "nasbench201": {"init_channels": 4, "cells": 1},
+    "recurrent": {"width": 6},
     ToySpace.name: {},
 }
-SPECS = dict.fromkeys(
-    ("cells", "distributed", "mobilenet", "nasbench201"), TaskSpec("digits", "classification", (1, 8, 8), 10)
-)
+PICTURES = ("cells", "distributed", "mobilenet", "nasbench201")
+SPECS = {
+    **dict.fromkeys(PICTURES, TaskSpec("digits", "classification", (1, 8, 8), 10)),
+    "recurrent": TaskSpec("text", "language", (1,), 9),
+}
 # Settings that make a search a matter of seconds; a new method adds its line.
 SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
 QUICK: dict[str, dict[str, Any]] = {
-    "ednas": {"epochs": 1, "ranking": {"candidates": 3}},
+    "ednas": {"epochs": 1, "child": {"batch_size": 30}, "policy": {"batch_size": 20}, "ranking": {"candidates": 3}},
     "ofa": {"supernet": {"epochs": 2, "batch_size": 16}},
     "dsm": {**SHORT, "slots": 2, "edits": 1, "proposals": 2},
     "evolution": {**SHORT, "population": 2},
     "local": SHORT,
-    "random": {"epochs": 1, "ranking": {"candidates": 3}},
+    "random": {"epochs": 1, "child": {"batch_size": 30}, "ranking": {"candidates": 3}},
     "reinforce": SHORT,
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
     ToyMethod.name: {},
+}
+# Where the settings are others on some space.
+QUICK_ON: dict[tuple[str, str], dict[str, Any]] = {
+    ("darts", "recurrent"): {"epochs": 1, "order": "first", "batch_size": 10},
+    ("evolution", "recurrent"): {
+        "queries": 4,
+        "population": 2,
+        "score": "shared",
+        "shared": {"epochs": 1, "child": {"batch_size": 10}},
+    },
 }
 # Options of a space in a search, for all methods or for one.
 OPTIONS: dict[str, dict[str, Any]] = {"distributed": {"cells": 3}, "dartopti": {"baseline": "resnet18"}}
@@ -67,6 +81,12 @@ def toys() -> Iterator[None]:
 
 def spec_of(name: str) -> TaskSpec:
     return SPECS.get(name) or toy_task(Path()).spec
+
+
+def inputs_of(spec: TaskSpec) -> torch.Tensor:
+    if spec.vocabulary is not None:
+        return torch.randint(spec.vocabulary, (2, *spec.input_shape))
+    return torch.randn(2, *spec.input_shape)
 
 
 def test_every_registered_thing_is_tried_here() -> None:
@@ -111,9 +131,9 @@ def test_networks_are_plain_modules(name: str) -> None:
         network = space.build(architecture, spec, size)
         twin = copy.deepcopy(network)
         twin.load_state_dict(network.state_dict())
-        inputs = torch.randn(2, *spec.input_shape)
+        inputs = inputs_of(spec)
         outputs = network.eval()(inputs)
-        assert outputs.shape == (2, spec.outputs)
+        assert outputs.shape == ((2, spec.outputs) if spec.vocabulary is None else (2, 1, spec.outputs))
         assert torch.equal(outputs, twin.eval()(inputs))
         network.train()(inputs).sum().backward()
         counts.append(sum(parameter.numel() for parameter in network.parameters()))
@@ -124,7 +144,7 @@ def test_networks_are_plain_modules(name: str) -> None:
 def test_networks_export(name: str, tmp_path: Path) -> None:
     space, spec = get_space(name), spec_of(name)
     network = space.build(space.random(Random(0)), spec, space.size_model.read(SIZES[name]))
-    for report in export_model(network, spec.input_shape, tmp_path):
+    for report in export_network(network, spec.input_shape, tmp_path):
         assert report.ok
         assert report.path.is_file()
 
@@ -132,7 +152,7 @@ def test_networks_export(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SPACE_NAMES)
 def test_a_wrong_task_is_refused(name: str) -> None:
     with pytest.raises(SpaceError):
-        get_space(name).check(TaskSpec("odd", "language", (7, 7), 3))
+        get_space(name).check(TaskSpec("odd", "multilabel", (7, 7), 3))
 
 
 @pytest.mark.parametrize("name", SPACE_NAMES)
@@ -142,7 +162,7 @@ def test_supernets_agree_with_themselves(name: str) -> None:
         pytest.skip(f"{name} shares no weights")
     network = space.supernet(spec, space.size_model.read(SIZES[name])).eval()
     architectures = [space.random(Random(seed)) for seed in range(3)]
-    inputs = torch.randn(2, *spec.input_shape)
+    inputs = inputs_of(spec)
     with torch.inference_mode():
         together = network.grouped(inputs, architectures)  # type: ignore[operator]
         apart = torch.stack([network(inputs, each) for each in architectures])
@@ -168,6 +188,8 @@ def test_factorizations_translate_both_ways(name: str) -> None:
 def small_task(space: str) -> Task:
     if space == ToySpace.name:
         return toy_task(Path())
+    if space == "recurrent":
+        return small_text()
     task = load_task("digits")
     parts = {name: Split(task.split(name).source, task.split(name).indices[:30]) for name in ("train", "validation")}
     return Task(**{**vars(task), **parts})
@@ -197,7 +219,7 @@ def make_job(method: str, space_name: str) -> Job:
     context = SearchContext(
         task=small_task(space_name),
         space=space,
-        settings=kind.settings_model.read(QUICK[method]),
+        settings=settings_model(kind, type(space)).read(QUICK_ON.get((method, space_name), QUICK[method])),
         supernet_size=size,
         network_size=size,
         engine=Engine(torch.device("cpu")),
@@ -243,8 +265,11 @@ def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:
             assert draw(job.architecture()).startswith("<svg")
             assert pack(job.state_dict())[0] == tree
             assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
-            shown[method] = isinstance(job, Speaking)
-    assert all(shown[name] for name in ("darts", "fairdarts", "d-darts", "dartopti"))
+            shown[method, space] = isinstance(job, Speaking)
+    assert ("darts", "recurrent") in shown
+    for name in ("darts", "fairdarts", "d-darts", "dartopti"):
+        speaking = [speaks for (method, space), speaks in shown.items() if method == name and space != "recurrent"]
+        assert speaking and all(speaking)
 
 
 def test_every_method_fits_some_space() -> None:

@@ -8,6 +8,40 @@ import pytest
 
 from archscout.pipeline.config import resolve_settings
 
+# Spec ednas 3.2 and 3.3.
+SEARCHED_TEXT = {
+    "width": 300,
+    "dropout_words": 0,
+    "dropout_embedding": 0.2,
+    "dropout_input": 0.75,
+    "dropout_hidden": 0.25,
+    "dropout_output": 0.75,
+    "activation_penalty": 0,
+    "temporal_penalty": 1e-3,
+}
+TRAINED_TEXT = {**SEARCHED_TEXT, "width": 850, "dropout_words": 0.1}
+TEXT_SEARCH_STEPS = {
+    "batch_size": 256,
+    "segments.length": 35,
+    "segments.halved": 0.05,
+    "segments.deviation": 0,
+    "optimizer.lr": 20,
+    "optimizer.momentum": 0,
+    "optimizer.weight_decay": 5e-7,
+    "optimizer.clip": 0.25,
+    "optimizer.schedule.kind": "constant",
+}
+TEXT_TRAINING = {
+    **TEXT_SEARCH_STEPS,
+    "epochs": 1600,
+    "batch_size": 64,
+    "segments.deviation": 5,
+    "segments.shortest": 5,
+    "segments.longest": 55,
+    "optimizer.weight_decay": 8e-7,
+    "patience": 5,
+    "validation_batch_size": 10,
+}
 # Spec ednas 1.7 (search) and 2.3, 2.6 (evaluation training).
 TABLE: dict[str, dict[str, Any]] = {
     "ednas/cifar10": {
@@ -178,6 +212,41 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.drop_path": 0,
         "train.label_smoothing": 0.1,
     },
+    # Spec ednas 1.7, 3.2, 3.3 (policy learning rate: README).
+    "ednas/ptb": {
+        **{f"supernet.{key}": value for key, value in SEARCHED_TEXT.items()},
+        **{f"network.{key}": value for key, value in TRAINED_TEXT.items()},
+        **{f"search.child.{key}": value for key, value in TEXT_SEARCH_STEPS.items()},
+        **{f"train.{key}": value for key, value in TEXT_TRAINING.items()},
+        "space": "recurrent",
+        "space_options.nodes": 8,
+        "search.epochs": 150,
+        "search.child.steps_per_architecture": 1,
+        "search.policy.batch_size": 256,
+        "search.policy.lr": 3e-3,
+        "search.policy.betas": (0.9, 0.999),
+        "search.policy.weight_decay": 1e-3,
+        "search.policy.architectures_per_step": 1,
+        "search.policy.baseline_decay": 0.99,
+        "search.ranking.candidates": 101,
+        "search.ranking.batch_size": 128,
+        "evaluate.batch_size": 1,
+    },
+    # Spec ednas 3.2, 3.3, 5.3.
+    "darts/ptb": {
+        **{f"supernet.{key}": value for key, value in SEARCHED_TEXT.items()},
+        **{f"network.{key}": value for key, value in TRAINED_TEXT.items()},
+        **{f"search.{key}": value for key, value in TEXT_SEARCH_STEPS.items()},
+        **{f"train.{key}": value for key, value in TEXT_TRAINING.items()},
+        "space": "recurrent",
+        "space_options.nodes": 8,
+        "search.epochs": 50,
+        "search.order": "second",
+        "search.alphas.lr": 3e-3,
+        "search.alphas.betas": (0.9, 0.999),
+        "search.alphas.weight_decay": 1e-3,
+        "evaluate.batch_size": 1,
+    },
 }
 
 
@@ -187,6 +256,16 @@ def test_a_recipe_has_the_published_value(recipe: str, key: str) -> None:
     for part in key.split("."):
         value = getattr(value, part)
     assert value == TABLE[recipe][key]
+
+
+def test_recipes_of_a_small_text_share_sizes_and_training() -> None:
+    runs = [resolve_settings("text", recipe=f"{method}/recurrent") for method in ("ednas", "random", "darts")]
+    for part in ("supernet", "network", "train"):
+        assert getattr(runs[0], part) == getattr(runs[1], part) == getattr(runs[2], part)
+    for part in ("epochs", "child", "ranking"):
+        assert getattr(runs[0].search, part) == getattr(runs[1].search, part)
+    named = resolve_settings("some/folder", method="ednas", values={"space": "recurrent"})
+    assert named.search == runs[0].search and named.space == "recurrent"
 
 
 def test_random_search_has_the_budget_of_ednas() -> None:

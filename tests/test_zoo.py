@@ -20,11 +20,12 @@ from archscout.measure import measure
 from archscout.spaces import (
     CellGenotype,
     DistributedGenotype,
+    RecurrentGenotype,
     architecture_from_json,
     architecture_to_json,
     get_space,
 )
-from archscout.spaces.published import format_published, parse_published_genotype
+from archscout.spaces.published import format_published, parse_published, parse_published_genotype
 from archscout.spaces.published_nested import format_nested
 from archscout.tasks import task_spec
 from archscout.zoo import ZOO, load_zoo, read_zoo_entry, register_zoo_entry, resolve_architecture, zoo_names
@@ -47,8 +48,9 @@ NESTED = [
     for rule in ("edge", "sparse")
 ]
 BASELINES = [f"{name}{form}" for name in ("resnet18", "resnet50", "xception") for form in ("", ".published")]
+RECURRENT = ["darts_v1.ptb", "darts_v2.ptb", "ednas.ptb", "enas.ptb"]
 RELEASED = ["dsm_nas.imagenet", "dsm_nas_plus.imagenet"]
-ALL = sorted([*CELLS, *NESTED, *BASELINES, *RELEASED])
+ALL = sorted([*CELLS, *NESTED, *BASELINES, *RECURRENT, *RELEASED])
 TWO_INPUTS = [name for name in CELLS if not name.startswith("fairdarts")]
 UNBUILDABLE = "do.xception.cifar100.edge"
 CIFAR_SIZES = {"dd": (36, 8), "dd.cifar100.edge": (36, 14), "xception": (64, 13), "resnet": (64, 4), "": (36, 20)}
@@ -82,7 +84,8 @@ def distributed(name: str) -> DistributedGenotype:
 
 def test_the_published_cells_are_there() -> None:
     assert zoo_names() == ALL
-    assert zoo_names("darts_*") == ["darts_v1", "darts_v2"]
+    assert zoo_names("darts_v?") == ["darts_v1", "darts_v2"]
+    assert zoo_names("*.ptb") == RECURRENT
     assert zoo_names("*.imagenet") == ["dsm_nas.imagenet", "dsm_nas_plus.imagenet", "ednas.imagenet"]
 
 
@@ -96,6 +99,9 @@ def test_every_entry_is_complete_and_its_architecture_round_trips(name: str) -> 
     assert bool(entry.recounted) == (name != UNBUILDABLE)
     if name in RELEASED:
         return
+    if name in RECURRENT:
+        assert {task: count.size for task, count in entry.recounted.items()} == {"ptb": {"width": 850}}
+        return
     for task, count in entry.recounted.items():
         imagenet = (48, 14) if name in CELLS else cifar_size(name)
         assert (count.init_channels, count.layers) == {"cifar10": cifar_size(name), "imagenet": imagenet}[task]
@@ -104,6 +110,14 @@ def test_every_entry_is_complete_and_its_architecture_round_trips(name: str) -> 
 @pytest.mark.parametrize("name", TWO_INPUTS)
 def test_published_text_of_two_cells_round_trips(name: str) -> None:
     assert parse_published_genotype(format_published(genotype_of(name))) == genotype_of(name)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_published_text_of_recurrent_cells_round_trips(name: str) -> None:
+    architecture = load_zoo(name).architecture
+    assert isinstance(architecture, RecurrentGenotype)
+    text = format_published(architecture)
+    assert parse_published(text) == resolve_architecture(text) == architecture
 
 
 @pytest.mark.parametrize("name", NESTED)

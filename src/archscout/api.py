@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from archscout.errors import ArchitectureError
+from archscout.errors import ArchitectureError, RunError
 from archscout.jobs import Observer
 from archscout.pipeline.config import resolve_settings
 from archscout.pipeline.released import ImportReport, import_released
@@ -30,6 +30,7 @@ __all__ = [
     "distance",
     "evaluate",
     "export",
+    "generate",
     "import_weights",
     "load_architecture",
     "load_run",
@@ -135,6 +136,29 @@ def report(path: Path | str, *, compare: Sequence[Path | str] = ()) -> Path:
     others = [Run.open(other) for other in compare]
     with opened.directory.hold():
         return opened.directory.write("report.html", report_html(opened, others))
+
+
+def generate(path: Path | str, prompt: str = "", *, words: int = 100, temperature: float = 1.0, seed: int = 0) -> str:
+    """Text that a trained language model writes after a prompt.
+
+    Args:
+        path: of the run.
+        prompt: words between blanks; a line ends with a line break.
+        words: how many to write.
+        temperature: below 1 the likely words become likelier, above 1 less so.
+        seed: of the draws.
+
+    Raises:
+        RunError: the run has no trained language model.
+        SettingsError: a number is out of range.
+    """
+    from archscout.training.generation import generate_text
+
+    opened = Run.open(path)
+    if not opened.directory.has("vocabulary.txt"):
+        raise RunError(f"{path} has no trained language model; only runs on texts can write: archscout list tasks")
+    vocabulary = opened.directory.read("vocabulary.txt").removesuffix("\n").split("\n")
+    return generate_text(opened.model(), vocabulary, prompt, words=words, temperature=temperature, seed=seed)
 
 
 def load_run(path: Path | str, *, task: Task | None = None) -> Run:

@@ -27,17 +27,42 @@ from archscout.atomic import TEMPORARY_PREFIX, sync_directory
 from archscout.errors import ArchscoutError, MissingExtraError, UnknownNameError
 from archscout.seeds import generator
 
-__all__ = ["FORMATS", "ExportError", "ExportReport", "export_model"]
+__all__ = ["FORMATS", "ExportError", "ExportInput", "ExportReport", "export_model", "export_network"]
 
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
 """Export formats and the suffixes of their files."""
 
-Runner = Callable[[Tensor], list[Tensor]]
-"""A reloaded network: a batch to its outputs."""
+Runner = Callable[..., list[Tensor]]
+"""A reloaded network: the inputs of a batch to its outputs."""
 
 
 class ExportError(ArchscoutError):
     """A network cannot be exported, a file cannot be written, or it computes something else than the network."""
+
+
+@dataclass(frozen=True)
+class ExportInput:
+    """An input of an exported network.
+
+    Attributes:
+        name: in the ONNX file.
+        shape: of one sample, without the batch dimension.
+        vocabulary: the input holds integers below this number; None: real numbers.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    vocabulary: int | None = None
+
+    def draw(self, size: int, draw: torch.Generator) -> Tensor:
+        """A random batch."""
+        if self.vocabulary is None:
+            return torch.randn(size, *self.shape, generator=draw)
+        return torch.randint(self.vocabulary, (size, *self.shape), generator=draw)
+
+    def zeros(self, size: int) -> Tensor:
+        """A batch of zeros."""
+        return torch.zeros(size, *self.shape, dtype=torch.float32 if self.vocabulary is None else torch.long)
 
 
 @dataclass(frozen=True)
@@ -62,9 +87,10 @@ class ExportReport:
 
 def export_model(
     model: nn.Module,
-    input_shape: Sequence[int],
+    inputs: Sequence[int] | Sequence[ExportInput],
     directory: Path | str,
     *,
+    outputs: Sequence[str] = ("output",),
     formats: Sequence[str] = ("onnx", "torch"),
     tolerance: float = 1e-4,
     batch_sizes: Sequence[int] = (1, 2, 7),
@@ -77,11 +103,13 @@ def export_model(
     its mode, device and memory format stay as they are.
 
     Args:
-        input_shape: of one sample, without the batch dimension.
+        inputs: shape of one sample, without the batch dimension; for several inputs, or for integers, their
+            descriptions.
+        outputs: names of the outputs in the ONNX file.
         directory: created where needed.
         formats: `onnx` (needs the extra `export`), `torch` (read it back with `torch.export.load`).
         tolerance: absolute; above it nothing is written and ExportError raised.
-        batch_sizes: of the standard-normal inputs on which each file is compared with the network.
+        batch_sizes: of the random inputs on which each file is compared with the network.
         seed: of those inputs.
 
     Raises:
@@ -98,16 +126,39 @@ def export_model(
         if "onnx" in formats:
             _require_onnx()
         subject = _frozen_copy(model)
-        samples = [torch.randn(size, *input_shape, generator=generator(seed, "export", size)) for size in batch_sizes]
+        described = _described(inputs)
+        samples = []
+        for size in batch_sizes:
+            draw = generator(seed, "export", size)
+            samples.append([each.draw(size, draw) for each in described])
         with torch.inference_mode():
-            expected = [_tensors(subject(sample)) for sample in samples]
-        program = _capture(subject, input_shape)
+            expected = [_tensors(subject(*sample)) for sample in samples]
+        program = _capture(subject, described)
         for chosen in formats:
             path = folder / f"{name}{FORMATS[chosen]}"
-            content = _serialize(program, chosen)
+            names = ([each.name for each in described], list(outputs))
+            content = _serialize(program, chosen, names)
             compare = partial(_compare, kind=chosen, samples=samples, expected=expected)
             reports.append(ExportReport(path, chosen, _publish(content, path, compare, tolerance), tolerance))
     return reports
+
+
+def export_network(
+    network: nn.Module, input_shape: Sequence[int], directory: Path | str, **options: Any
+) -> list[ExportReport]:
+    """`export_model` of a network, or of each of the parts that it names itself.
+
+    A network with a method `export_parts() -> {name: (module, inputs, outputs)}` is exported as these: a recurrent one
+    as a single step and as a whole segment, with the hidden state as an input and an output.
+    """
+    if not hasattr(network, "export_parts"):
+        return export_model(network, input_shape, directory, **options)
+    parts: Mapping[str, tuple[nn.Module, Sequence[ExportInput], Sequence[str]]] = network.export_parts()  # type: ignore[operator]
+    return [
+        report
+        for name, (module, inputs, outputs) in parts.items()
+        for report in export_model(module, inputs, directory, outputs=outputs, name=name, **options)
+    ]
 
 
 @contextlib.contextmanager
@@ -140,19 +191,26 @@ def _frozen_copy(model: nn.Module) -> nn.Module:
     return subject.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
-def _dynamic_batch() -> tuple[dict[int, Any]]:
-    return ({0: torch.export.Dim("batch", min=1)},)
+def _described(inputs: Sequence[int] | Sequence[ExportInput]) -> list[ExportInput]:
+    described = [each for each in inputs if isinstance(each, ExportInput)]
+    return described or [ExportInput("input", tuple(int(size) for size in inputs))]  # type: ignore[arg-type]
 
 
-def _capture(subject: nn.Module, input_shape: Sequence[int]) -> torch.export.ExportedProgram:
-    example = torch.zeros(2, *input_shape)  # torch.export takes an example of batch size 1 for a fixed size
+def _dynamic_batch(inputs: int) -> tuple[dict[int, Any], ...]:
+    batch = torch.export.Dim("batch", min=1)
+    return ({0: batch},) * inputs
+
+
+def _capture(subject: nn.Module, inputs: Sequence[ExportInput]) -> torch.export.ExportedProgram:
+    examples = tuple(each.zeros(2) for each in inputs)  # torch.export takes a batch size of 1 for a fixed size
+    shapes = " and ".join(f"({', '.join(map(str, ('batch', *each.shape)))})" for each in inputs)
     try:
-        program = torch.export.export(subject, (example,), dynamic_shapes=_dynamic_batch())
+        # A dynamic size is tied to its inputs through one name.
+        program = torch.export.export(subject, examples, dynamic_shapes=_dynamic_batch(len(inputs)))
     except Exception as error:
         raise ExportError(
-            f"torch.export cannot capture {type(subject).__name__} with inputs (batch, "
-            f"{', '.join(map(str, input_shape))}): {_reason(error)} The forward pass must not branch on values, and "
-            "must take batches of any size."
+            f"torch.export cannot capture {type(subject).__name__} with inputs {shapes}: {_reason(error)} The forward "
+            "pass must not branch on values, and must take batches of any size."
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, which the files would carry
@@ -166,10 +224,10 @@ def _reason(error: BaseException) -> str:
     return (text if len(text) <= 200 else text[:197] + "...").rstrip(".") + "."
 
 
-def _serialize(program: torch.export.ExportedProgram, kind: str) -> bytes:
-    """The content of a file of that format."""
+def _serialize(program: torch.export.ExportedProgram, kind: str, names: tuple[list[str], list[str]]) -> bytes:
+    """The content of a file of that format; `names` are those of the inputs and outputs."""
     try:
-        return _onnx_bytes(program) if kind == "onnx" else _torch_bytes(program)
+        return _onnx_bytes(program, *names) if kind == "onnx" else _torch_bytes(program)
     except Exception as error:
         raise ExportError(f"the network cannot be written as {kind}: {_reason(error)}") from error
 
@@ -180,16 +238,16 @@ def _torch_bytes(program: torch.export.ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
-def _onnx_bytes(program: torch.export.ExportedProgram) -> bytes:
+def _onnx_bytes(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> bytes:
     exported = torch.onnx.export(
         program,
         (),
         dynamo=True,
         verbose=False,
         external_data=False,
-        dynamic_shapes=_dynamic_batch(),
-        input_names=["input"],
-        output_names=["output"],
+        dynamic_shapes=_dynamic_batch(len(inputs)),
+        input_names=inputs,
+        output_names=outputs,
     )
     assert exported is not None  # torch returns None only when it writes a file itself
     proto = exported.model_proto
@@ -203,14 +261,20 @@ def _onnx_bytes(program: torch.export.ExportedProgram) -> bytes:
 def _load(path: Path, kind: str) -> Runner:
     if kind == "torch":
         program = torch.export.load(path).module()
-        return lambda batch: _tensors(program(batch))
+        return lambda *batch: _tensors(program(*batch))
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda batch: [torch.from_numpy(output) for output in session.run(None, {"input": batch.numpy()})]
+    names = [each.name for each in session.get_inputs()]
+
+    def run(*batch: Tensor) -> list[Tensor]:
+        feeds = {name: each.numpy() for name, each in zip(names, batch, strict=True)}
+        return [torch.from_numpy(output) for output in session.run(None, feeds)]
+
+    return run
 
 
 def _tensors(output: Any) -> list[Tensor]:
@@ -221,13 +285,13 @@ def _tensors(output: Any) -> list[Tensor]:
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
-def _compare(file: Path, kind: str, samples: Sequence[Tensor], expected: Sequence[Sequence[Tensor]]) -> float:
+def _compare(file: Path, kind: str, samples: Sequence[Sequence[Tensor]], expected: Sequence[Sequence[Tensor]]) -> float:
     """The largest absolute difference of the file's outputs; infinite where a shape differs or a number is missing."""
     run = _load(file, kind)
     largest = 0.0
     with torch.inference_mode():
         for sample, targets in zip(samples, expected, strict=True):
-            outputs = run(sample)
+            outputs = run(*sample)
             if [output.shape for output in outputs] != [target.shape for target in targets]:
                 return math.inf
             for output, target in zip(outputs, targets, strict=True):

@@ -44,6 +44,7 @@ __all__ = [
     "Measurements",
     "count_madds",
     "count_parameters",
+    "input_type",
     "measure",
     "measure_latency",
     "peak_memory",
@@ -74,9 +75,21 @@ class Latency:
     device: str
 
 
-def measure(model: nn.Module, input_shape: Sequence[int], *, exclude: Sequence[str] = ()) -> Measurements:
-    """Parameters and multiply-adds; see `count_parameters` (which reads `exclude`) and `count_madds`."""
-    return Measurements(count_parameters(model, exclude=exclude), count_madds(model, input_shape))
+def measure(
+    model: nn.Module, input_shape: Sequence[int], *, exclude: Sequence[str] = (), vocabulary: int | None = None
+) -> Measurements:
+    """Parameters and multiply-adds; see `count_parameters` (which reads `exclude`) and `count_madds`.
+
+    Args:
+        vocabulary: as in `TaskSpec`; None for inputs that are real numbers.
+    """
+    madds = count_madds(model, input_shape, dtype=input_type(vocabulary))
+    return Measurements(count_parameters(model, exclude=exclude), madds)
+
+
+def input_type(vocabulary: int | None) -> torch.dtype:
+    """Of a network's inputs: integers where there is a vocabulary (as in `TaskSpec`), else real numbers."""
+    return torch.float32 if vocabulary is None else torch.long
 
 
 def count_parameters(model: nn.Module, *, exclude: Sequence[str] = ()) -> int:
@@ -225,6 +238,7 @@ def measure_latency(
     threads: int | None = None,
     device: torch.device | str = "cpu",
     budget_seconds: float = 5.0,
+    vocabulary: int | None = None,
 ) -> list[Latency]:
     """The time of a forward pass of a copy of the model, in evaluation mode, one entry for each batch size.
 
@@ -236,6 +250,7 @@ def measure_latency(
         warmup: untimed runs before; fewer, but at least 1, once half of the budget is spent.
         threads: CPU threads inside an operation; None keeps torch's present number.
         budget_seconds: wall time for each batch size that is not exceeded by more than a few runs.
+        vocabulary: for networks that take integers, how many different ones; None: real numbers.
 
     Raises:
         SettingsError: a number is out of range.
@@ -252,8 +267,11 @@ def measure_latency(
     results = []
     with _threads(threads) as used, torch.inference_mode():
         for size in batch_sizes:
-            inputs = torch.randn(size, *input_shape, generator=generator(0, "latency")).to(device)
-            inputs = inputs.contiguous(memory_format=layout)
+            draw = generator(0, "latency")
+            if vocabulary is None:
+                inputs = torch.randn(size, *input_shape, generator=draw).to(device).contiguous(memory_format=layout)
+            else:
+                inputs = torch.randint(vocabulary, (size, *input_shape), generator=draw).to(device)
             times = _time_runs(partial(subject, inputs), device, repeats, warmup, budget_seconds)
             p10, median, p90 = np.percentile(np.asarray(times) * 1e3, [10, 50, 90]).tolist()
             results.append(Latency(size, median, p10, p90, len(times), used, str(device)))

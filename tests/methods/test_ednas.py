@@ -107,7 +107,7 @@ def test_the_policy_learns_what_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> 
     """With a reward of our own, the share of the rewarded operation, the plain formula's optimum is found."""
     job = search({"policy": {"architectures_per_step": 8, "weight_decay": 0.0}})
 
-    def reward(inputs: Any, targets: Any, cells: Any) -> list[float]:
+    def reward(batch: Any, cells: Any) -> list[float]:
         return [str(each).count("sep_conv_3x3") / 16 for each in cells]
 
     monkeypatch.setattr(job._trainer, "rewards", reward)

@@ -7,12 +7,18 @@ import pytest
 
 from archscout.errors import DataError, UnknownNameError
 from archscout.tasks.arrays import task_from_arrays
-from archscout.tasks.checks import check_data, check_task
+from archscout.tasks.checks import DataSummary, check_data, check_task
 from tests.tasks.pictures_on_disk import write_classes
 
 
+def pictures(source: str | Path) -> DataSummary:
+    summary = check_data(source)
+    assert isinstance(summary, DataSummary)
+    return summary
+
+
 def test_digits_are_understood() -> None:
-    summary = check_data("digits")
+    summary = pictures("digits")
     assert summary.spec.input_shape == (1, 8, 8)
     assert [(split.name, split.size) for split in summary.splits] == [
         ("train", 1197),
@@ -51,10 +57,10 @@ def test_duplicates_imbalance_and_small_classes_are_warned_of() -> None:
 def test_folders_of_large_pictures_are_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHSCOUT_WORKERS", "0")
     write_classes(tmp_path, ("cat", "dog"), 30, size=(90, 70))
-    whole = check_data(tmp_path)
+    whole = pictures(tmp_path)
     assert (whole.samples_read, whole.duplicates) == (60, 0)
     monkeypatch.setattr("archscout.tasks.checks.MOST_PICTURES", 12)
-    part = check_data(str(tmp_path))
+    part = pictures(tmp_path)
     assert 3 <= part.samples_read <= 12
     assert part.duplicates is None
     assert f"read {part.samples_read} of 60 samples" in part.lines()

@@ -42,12 +42,12 @@ def options(
 
 def main() -> None:
     """Run the command line. Expected errors are one paragraph on stderr and an exit code, never a traceback."""
-    from archscout.cli import architectures, data, looking, tables, verbs  # they register their commands
+    from archscout.cli import architectures, data, generating, looking, tables, verbs  # they register their commands
     from archscout.memory import keep_freed_memory
 
     keep_freed_memory()
 
-    for module in (verbs, looking, architectures, data, tables):
+    for module in (verbs, looking, architectures, data, generating, tables):
         module.register(app)
     try:
         app()

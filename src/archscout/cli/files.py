@@ -10,7 +10,7 @@ from torch import nn
 
 from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
-from archscout.exporting import export_model
+from archscout.exporting import export_network
 from archscout.pipeline.artifacts import load_network
 from archscout.tasks import Task, load_task, task_spec
 from archscout.training.evaluation import evaluate_network
@@ -53,5 +53,5 @@ def _print_metrics(network: nn.Module, task: Task, as_json: bool) -> None:
 def export_file(file: Path, folder: Path) -> None:
     """Export a `model.safetensors` to ONNX and torch.export."""
     network, spec = load_network(file)
-    for report in export_model(network, spec.input_shape, folder):
+    for report in export_network(network, spec.input_shape, folder):
         typer.echo(f"{report.path}: largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})")

@@ -38,7 +38,7 @@ def show(
     init_channels: Annotated[int | None, typer.Option(help="Channels before the first reduction.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of cells.")] = None,
     auxiliary: Annotated[bool, typer.Option("--auxiliary", help="Count the auxiliary head too.")] = False,
-    width: Annotated[float | None, typer.Option(help="Width multiplier (mobilenet).")] = None,
+    width: Annotated[float | None, typer.Option(help="Width multiplier (mobilenet), or width (recurrent).")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the pictures in pixels (mobilenet).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Draw it into a file.", metavar="FILE")] = None,
@@ -97,13 +97,13 @@ def _place(architecture: Any, task: str, data: Path | None, size: dict[str, Any]
 def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, int]:
     import torch
 
-    from archscout.measure import count_madds, measure
+    from archscout.measure import count_madds, input_type, measure
     from archscout.spaces import get_space
 
     with torch.device("meta"):
         network = get_space(architecture.space).build(architecture, spec, size)
-    cost = measure(network, spec.input_shape)
-    with_norms = count_madds(network, spec.input_shape, batch_norms=True)
+    cost = measure(network, spec.input_shape, vocabulary=spec.vocabulary)
+    with_norms = count_madds(network, spec.input_shape, dtype=input_type(spec.vocabulary), batch_norms=True)
     return {"parameters": cost.parameters, "madds": cost.madds, "madds_with_batch_norms": with_norms}
 
 

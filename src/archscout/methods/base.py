@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -32,6 +33,7 @@ __all__ = [
     "Showing",
     "TaskSource",
     "check_fit",
+    "settings_model",
 ]
 
 
@@ -94,7 +96,7 @@ class SearchContext:
     Attributes:
         task: its `train` and `validation` splits are for the search; `test` must not be read.
         space: what may be built; the method asks it only for what it declared in `requires`.
-        settings: the method's own, of its `settings_model`.
+        settings: the method's own, of its `settings_model` for the space.
         supernet_size, network_size: of the space's `size_model`.
         engine: where to compute.
         seed: the run's; derive one for each purpose.
@@ -123,7 +125,9 @@ class SearchContext:
                 size = size.model_copy(update={"auxiliary": False})
             with torch.device("meta"):
                 network = self.space.build(architecture, self.task.spec, size)
-            self._costs[architecture] = measure(network, self.task.spec.input_shape)
+            self._costs[architecture] = measure(
+                network, self.task.spec.input_shape, vocabulary=self.task.spec.vocabulary
+            )
         return self._costs[architecture]
 
 
@@ -151,13 +155,15 @@ class Method(Protocol):
         name: as registered.
         description: one line.
         settings_model: with the published defaults.
-        requires: protocols of `archscout.spaces.base` that a space must implement.
+        requires: protocols of `archscout.spaces.base` that a space must implement; of a union one is enough.
+
+    A method with settings of its own for some spaces has a further function `settings_for`; see `SettlesBySpace`.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     settings_model: ClassVar[type[Settings]]
-    requires: ClassVar[tuple[type, ...]]
+    requires: ClassVar[tuple[Any, ...]]  # types and unions of types; the checker wants one kind in all classes
 
     def stages(self) -> Sequence[SearchStage]:
         """The jobs in order; each one's result is a `SearchResult`."""
@@ -173,7 +179,22 @@ class ChecksContext(Protocol):
         ...
 
 
+@runtime_checkable
+class SettlesBySpace(Protocol):
+    """A method whose settings are others for some spaces."""
+
+    @classmethod
+    def settings_for(cls, space: type[SearchSpace]) -> type[Settings]:
+        """The settings model for a class of spaces, in place of `settings_model`."""
+        ...
+
+
 METHODS: Registry[type[Method]] = Registry("method", "archscout.methods")
+
+
+def settings_model(method: type[Method], space: type[SearchSpace]) -> type[Settings]:
+    """The settings of a method for a class of spaces."""
+    return method.settings_for(space) if isinstance(method, SettlesBySpace) else method.settings_model
 
 
 def check_fit(method: type[Method], space: SearchSpace, task: Task, settings: Any = None) -> None:
@@ -181,7 +202,11 @@ def check_fit(method: type[Method], space: SearchSpace, task: Task, settings: An
 
     Settings with a function `check_space(space)` are asked too; it raises an ArchscoutError.
     """
-    missing = [need.__name__ for need in method.requires if not isinstance(space, need)]
+    missing = [
+        " or ".join(each.__name__ for each in (need.__args__ if isinstance(need, UnionType) else (need,)))
+        for need in method.requires
+        if not isinstance(space, need)
+    ]
     if missing:
         raise SpaceError(
             f"method '{method.name}' needs a space with {' and '.join(missing)}, which '{space.name}' does not have. "

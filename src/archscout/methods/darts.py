@@ -8,6 +8,8 @@ DARTS (Liu et al. 2019; spec ednas 5), each edge a softmax over its operations a
         w     <- SGD along d L_train(w, alpha) / d w
     keep the strongest operation on the two strongest edges into each node
 
+On recurrent cells the search of DARTS is that of `darts_recurrent`, with settings of its own.
+
 FairDARTS (Chu et al. 2020; spec d_darts 11) makes the operations independent, so that skip connections do not win by
 sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
 
@@ -18,18 +20,22 @@ sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import UnionType
 from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from archscout.methods.base import METHODS, SearchStage
+from archscout.jobs import Job
+from archscout.methods.base import METHODS, SearchContext, SearchStage
 from archscout.methods.bilevel import Order, VirtualStep, bilevel_gradient
+from archscout.methods.darts_recurrent import RecurrentDartsSearch, RecurrentDartsSettings
 from archscout.methods.relaxed_training import AlphaSettings, RelaxedSearch, RelaxedSettings
 from archscout.seeds import generator
 from archscout.settings import Settings
-from archscout.spaces.base import Relaxed
+from archscout.spaces.architecture import Architecture
+from archscout.spaces.base import Relaxed, RelaxedRecurrence, SearchSpace
 from archscout.spaces.discretisation import DiscretisationRule
 from archscout.tasks.loading import Batch
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
@@ -127,11 +133,21 @@ class Darts:
     name: ClassVar[str] = "darts"
     description: ClassVar[str] = "differentiable search with softmax mixing, first or second order"
     settings_model: ClassVar[type[Settings]] = DartsSettings
-    requires: ClassVar[tuple[type, ...]] = (Relaxed,)
+    requires: ClassVar[tuple[type | UnionType, ...]] = (Relaxed | RelaxedRecurrence,)
+
+    @classmethod
+    def settings_for(cls, space: type[SearchSpace]) -> type[Settings]:
+        """`RecurrentDartsSettings` for recurrent cells, else `DartsSettings`."""
+        return RecurrentDartsSettings if issubclass(space, RelaxedRecurrence) else cls.settings_model
 
     def stages(self) -> Sequence[SearchStage]:
         """One stage: the search."""
-        return [SearchStage("search", lambda context, before: DartsSearch(context))]
+        return [SearchStage("search", _darts_search)]
+
+
+def _darts_search(context: SearchContext, before: Architecture | None) -> Job:
+    recurrent = isinstance(context.space, RelaxedRecurrence)
+    return RecurrentDartsSearch(context) if recurrent else DartsSearch(context)
 
 
 @METHODS.register("fairdarts")

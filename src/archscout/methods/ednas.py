@@ -30,7 +30,8 @@ from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Factorized, WeightSharing
-from archscout.tasks.loading import BatchStream
+from archscout.tasks.segments import SegmentSettings
+from archscout.tasks.streams import training_stream
 
 __all__ = ["Ednas", "EdnasSearch", "EdnasSettings", "PolicySettings"]
 
@@ -79,12 +80,13 @@ class EdnasSearch:
         )
         self._baseline: float | None = 0.0 if settings.policy.legacy_baseline else None
         self._best_reward = float("-inf")
-        self._batches = BatchStream(
+        self._batches = training_stream(
             context.task,
             context.task.validation,
             settings.policy.batch_size,
             context.engine.device,
             derive_seed(context.seed, "policy batches"),
+            segments=SegmentSettings(length=settings.child.segments.length, halved=0),
             augment=False,
             rank=context.engine.rank,
             world_size=context.engine.world_size,
@@ -125,7 +127,7 @@ class EdnasSearch:
         draw = self._draw("policy", self._batches.epoch, self._batches.position)
         batch = self._batches.next_batch()
         samples = [self._policy.sample(draw) for _ in range(settings.architectures_per_step)]
-        rewards = self._trainer.rewards(batch.inputs, batch.targets, [sample.architecture for sample in samples])
+        rewards = self._trainer.rewards(batch, [sample.architecture for sample in samples])
         advantages = self._advantages(rewards)
         self._policy.logits.grad = self._policy.gradient(
             samples, advantages, double_softmax=settings.legacy_double_softmax

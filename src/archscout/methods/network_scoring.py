@@ -19,6 +19,7 @@ from archscout.parallel import Workers, default_workers
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
 from archscout.spaces.base import get_space
+from archscout.tasks.metrics import Metric
 from archscout.tasks.task import Task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob, TrainSettings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedScorer", "TrainedScorer"]
 
-PERCENT = 100.0  # scores are accuracies in percent, as a table's are: settings of methods mean the same everywhere
+PERCENT = 100.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ def _train(
     while not job.done:
         job.advance()
     values = evaluate_network(job.result(), task, task.validation, engine, batch_size)
-    return PERCENT * task.metric.score(values[task.metric.name])
+    return _scale(task.metric) * task.metric.score(values[task.metric.name])
+
+
+def _scale(metric: Metric) -> float:
+    """Accuracies are in percent, as a table's are: settings of methods mean the same everywhere."""
+    return PERCENT if metric.percent else 1.0
 
 
 class TrainedScorer(FunctionScorer):
@@ -166,7 +172,9 @@ class SharedScorer(FunctionScorer):
     def _evaluate(self, architectures: Sequence[Architecture]) -> list[float]:
         self._trainer.network.eval()
         with torch.inference_mode():
-            return [PERCENT * value for value in self._trainer.scores(architectures, self._settings.batch_size)]
+            scores = self._trainer.scores(architectures, self._settings.batch_size)
+        scale = _scale(self._context.task.metric)
+        return [scale * value for value in scores]
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and known scores."""

@@ -12,11 +12,14 @@ from torch import Tensor
 from archscout.engine import Stepper
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.nn.carry import Carry
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import PathSupernet, WeightSharing
-from archscout.tasks.loading import Batch, BatchStream, evaluation_batches
+from archscout.tasks.loading import Batch, evaluation_batches
+from archscout.tasks.segments import SegmentSettings
+from archscout.tasks.streams import training_stream
 from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
@@ -31,6 +34,7 @@ class ChildSettings(AugmentationSettings):
 
     batch_size: int = Field(default=128, ge=2, description="per process")
     optimizer: SgdSettings = SgdSettings()
+    segments: SegmentSettings = SegmentSettings()
     steps_per_architecture: int = Field(default=1, ge=1, description="steps before a new path is drawn")
     legacy_dense_updates: bool = Field(
         default=False, description="momentum and weight decay also move the weights off the path (old torch)"
@@ -82,12 +86,15 @@ class PathTrainer:
         self.network = engine.place(network)
         self.paths = cast(PathSupernet, network)
         self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
-        self.stream = BatchStream(
+        # The hidden states of training and of judging are different ones, where the network has any.
+        self._carry, self._judging = Carry(network), Carry(network)
+        self.stream = training_stream(
             augmented(task, settings, "search.child"),
             task.train,
             settings.batch_size,
             engine.device,
             derive_seed(context.seed, "child"),
+            segments=settings.segments,
             rank=engine.rank,
             world_size=engine.world_size,
         )
@@ -102,8 +109,7 @@ class PathTrainer:
         accumulator = metric.create().to(self._context.engine.device)
         losses: list[Tensor] = []
         while len(losses) < STEPS_PER_ADVANCE and self.stream.epoch == epoch:
-            step = self.stream.epoch * self.stream.batches_per_epoch + self.stream.position
-            outputs, targets, loss = self.step(draw(step // self._settings.steps_per_architecture))
+            outputs, targets, loss = self.step(draw(self.stream.step // self._settings.steps_per_architecture))
             accumulator.update(outputs, targets)
             losses.append(loss)
         engine = self._context.engine
@@ -115,14 +121,14 @@ class PathTrainer:
             metric.name: engine.average(float(accumulator.compute())),
         }
 
-    def step(self, architecture: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, architecture: Any) -> tuple[Any, Tensor, Tensor]:
         """One step of the weights on the path. Returns outputs, targets and the loss, on the device."""
         engine = self._context.engine
         step, batch = self._next()
         self.network.train()
         # Some networks have dropout, which draws from torch's default generator.
         with engine.seeded(self._context.seed, "child step", step), engine.autocast():
-            outputs = self.paths(engine.arrange(batch.inputs), architecture)
+            outputs = self._carry(engine.arrange(batch.inputs), architecture, starts=batch.starts)
             loss = self._context.task.loss(outputs, batch.targets)
         path = self.paths.path_parameters(architecture)
         self._stepper.step(loss, path, dense=self._settings.legacy_dense_updates)
@@ -132,31 +138,35 @@ class PathTrainer:
         """The number of this step and its batch; sets the learning rate."""
         schedule, world = self._settings.optimizer.schedule, self._context.engine.world_size
         rate = schedule.rate(self._settings.optimizer.lr, self.stream.epoch, self._epochs, world)
-        step = self.stream.epoch * self.stream.batches_per_epoch + self.stream.position
-        batch = self.stream.next_batch()
+        step, batch = self.stream.step, self.stream.next_batch()
         self._stepper.set_rate(rate * batch.rate_scale)
         return step, batch
 
-    def rewards(self, inputs: Tensor, targets: Tensor, architectures: Sequence[Architecture]) -> list[float]:
-        """The reward of each architecture on one common batch: one inference pass for all of them."""
+    def rewards(self, batch: Batch, architectures: Sequence[Architecture]) -> list[float]:
+        """The reward of each architecture on one common batch: one inference pass for all of them.
+
+        A recurrent network goes on from the hidden state that the first architecture of the batch before left.
+        """
         context = self._context
         metric = context.task.metric
         self.network.eval()
         with torch.inference_mode():
-            arranged = context.engine.arrange(inputs)
+            inputs, starts = context.engine.arrange(batch.inputs), batch.starts
             if len(architectures) == 1:
-                outputs = self.paths(arranged, architectures[0]).unsqueeze(0)
+                outputs: Sequence[Any] = [self._judging(inputs, architectures[0], starts=starts)]
             else:
-                outputs = self.paths.grouped(arranged, architectures)
-            return [context.engine.average(metric.reward(metric.measure(each, targets))) for each in outputs.float()]
+                outputs = self._judging.grouped(inputs, architectures, starts=starts, common=True)
+            measured = [metric.measure(each.float(), batch.targets) for each in outputs]
+        return [context.engine.average(metric.reward(value)) for value in measured]
 
     def scores(self, architectures: Sequence[Architecture], batch_size: int) -> list[float]:
         """The score of each architecture on the whole validation split, all of them on one batch after the other."""
         task, engine = self._context.task, self._context.engine
         accumulators = [task.metric.create().to(engine.device) for _ in architectures]
+        carry = Carry(self.network)
         with torch.inference_mode():
             for batch in evaluation_batches(task, task.validation, batch_size, engine.device):
-                outputs = self.paths.grouped(engine.arrange(batch.inputs), architectures)
+                outputs = carry.grouped(engine.arrange(batch.inputs), architectures, starts=batch.starts)
                 for accumulator, each in zip(accumulators, outputs, strict=True):
                     accumulator.update(each.float(), batch.targets)
         return [task.metric.score(float(accumulator.compute())) for accumulator in accumulators]
@@ -167,6 +177,8 @@ class PathTrainer:
             "network": self.network.state_dict(),
             "stepper": self._stepper.state_dict(),
             "stream": self.stream.state_dict(),
+            "carry": self._carry.state_dict(),
+            "judging": self._judging.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -174,6 +186,8 @@ class PathTrainer:
         self.network.load_state_dict(state["network"])
         self._stepper.load_state_dict(state["stepper"])
         self.stream.load_state_dict(state["stream"])
+        self._carry.load_state_dict(state["carry"])
+        self._judging.load_state_dict(state["judging"])
 
 
 class Ranking:
@@ -243,9 +257,13 @@ class Ranking:
         context = self._context
         seed = derive_seed(context.seed, "one batch", number)
         order = torch.randperm(len(context.task.validation), generator=torch.Generator().manual_seed(seed))
-        part = context.task.validation.subset(order[: self._settings.batch_size])
+        chosen = order[: self._settings.batch_size]
+        if context.task.spec.kind == "language":  # a passage, not words from anywhere
+            chosen = torch.arange(len(chosen)) + min(int(chosen[0]), len(order) - len(chosen))
+        part = context.task.validation.subset(chosen)
+        carry = Carry(self._trainer.network)
         values = pooled_metrics(
-            lambda inputs: self._trainer.paths(inputs, architecture),
+            lambda inputs: carry(inputs, architecture),
             context.task,
             part,
             context.engine,

@@ -73,6 +73,11 @@ class QuerySettings(Settings):
                     f"search.score = '{score_name(self)}' trains networks; search.table and search.report go with a "
                     "column of a table. Leave out one of the two."
                 )
+            if score_name(self) == TRAIN and hasattr(space, "train_model"):
+                raise SpaceError(
+                    f"search.score = 'train' cannot train the networks of the space '{space.name}', which are trained "
+                    "in a way of their own. Use shared weights: --set score=shared"
+                )
             if score_name(self) == SHARED and not isinstance(space, WeightSharing):
                 raise SpaceError(
                     f"search.score = 'shared' needs a space with WeightSharing, which '{space.name}' does not have. "

@@ -40,6 +40,12 @@ class AlphaSettings(Settings):
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = Field(default=1e-3, ge=0, description="L2, as Adam couples it")
 
+    def rate(self, share: float) -> float:
+        """The learning rate when so large a share of the epochs is over."""
+        if self.lr_min is None:
+            return self.lr
+        return self.lr_min + 0.5 * (self.lr - self.lr_min) * (1 + math.cos(math.pi * share))
+
 
 class RelaxedSettings(Settings):
     """Settings of all differentiable searches."""
@@ -159,10 +165,8 @@ class RelaxedSearch:
         settings, world_size = self.settings, self.context.engine.world_size
         sgd, adam = settings.optimizer, settings.alphas
         self.stepper.set_rate(sgd.schedule.rate(sgd.lr, epoch, settings.epochs, world_size))
-        if adam.lr_min is not None:
-            done = max(0, epoch - self.warmup_epochs) / max(1, settings.epochs - self.warmup_epochs)
-            rate = adam.lr_min + 0.5 * (adam.lr - adam.lr_min) * (1 + math.cos(math.pi * done))
-            self.adam.param_groups[0]["lr"] = rate
+        done = max(0, epoch - self.warmup_epochs) / max(1, settings.epochs - self.warmup_epochs)
+        self.adam.param_groups[0]["lr"] = adam.rate(done)
 
     def evaluate_batch(
         self, batch: Batch, mixing: Tensor, weights: Sequence[Tensor] | None = None

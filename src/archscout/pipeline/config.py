@@ -13,6 +13,7 @@ import archscout
 from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
+from archscout.methods.base import settings_model
 from archscout.recipes import default_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
@@ -65,7 +66,7 @@ class RunSettings(Settings):
     search: Any = None
     supernet: Any = None
     network: Any = None
-    train: TrainSettings = TrainSettings()
+    train: Any = None
     evaluate: EvaluateSettings = EvaluateSettings()
     export: ExportSettings = ExportSettings()
 
@@ -73,15 +74,18 @@ class RunSettings(Settings):
 def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     """`RunSettings` with the sections that the method and the space of these values define."""
     space = SPACES.get(str(values.get("space", DEFAULT_SPACE)))
+    train = getattr(space, "train_model", TrainSettings)
     sections: dict[str, Any] = {
         "space_options": (space.options_model, space.options_model()),
         "supernet": (space.size_model, space.size_model()),
         "network": (space.size_model, space.size_model()),
+        "train": (train, train()),
     }
     name = values.get("method", DEFAULT_METHOD)
     if name is not None:
         method = METHODS.get(str(name))
-        sections["search"] = (method.settings_model, method.settings_model())
+        search = settings_model(method, space)
+        sections["search"] = (search, search())
     return create_model("RunSettings", __base__=RunSettings, **sections)
 
 
@@ -100,7 +104,7 @@ def resolve_settings(
         task: as the user named it; None for a search by table.
         method: as the user named it; None leaves it to the recipe.
         architecture: given instead of searched; the recipe's search is then left out.
-        recipe: a name or a file; None takes `<method>/<task>` or `<method>/default`.
+        recipe: a name or a file; None takes `<method>/<task>`, `<method>/<space>` or `<method>/default`.
         values: top-level settings from options of the command line; None entries are not set.
         overrides: `key.key=value` texts.
     """
@@ -108,10 +112,11 @@ def resolve_settings(
         METHODS.get(method)
     given = {key: value for key, value in (values or {}).items() if value is not None}
     if recipe is None:
-        owner = str(given.get("space")) if architecture is not None else method or DEFAULT_METHOD
-        found = default_recipe(owner, task) or default_recipe(method or DEFAULT_METHOD, task)
+        space = given.get("space")
+        owner = str(space) if architecture is not None else method or DEFAULT_METHOD
+        found = default_recipe(owner, task, space) or default_recipe(method or DEFAULT_METHOD, task, space)
         settings = load_recipe(found) if found is not None else {}
-        if "space" in given and given["space"] != settings.get("space", DEFAULT_SPACE):
+        if space is not None and space != settings.get("space", DEFAULT_SPACE):
             settings = {}  # its sizes are of another space
     else:
         settings = load_recipe(recipe)

@@ -18,7 +18,7 @@ from torch import nn
 from archscout.atomic import TEMPORARY_PREFIX
 from archscout.engine import Engine
 from archscout.errors import MissingExtraError, RunError, SettingsError
-from archscout.exporting import export_model
+from archscout.exporting import export_network
 from archscout.jobs import Driver, Job, Observer, StopSignals
 from archscout.measure import measure, measure_latency
 from archscout.methods.base import (
@@ -41,7 +41,6 @@ from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
 from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import evaluate_network
-from archscout.training.job import TrainingJob
 
 __all__ = ["FINAL_STAGES", "Run"]
 
@@ -309,24 +308,27 @@ class Run:
             network = self.space.build(architecture, self.task.spec, settings.network)
         if self.directory.has(INITIAL_WEIGHTS):
             network.load_state_dict(read_state(self.directory.path / INITIAL_WEIGHTS))
-        job: Job = TrainingJob(network, self.task, settings.train, self.engine, settings.seed)
+        job: Job = settings.train.job(network, self.task, self.engine, settings.seed)
         trained = driver.drive("train", job)
         content = network_bytes(
             trained, self.space, settings.space_options, architecture, self.task.spec, settings.network
         )
         self.directory.write("model.safetensors", content)
+        if self.task.spec.kind == "language":  # the numbers that the network speaks in mean nothing without it
+            self.directory.write("vocabulary.txt", "\n".join(self.task.class_names) + "\n")
 
     def _evaluate(self, driver: Driver) -> None:
         settings, task = self.settings, self.task
         alone = self.engine.alone()
         network = alone.place(self.model())
         values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
-        cost = measure(network, task.spec.input_shape)
+        cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
         latencies = measure_latency(
             network,
             task.spec.input_shape,
             batch_sizes=settings.evaluate.latency_batch_sizes,
             device=self.engine.device,
+            vocabulary=task.spec.vocabulary,
         )
         stages = self.directory.stages()
         result = {
@@ -349,13 +351,13 @@ class Run:
     def _export(self, driver: Driver) -> None:
         settings = self.settings.export
         folder = self.directory.path / "export"
-        network, shape = self.model(), self.task.spec.input_shape
+        network, shape, tolerance = self.model(), self.task.spec.input_shape, settings.tolerance
         try:
-            reports = export_model(network, shape, folder, formats=settings.formats, tolerance=settings.tolerance)
+            reports = export_network(network, shape, folder, formats=settings.formats, tolerance=tolerance)
         except MissingExtraError as error:
             driver.message(f"export: onnx is left out. {error}")
             others = [kind for kind in settings.formats if kind != "onnx"]
-            reports = export_model(network, shape, folder, formats=others, tolerance=settings.tolerance)
+            reports = export_network(network, shape, folder, formats=others, tolerance=tolerance)
         for report in reports:
             driver.message(
                 f"export: {report.path}, largest difference {report.max_difference:.1e} "

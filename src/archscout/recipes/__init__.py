@@ -40,10 +40,14 @@ def recipe_description(name: str) -> str:
     return first.removeprefix("#").strip()
 
 
-def default_recipe(method: str, task: str | None) -> str | None:
-    """`<method>/<task>`, else `<method>/default`, else None. The recipes of a space train its architectures."""
+def default_recipe(method: str, task: str | None, space: str | None = None) -> str | None:
+    """`<method>/<task>`, else `<method>/<space>` where a space was named, else `<method>/default`, else None.
+
+    In place of a method, the name of a space: its recipes train its architectures.
+    """
     files = _files()
-    return next((name for name in (f"{method}/{task}", f"{method}/default") if name in files), None)
+    names = (f"{method}/{task}", f"{method}/{space}", f"{method}/default")
+    return next((name for name in names if name in files), None)
 
 
 def load_recipe(name: str) -> dict[str, Any]:

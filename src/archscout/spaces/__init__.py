@@ -13,6 +13,8 @@ from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
 from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
 from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
+from archscout.spaces.recurrent import RecurrentSpace
+from archscout.spaces.recurrent_genotype import Node, RecurrentGenotype
 
 __all__ = [
     "ARCHITECTURES",
@@ -28,6 +30,9 @@ __all__ = [
     "MobileNetSpace",
     "NasBench201Cell",
     "NasBench201Space",
+    "Node",
+    "RecurrentGenotype",
+    "RecurrentSpace",
     "SearchSpace",
     "architecture_from_json",
     "architecture_to_json",

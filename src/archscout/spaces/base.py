@@ -32,8 +32,10 @@ __all__ = [
     "MixtureNetwork",
     "Mutable",
     "PathSupernet",
+    "RecurrentMixtureNetwork",
     "Relaxation",
     "Relaxed",
+    "RelaxedRecurrence",
     "SearchSpace",
     "WeightSharing",
     "get_space",
@@ -52,6 +54,9 @@ class SearchSpace(Protocol):
         name: as registered.
         options_model: the settings of the space itself, for example the number of nodes in a cell.
         size_model: the settings of a network's size; shared by networks and supernets.
+
+    A space whose networks are not trained by `archscout.training.job` has a further `train_model`: the settings of
+    their training, with a method `job(network, task, engine, seed)`.
     """
 
     name: ClassVar[str]
@@ -183,6 +188,34 @@ class Relaxed(Protocol):
 
     def relaxation(self, spec: TaskSpec, size: Any) -> Relaxation:
         """The continuous view for a task and a size of the supernet."""
+        ...
+
+
+class RecurrentMixtureNetwork(Protocol):
+    """A network over texts that mixes all operations by architecture parameters and carries a hidden state."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Outputs and next hidden state for inputs, hidden state (None: the text begins) and architecture parameters.
+
+        The parameters are a sequence of tensors, as of `initial_alphas`.
+        """
+        ...
+
+    def initial_alphas(self, draw: Any) -> list[Tensor]:
+        """Fresh architecture parameters, as leaves that want gradients."""
+        ...
+
+    def discretize(self, alphas: Sequence[Tensor]) -> A:
+        """The architecture that the parameters favour."""
+        ...
+
+
+@runtime_checkable
+class RelaxedRecurrence(Protocol):
+    """A space of recurrent networks that differentiable methods can search, segment after segment."""
+
+    def mixture(self, spec: TaskSpec, size: Any) -> nn.Module:
+        """A module that is a `RecurrentMixtureNetwork`."""
         ...
 
 

@@ -117,16 +117,21 @@ class PublishedReader:
             self._refuse(statement, self.example)
         return statement.value
 
+    def fields_of(self, call: ast.Call) -> tuple[str, ...]:
+        """The keyword arguments that this call needs; for forms with more than one set of them."""
+        return self.fields
+
     def _fields(self, call: ast.expr) -> dict[str, ast.expr]:
         """The keyword arguments of the call."""
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != self.function:
             self._refuse(call, f"{self.function}(...), as in {self.example}")
+        allowed = self.fields_of(call)
         if call.args:
-            self._refuse(call.args[0], f"the keywords {', '.join(self.fields)}")
+            self._refuse(call.args[0], f"the keywords {', '.join(allowed)}")
         fields: dict[str, ast.expr] = {}
         for keyword in call.keywords:
-            if keyword.arg not in self.fields:
-                near = closest(keyword.arg or "**", self.fields) or self.fields
+            if keyword.arg is None or keyword.arg not in allowed:
+                near = closest(keyword.arg or "**", allowed) or allowed
                 raise ArchitectureError(
                     f"{self._position(keyword)}: unknown field {(keyword.arg or '**')[:40]!r} of {self.function}. "
                     f"Allowed: {', '.join(near)}."
@@ -134,10 +139,10 @@ class PublishedReader:
             if keyword.arg in fields:
                 raise ArchitectureError(f"{self._position(keyword)}: the field {keyword.arg} is given twice.")
             fields[keyword.arg] = keyword.value
-        missing = [name for name in self.fields if name not in fields]
+        missing = [name for name in allowed if name not in fields]
         if missing:
             raise ArchitectureError(
-                f"{self.function}(...) lacks the field {', '.join(missing)}; it has {', '.join(self.fields)}."
+                f"{self.function}(...) lacks the field {', '.join(missing)}; it has {', '.join(allowed)}."
             )
         return fields
 

@@ -16,6 +16,7 @@ from archscout.tasks.registry import load_task
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.statistics import ChannelStatistics
 from archscout.tasks.task import Split, Task
+from archscout.tasks.text_checks import TextSummary, check_text
 
 __all__ = ["DataSummary", "SplitSummary", "check_data", "check_task"]
 
@@ -102,18 +103,19 @@ class DataSummary:
         ]
 
 
-def check_data(path_or_name: str | Path, data: Path | None = None) -> DataSummary:
+def check_data(path_or_name: str | Path, data: Path | None = None) -> DataSummary | TextSummary:
     """Load a task and look at its data.
 
     Args:
-        path_or_name: a registered task, a folder of pictures or an `.npz` file.
+        path_or_name: a registered task, a folder of pictures or of texts, or an `.npz` file.
         data: where a registered task's files lie.
 
     Raises:
         UnknownNameError: neither a task nor a path.
         DataError: the data is wrong; the message says what and where.
     """
-    return check_task(load_task(str(path_or_name), data))
+    task = load_task(str(path_or_name), data)
+    return check_text(task) if task.spec.kind == "language" else check_task(task)
 
 
 def check_task(task: Task) -> DataSummary:

@@ -20,11 +20,16 @@ __all__ = ["Batch", "BatchStream", "evaluation_batches"]
 
 
 class Batch(NamedTuple):
-    """What a step learns from. `rate_scale` multiplies the learning rate of the step (length of a text segment)."""
+    """What a step learns from.
+
+    `rate_scale` multiplies the learning rate of the step (length of a text segment); `starts` tells that a text begins
+    here: nothing is remembered from the batch before.
+    """
 
     inputs: Tensor
     targets: Tensor
     rate_scale: float = 1.0
+    starts: bool = False
 
 
 class BatchStream:
@@ -70,6 +75,11 @@ class BatchStream:
         self.epoch = 0
         self.position = 0
         self._iterator: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def step(self) -> int:
+        """Batches handed out so far."""
+        return self.epoch * self.batches_per_epoch + self.position
 
     def _epoch_indices(self, start: int) -> Iterator[Tensor]:
         order = torch.randperm(len(self._split), generator=generator(self._seed, "order", self.epoch))
@@ -118,6 +128,11 @@ def _in_order(split: Split, batch_size: int) -> Iterator[Tensor]:
 
 
 def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """The whole split once, in order, without augmentation."""
+    """The whole split once, in order, without augmentation; a text in `batch_size` columns."""
+    if task.spec.kind == "language":
+        from archscout.tasks.segments import evaluation_segments  # which needs `Batch`
+
+        yield from evaluation_segments(split, batch_size, device)
+        return
     for raw, targets in split.source.batches(_in_order(split, batch_size), device):
         yield Batch(task.prepare(raw), targets)

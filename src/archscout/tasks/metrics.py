@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torchmetrics
@@ -16,13 +16,26 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-__all__ = ["Loss", "Metric", "accuracy", "cross_entropy", "top_k_accuracy"]
+from archscout.nn.decoder import IGNORED, DeferredLogits
+
+__all__ = [
+    "IGNORED",
+    "Loss",
+    "Metric",
+    "accuracy",
+    "cross_entropy",
+    "language_loss",
+    "perplexity",
+    "top_k_accuracy",
+]
+
+PUBLISHED_REWARD = 80.0  # a reward of 1 at perplexity 80: spec ednas 1.6
 
 
 class Loss(Protocol):
-    """What training minimises: mean over the batch, a scalar."""
+    """What training minimises: mean over the batch, a scalar. Outputs are what the task's networks give."""
 
-    def __call__(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor: ...
+    def __call__(self, outputs: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class Metric:
         """The value with its sign such that higher is better, for ranking."""
         return value if self.direction == "max" else -value
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> float:
+    def measure(self, outputs: Any, targets: Tensor) -> float:
         """The value on one batch."""
         accumulator = self.create().to(outputs.device)
         accumulator.update(outputs, targets)
@@ -87,3 +100,58 @@ def top_k_accuracy(outputs: int, k: int) -> Metric:
 def cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of logits `(N, K)` and class indices `(N,)`."""
     return F.cross_entropy(outputs.float(), targets.to(torch.long), label_smoothing=label_smoothing)
+
+
+class _Perplexity(torchmetrics.Metric):
+    """`exp(sum of negative log-likelihoods / number of words)`."""
+
+    total: Tensor
+    words: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("words", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor | DeferredLogits, targets: Tensor) -> None:
+        """Add a segment."""
+        total, words = _likelihood(outputs, targets)
+        self.total += total.detach()
+        self.words += words
+
+    def compute(self) -> Tensor:
+        """The perplexity of all segments together."""
+        return (self.total / self.words).exp()
+
+
+def perplexity() -> Metric:
+    """Perplexity, pooled over words: lower is better. Its reward is 80 / perplexity.
+
+    Outputs are logits `(N, T, V)`, or `DeferredLogits` of as many; targets `(N, T)`, of which `IGNORED` count nothing.
+    """
+    return Metric("perplexity", "min", _Perplexity, _reward_of_perplexity)
+
+
+def _reward_of_perplexity(value: float) -> float:
+    return PUBLISHED_REWARD / value
+
+
+def _likelihood(outputs: Tensor | DeferredLogits, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The negative log-likelihood of all words, added up, and their number."""
+    if isinstance(outputs, DeferredLogits):
+        return outputs.negative_log_likelihood(targets)
+    flat = targets.flatten()
+    total = F.cross_entropy(outputs.flatten(0, -2).float(), flat, reduction="sum", ignore_index=IGNORED)
+    return total, (flat != IGNORED).sum()
+
+
+def language_loss(outputs: Tensor | DeferredLogits, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean negative log-likelihood of the words; there is no label smoothing here.
+
+    What the network adds as a penalty on its states in training (activation regularisation) is part of it.
+    """
+    total, words = _likelihood(outputs, targets)
+    loss = total / words
+    if isinstance(outputs, DeferredLogits) and outputs.penalty is not None:
+        loss = loss + outputs.penalty
+    return loss

@@ -62,7 +62,7 @@ def data_root(data: Path | None = None) -> Path:
 
 
 def load_task(name: str, data: Path | None = None) -> Task:
-    """The task of a registered name, a folder of pictures, or an `.npz` file.
+    """The task of a registered name, a folder of pictures, a folder of three text files, or an `.npz` file.
 
     Raises:
         UnknownNameError: neither registered nor an existing path.
@@ -72,6 +72,10 @@ def load_task(name: str, data: Path | None = None) -> Task:
         return TASKS.get(name).load(data_root(data))
     path = Path(name).expanduser()
     if path.is_dir():
+        from archscout.tasks.text import is_text_folder, text_folder_task
+
+        if is_text_folder(path):
+            return text_folder_task(path)
         from archscout.tasks.folder import folder_task
 
         return folder_task(path)
@@ -79,7 +83,8 @@ def load_task(name: str, data: Path | None = None) -> Task:
         if path.suffix != ".npz":
             raise DataError(
                 f"{path} is a {path.suffix or 'file without suffix'}; a task can be a registered name, "
-                "a folder of pictures (one folder for each class), or an .npz file with x_train, y_train, x_test and "
+                "a folder of pictures (one folder for each class), a folder of texts (train.txt, valid.txt, test.txt), "
+                "or an .npz file with x_train, y_train, x_test and "
                 "y_test."
             )
         from archscout.tasks.arrays import npz_task

@@ -17,7 +17,8 @@ class TaskSpec:
     Attributes:
         name: as registered, or as the user's data is called.
         kind: decides which spaces and heads fit.
-        input_shape: of one sample as the network sees it, without the batch, for example `(3, 32, 32)`.
+        input_shape: of one sample as the network sees it, without the batch, for example `(3, 32, 32)`. Of a text
+            `(1,)`: a sample is one word; networks take `(N, T)` for any T, and their outputs are `(N, T, outputs)`.
         outputs: number of classes, labels, output channels or words.
     """
 
@@ -26,8 +27,15 @@ class TaskSpec:
     input_shape: tuple[int, ...]
     outputs: int
 
+    @property
+    def vocabulary(self) -> int | None:
+        """How many different integers an input may hold; None where inputs are real numbers."""
+        return self.outputs if self.kind == "language" else None
+
     def describe(self) -> str:
         """For people, for example "classification of 3 x 32 x 32 into 10 classes"."""
+        if self.kind == "language":
+            return f"language model over {self.outputs:,} words"
         shape = " x ".join(str(size) for size in self.input_shape)
         what = {"classification": "classes", "multilabel": "labels", "dense": "channels", "language": "words"}
         return f"{self.kind} of {shape} into {self.outputs} {what[self.kind]}"

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from archscout.engine import Engine
+from archscout.nn.carry import Carry
 from archscout.tasks.loading import evaluation_batches
+from archscout.tasks.metrics import IGNORED
 from archscout.tasks.task import Split, Task
 
 __all__ = ["evaluate_network", "pooled_metrics"]
 
 
 def pooled_metrics(
-    forward: Callable[[Tensor], Tensor], task: Task, split: Split, engine: Engine, batch_size: int
+    forward: Callable[[Tensor], Any], task: Task, split: Split, engine: Engine, batch_size: int
 ) -> dict[str, float]:
     """The task's metrics and its loss over a split, in float32 and without autograd.
 
     Args:
-        forward: inputs `(N, ...)` to outputs; the caller has set evaluation mode.
+        forward: inputs `(N, ...)` to outputs; the caller has set evaluation mode. The segments of a text come in order.
         task, split: what to read.
         engine: where to compute.
         batch_size: has no influence on the result beyond rounding.
     """
     accumulators = {metric.name: metric.create().to(engine.device) for metric in task.metrics}
-    loss = torch.zeros((), dtype=torch.float64, device=engine.device)
+    loss, counted = (torch.zeros((), dtype=torch.float64, device=engine.device) for _ in range(2))
     with torch.inference_mode():
         for batch in evaluation_batches(task, split, batch_size, engine.device):
             outputs = forward(engine.arrange(batch.inputs)).float()
-            loss += task.loss(outputs, batch.targets).double() * len(batch.targets)
+            targets = (batch.targets != IGNORED).sum()
+            loss += task.loss(outputs, batch.targets).double() * targets
+            counted += targets
             for accumulator in accumulators.values():
                 accumulator.update(outputs, batch.targets)
         values = {name: float(accumulator.compute()) for name, accumulator in accumulators.items()}
-    return {**values, "loss": float(loss) / len(split)}
+    return {**values, "loss": float(loss / counted)}
 
 
 def evaluate_network(
@@ -44,6 +49,6 @@ def evaluate_network(
     training = network.training
     network.eval()
     try:
-        return pooled_metrics(network, task, split, engine, batch_size)
+        return pooled_metrics(Carry(network), task, split, engine, batch_size)
     finally:
         network.train(training)

@@ -40,6 +40,10 @@ class TrainSettings(AugmentationSettings):
         default="development", description="train: leaves validation out, and reports it after every epoch"
     )
 
+    def job(self, network: nn.Module, task: Task, engine: Engine, seed: int) -> TrainingJob:
+        """The job that trains a network."""
+        return TrainingJob(network, task, self, engine, seed)
+
 
 class TrainingJob:
     """Trains a network; its result is the network in evaluation mode, with averaged weights if asked for.

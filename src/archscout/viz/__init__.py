@@ -10,6 +10,7 @@ from archscout.viz.graph_text import to_dot, to_mermaid
 from archscout.viz.heat_map import heat_map
 from archscout.viz.nasbench201 import draw_nasbench201
 from archscout.viz.networks import draw_network
+from archscout.viz.recurrent import draw_recurrent
 from archscout.viz.report import render_report
 from archscout.viz.subspaces import draw_subspace_graph
 
@@ -31,6 +32,7 @@ __all__ = [
     "draw_mobilenet",
     "draw_nasbench201",
     "draw_network",
+    "draw_recurrent",
     "draw_subspace_graph",
     "heat_map",
     "line_chart",

@@ -33,6 +33,8 @@ class PublishedFigures(Settings):
     source: str = Field(min_length=1, description="where the figures stand")
     error_percent: float | None = Field(None, gt=0, lt=100, description="top-1 test error")
     error_percent_std: float | None = Field(None, ge=0, description="standard deviation over trainings")
+    test_perplexity: float | None = Field(None, gt=1)
+    validation_perplexity: float | None = Field(None, gt=1)
     top5_error_percent: float | None = Field(None, gt=0, lt=100)
     parameters_millions: float | None = Field(None, gt=0)
     madds_millions: float | None = Field(None, gt=0, description="by the authors' own convention")
@@ -44,7 +46,7 @@ class RecountedNetwork(Settings):
 
     init_channels: int | None = Field(None, gt=0, description="of cell networks")
     layers: int | None = Field(None, gt=0, description="of cell networks")
-    width: float | None = Field(None, gt=0, description="of MobileNets")
+    width: float | None = Field(None, gt=0, description="multiplier of MobileNets; size of language models")
     parameters: int = Field(gt=0, description="exact, without the auxiliary head")
     parameters_with_auxiliary: int | None = Field(None, gt=0)
     madds_millions: float = Field(gt=0, description="convolutions and linear layers, to a tenth of a million")

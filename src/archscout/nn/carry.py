@@ -1,0 +1,65 @@
+"""What a recurrent network remembers from one batch to the next, beside networks that remember nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["Carry"]
+
+
+class Carry:
+    """Runs a network batch after batch; where it has a method `unroll`, the hidden state goes along.
+
+    A recurrent network has `unroll(inputs, hidden, *arguments) -> (outputs, hidden)`, and a supernet also
+    `unroll_grouped(inputs, hidden, architectures)`, whose states have a leading dimension of architectures. `hidden` is
+    None at the start. No gradient flows from one batch into the one before.
+
+    Attributes:
+        hidden: of the last batch; None before the first one, and for other networks.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network: Any = network
+        self._recurrent = hasattr(network, "unroll")
+        self.hidden: Tensor | None = None
+
+    def __call__(self, inputs: Tensor, *arguments: Any, starts: bool = False) -> Any:
+        """The network's outputs; `starts` forgets what was before."""
+        if not self._recurrent:
+            return self._network(inputs, *arguments)
+        outputs, hidden = self._network.unroll(inputs, None if starts else self.hidden, *arguments)
+        self.hidden = hidden.detach()
+        return outputs
+
+    def grouped(
+        self, inputs: Tensor, architectures: Sequence[Any], *, starts: bool = False, common: bool = False
+    ) -> Sequence[Any]:
+        """The outputs of several architectures on one batch.
+
+        Args:
+            common: all start from one hidden state, and the first one's goes on: for architectures that change from
+                batch to batch. Otherwise each keeps its own.
+        """
+        if not self._recurrent:
+            outputs: Sequence[Any] = self._network.grouped(inputs, architectures)
+            return outputs
+        before = None if starts else self.hidden
+        if common and before is not None:
+            before = before.expand(len(architectures), *before.shape)
+        outputs, hidden = self._network.unroll_grouped(inputs, before, architectures)
+        # A clone: inference mode's tensors may not go into a later training step.
+        self.hidden = (hidden[0] if common else hidden).clone()
+        return outputs
+
+    def state_dict(self) -> dict[str, Any]:
+        """The hidden state."""
+        return {"hidden": self.hidden}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a saved hidden state."""
+        saved = state["hidden"]
+        device = next(self._network.parameters()).device
+        self.hidden = None if saved is None else saved.to(device)
