@@ -24,6 +24,7 @@ from archscout.engine import Engine
 from archscout.measure import peak_memory
 from archscout.methods.base import SearchContext
 from archscout.methods.ednas import EdnasSearch, EdnasSettings
+from archscout.nn.word_model import RecurrentSize
 from archscout.spaces import RecurrentGenotype, RecurrentSpace
 from archscout.tasks.metrics import language_loss, perplexity
 from archscout.tasks.spec import TaskSpec
@@ -127,7 +128,7 @@ def _search_rows(setup: Setup) -> list[Row]:
         },
         where="benchmark",
     )
-    size = space.size_model.read({"width": setup.width})
+    size = RecurrentSize.read({"width": setup.width})
     engine = Engine.create("cpu", threads=setup.threads)
     search = EdnasSearch(SearchContext(task, space, settings, size, size, engine, seed=0))
     twin = PlainLanguageModel(setup.words, setup.width)
@@ -160,7 +161,7 @@ def _evaluation_rows(setup: Setup) -> list[Row]:
     words, targets = _segment(task, setup)
     cell = load_zoo("darts_v2.ptb").architecture
     assert isinstance(cell, RecurrentGenotype)
-    network = space.build(cell, task.spec, space.size_model.read({"width": setup.evaluation_width}))
+    network = space.build(cell, task.spec, RecurrentSize.read({"width": setup.evaluation_width}))
     plain = PlainLanguageModel(setup.words, setup.evaluation_width)
     copy_weights(network, plain)
     lstm = plain_lstm(setup.words, sum(weight.numel() for weight in network.parameters()))

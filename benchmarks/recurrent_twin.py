@@ -68,7 +68,7 @@ class PlainCell(nn.Module):
         for matrix in self.matrices:
             total = torch.zeros_like(hidden)
             for state in states:
-                gate, candidate = torch.split((state * mask_h) @ matrix, self.width, dim=-1)
+                gate, candidate = ((state * mask_h) @ matrix).chunk(2, dim=-1)
                 gate = torch.sigmoid(gate)
                 for index, function in enumerate(ACTIVATIONS):
                     total = total + table[row, index] * (state + gate * (function(candidate) - state))
@@ -83,7 +83,7 @@ class PlainCell(nn.Module):
         states = [self._start(inputs, hidden, mask_x, mask_h)]
         for (activation, source), matrix in zip(nodes, self.matrices, strict=True):
             state = states[source]
-            gate, candidate = torch.split((state * mask_h) @ matrix, self.width, dim=-1)
+            gate, candidate = ((state * mask_h) @ matrix).chunk(2, dim=-1)
             function = ACTIVATIONS[NAMES.index(activation)]
             states.append(state + torch.sigmoid(gate) * (function(candidate) - state))
         return torch.mean(torch.stack(states[1:]), dim=0)
@@ -126,7 +126,8 @@ class PlainLanguageModel(nn.Module):
         """The training loss with the temporal penalty."""
         scores, raw, _ = self(words, hidden, cell)
         plain = F.nll_loss(scores.flatten(0, 1), targets.flatten())
-        return plain + 1e-3 * (raw[1:] - raw[:-1]).pow(2).mean()
+        penalty: Tensor = 1e-3 * (raw[1:] - raw[:-1]).pow(2).mean()
+        return plain + penalty
 
 
 def copy_weights(source: WordModel, target: PlainLanguageModel) -> None:

@@ -12,6 +12,7 @@ from archscout.methods.bilevel import Order
 from archscout.methods.darts_recurrent import RecurrentDartsSearch, RecurrentDartsSettings
 from archscout.nn.recurrent_mixture import mixture_segment
 from archscout.nn.recurrent_reference import ACTIVATION_FUNCTIONS, reference_segment
+from archscout.nn.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace, get_space
 from archscout.spaces.recurrent_choices import edge_index
 from tests.texts import small_text
@@ -65,7 +66,7 @@ def test_the_mixture_is_the_sum_over_edges_and_activations() -> None:
                     blend = state + c.sigmoid() * (function(h) - state)
                     total = total + weights[edge_index(node, source), k] * blend
             states.append(norm(total))
-        hidden = sum(states[1:]) / 4  # type: ignore[assignment]
+        hidden = sum(states[1:]) / 4
         outputs.append(hidden)
     torch.testing.assert_close(found, torch.stack(outputs), atol=1e-10, rtol=0)
 
@@ -83,7 +84,7 @@ def test_a_mixture_of_one_choice_is_the_cell() -> None:
 
 def test_alphas_and_discretization() -> None:
     space = RecurrentSpace()
-    network = space.mixture(small_text().spec, space.size_model.read({"width": 4}))
+    network = space.mixture(small_text().spec, RecurrentSize.read({"width": 4}))
     (alphas,) = network.initial_alphas(torch.Generator().manual_seed(0))  # type: ignore[operator]
     assert alphas.shape == (36, 5) and float(alphas.detach().abs().max()) < 0.01
     with torch.no_grad():
@@ -126,7 +127,7 @@ def test_the_second_order_gradient_is_the_derivative_through_the_step() -> None:
     from archscout.methods.bilevel import VirtualStep, bilevel_gradient
 
     step = VirtualStep(0.5, 0.0, 1e-3)
-    found = bilevel_gradient("second", *losses, functional.weights, job.alphas, step).gradients[0]
+    found = bilevel_gradient("second", losses[0], losses[1], functional.weights, job.alphas, step).gradients[0]
     gradients = torch.autograd.grad(losses[0](functional.weights, job.alphas), functional.weights, create_graph=True)
     ahead = [w - 0.5 * (g + 1e-3 * w) for w, g in zip(functional.weights, gradients, strict=True)]
     (expected,) = torch.autograd.grad(losses[1](ahead, job.alphas), job.alphas)

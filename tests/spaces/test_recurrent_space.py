@@ -84,6 +84,7 @@ def test_policy_rows_and_draws() -> None:
     for seed in range(10):
         sample = policy.sample(Random(seed))
         assert len(sample.draws) == 15
+        assert isinstance(sample.architecture, RecurrentGenotype)
         assert len(sample.architecture.nodes) == 8 and sample.architecture.nodes[0].source == 0
         assert policy.log_probability(sample) < 0
     assert edge_index(1, 0) == 0 and edge_index(2, 1) == 2 and edge_index(8, 7) == 35

@@ -93,7 +93,9 @@ class RecurrentDartsSearch:
 
     def advance(self) -> dict[str, float]:
         """Some steps, at most to the end of the epoch."""
-        epoch, losses, judged = self.train_stream.epoch, [], []
+        epoch = self.train_stream.epoch
+        losses: list[Tensor] = []
+        judged: list[Tensor] = []
         while len(losses) < STEPS_PER_ADVANCE and self.train_stream.epoch == epoch:
             validation_loss, loss = self.step()
             losses.append(loss)

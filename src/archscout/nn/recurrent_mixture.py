@@ -42,8 +42,9 @@ def mixture_segment(
     count, outputs = len(nodes), []
     matrices = nodes.unbind()
     # (number of predecessors, 1, 1) for every node: of each activation, and of all together.
-    of_nodes = [part.t()[:, :, None, None].unbind() for part in weights.split(list(range(1, count + 1)))]
-    totals = [part.sum(1)[:, None, None] for part in weights.split(list(range(1, count + 1)))]
+    parts = weights.split(list(range(1, count + 1)))  # type: ignore[no-untyped-call]
+    of_nodes = [part.t()[:, :, None, None].unbind() for part in parts]
+    totals = [part.sum(1)[:, None, None] for part in parts]
     for product in products.unbind():
         gate, candidate = (product + _masked(hidden, mask) @ recurrent).chunk(2, dim=-1)
         state = torch.lerp(hidden, candidate.tanh(), gate.sigmoid())

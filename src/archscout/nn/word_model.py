@@ -77,7 +77,9 @@ class WordModel(nn.Module):
         for rate in (size.dropout_embedding, size.dropout_input):
             mask = self._mask(inputs, 1, rows, size.width, rate=rate)
             inputs = inputs if mask is None else inputs * mask
-        return (inputs.flatten(0, 1) @ self.input_matrix[: size.width]).unflatten(0, ordered.shape)
+        products = inputs.flatten(0, 1) @ self.input_matrix[: size.width]
+        found: Tensor = products.unflatten(0, ordered.shape)  # type: ignore[no-untyped-call]
+        return found
 
     def hidden_mask(self, hidden: Tensor) -> Tensor | None:
         """The mask of hidden state and node states, `(N, d)`."""

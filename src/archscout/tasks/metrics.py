@@ -67,7 +67,7 @@ class Metric:
 
     def measure(self, outputs: Any, targets: Tensor) -> float:
         """The value on one batch."""
-        accumulator = self.create().to(outputs.device)
+        accumulator = self.create().to(targets.device)
         accumulator.update(outputs, targets)
         return float(accumulator.compute())
 

@@ -69,7 +69,7 @@ def _node(number: int, x: float, middle: float, averaged: bool) -> str:
     centre = x + NODE / 2
     circle = {"cx": centre, "cy": middle, "r": NODE / 2}
     tip = f"node {number}" + (", averaged into the output h(t)" if averaged else "")
-    ring = element("circle", class_="as-ring", fill="none", **circle) if averaged else ""
+    ring = element("circle", class_="as-ring", **circle) if averaged else ""
     shape = element("circle", class_="as-node", **circle)
     content = element("title", tip) + shape + ring + _text(str(number), centre, middle + 4.2, "as-label")
     return element("g", content, class_="node")
@@ -92,7 +92,7 @@ def _legend(genotype: RecurrentGenotype, y: float) -> tuple[str, float]:
         parts.append(_text(activation, x + 22.0, y + 4.0, "as-small", "start"))
         x += 36.0 + text_width(activation, 11.0)
     note = "averaged into the output h(t)"
-    parts.append(element("circle", class_="as-ring", fill="none", cx=x + 8.0, cy=y, r=7.0))
+    parts.append(element("circle", class_="as-ring", cx=x + 8.0, cy=y, r=7.0))
     parts.append(_text(note, x + 22.0, y + 4.0, "as-small", "start"))
     return "".join(parts), x + 22.0 + text_width(note, 11.0) + MARGIN
 
