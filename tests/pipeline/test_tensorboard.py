@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def test_a_drawing_that_fails_stops_no_run(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_without_the_package_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     listener = drive(tmp_path, ShowingJob([FIRST, SECOND]))
     assert not (tmp_path / "tensorboard").exists()
     assert listener.messages == []

@@ -186,4 +186,4 @@ def query_result(trials: Sequence[Trial], scorer: Scorer, *, course: Course | No
         candidates = [Candidate(trial.best, trial.score, f"trial {number}") for number, trial in enumerate(trials)]
         candidates.sort(key=lambda candidate: -candidate.score)
     best = max(trials, key=lambda trial: trial.score)
-    return SearchResult(best.best, candidates, facts)
+    return SearchResult(best.best, candidates, facts=facts)

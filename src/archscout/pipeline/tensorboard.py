@@ -52,21 +52,24 @@ class TensorBoardObserver:
             self._writer = None
 
     def checkpointed(self, stage: str, step: int, job: Job) -> None:
-        """Write the architecture that the job would choose now, if it changed."""
-        if self._writer is None or not isinstance(job, Showing):
+        """Write the architecture that the job would choose now, if it changed, and all that is not on the disk yet."""
+        if self._writer is None:
             return
-        architecture = job.architecture()
-        if architecture == self._shown:
-            return
+        try:
+            if isinstance(job, Showing):
+                self._show(job.architecture(), step)
+            self._writer.flush()
+        except OSError:
+            self._writer = None
+
+    def _show(self, architecture: Architecture, step: int) -> None:
         from archscout.viz import draw
         from archscout.viz.raster import rasterise
 
-        picture = rasterise(draw(architecture, theme="light"), PICTURE_SCALE)
-        try:
+        if architecture != self._shown:
+            picture = rasterise(draw(architecture, theme="light"), PICTURE_SCALE)
             self._writer.add_image("architecture", picture, step, dataformats="HWC")
-        except OSError:
-            self._writer = None
-        self._shown = architecture
+            self._shown = architecture
 
     def finished(self, stage: str, seconds: float) -> None:
         """Close the files."""

@@ -83,7 +83,8 @@ class Canvas:
         lines = []
         for outline in outlines:
             points = self._scaled(outline.ring())
-            lines.append(points if outline.closed or round_caps else _shortened(points, half))
+            # A round cap beyond this point has the area of what it replaces.
+            lines.append(points if outline.closed or round_caps else _shortened(points, half * math.pi / 4))
         left, top, right, bottom = self._region(lines, half + 1.0)
         if right <= left or bottom <= top:
             return

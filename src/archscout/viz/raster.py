@@ -57,7 +57,7 @@ def rasterise(svg: str, scale: float = 1.0) -> npt.NDArray[np.uint8]:
         width, height = float(root.attrib["width"]), float(root.attrib["height"])
     except (KeyError, ValueError):
         raise DrawingError("the drawing has no width and height in pixels; give one of archscout.viz.") from None
-    if not 0 < width * height * scale * scale <= _LARGEST:
+    if not (scale > 0 and 0 < width * height * scale * scale <= _LARGEST):
         raise DrawingError(
             f"a drawing of {width:g} x {height:g} at scale {scale:g} has no sensible size in pixels; choose a scale "
             f"above 0 with at most {_LARGEST / 1e6:.0f} million pixels."
