@@ -68,7 +68,7 @@ class PlainCell(nn.Module):
         for matrix in self.matrices:
             total = torch.zeros_like(hidden)
             for state in states:
-                gate, candidate = ((state * mask_h) @ matrix).chunk(2, dim=-1)  # type: ignore[no-untyped-call]
+                gate, candidate = ((state * mask_h) @ matrix).chunk(2, dim=-1)
                 gate = torch.sigmoid(gate)
                 for index, function in enumerate(ACTIVATIONS):
                     total = total + table[row, index] * (state + gate * (function(candidate) - state))
