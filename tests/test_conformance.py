@@ -255,7 +255,7 @@ def test_every_method_runs_resumes_and_repeats(method: str, space: str) -> None:
 
 
 def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:
-    shown: dict[str, bool] = {}
+    shown: dict[tuple[str, str], bool] = {}
     for method, space in COMBINATIONS:
         job = make_job(method, space)
         if isinstance(job, Showing):
