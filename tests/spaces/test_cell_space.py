@@ -110,6 +110,8 @@ def test_imagenet_networks_have_the_published_counts(
 def test_the_zoo_states_the_counts_that_its_networks_have() -> None:
     for name in zoo_names():
         entry = load_zoo(name)
+        if entry.architecture.space not in ("cells", "distributed"):
+            continue
         for task, recounted in entry.recounted.items():
             assert task in ("cifar10", "imagenet")
             spec = {"cifar10": CIFAR, "imagenet": IMAGENET}[task]

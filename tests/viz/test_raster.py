@@ -224,7 +224,7 @@ def test_rules_are_matched_as_browsers_do() -> None:
     [
         ('<ellipse cx="1" cy="1" rx="2" ry="3"/>', "<ellipse> cannot be drawn in pixels; known: svg, g, rect"),
         ('<rect width="5" height="5" ry="2"/>', "attribute ry of <rect>"),
-        ('<path class="as-wire" d="M0 0Q1 1 2 2"/>', "path command 'Q1 1 2 2'"),
+        ('<path class="as-wire" d="M0 0S1 1 2 2"/>', "path command 'S1 1 2 2'"),
         ('<path class="as-wire" d="H4"/>', "M first"),
         ('<path class="as-wire" d="M0 0L1 1 2 2"/>', "numbers of one step"),
         ('<g transform="rotate(30)"/>', r"transform = 'rotate\(30\)'.*only translate"),

@@ -17,7 +17,7 @@ Point = tuple[float, float]
 _QUARTER = 6  # pieces of a quarter of a circle
 _CURVE = 16  # pieces of a Bezier curve
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?")
-_COMMANDS = {"M": 2, "L": 2, "H": 1, "v": 1, "C": 6}
+_COMMANDS = {"M": 2, "L": 2, "H": 1, "V": 1, "v": 1, "Q": 4, "C": 6}
 
 
 class Outline(NamedTuple):
@@ -63,11 +63,13 @@ def polygon(points: str) -> Outline:
 
 
 def _bezier(start: Point, values: Sequence[float]) -> list[Point]:
+    """A curve of any degree: two further points are a quadratic one, three a cubic one."""
     corners = [start, *zip(values[::2], values[1::2], strict=True)]
+    degree = len(corners) - 1
     points = []
     for step in range(1, _CURVE + 1):
         t = step / _CURVE
-        weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
+        weights = [math.comb(degree, k) * t**k * (1 - t) ** (degree - k) for k in range(degree + 1)]
         x, y = (sum(w * corner[axis] for w, corner in zip(weights, corners, strict=True)) for axis in (0, 1))
         points.append((x, y))
     return points
@@ -76,13 +78,15 @@ def _bezier(start: Point, values: Sequence[float]) -> list[Point]:
 _STEPS: Mapping[str, Callable[[Point, Sequence[float]], list[Point]]] = {
     "L": lambda place, values: [(values[0], values[1])],
     "H": lambda place, values: [(values[0], place[1])],
+    "V": lambda place, values: [(place[0], values[0])],
     "v": lambda place, values: [(place[0], place[1] + values[0])],
+    "Q": _bezier,
     "C": _bezier,
 }
 
 
 def path(data: str) -> list[Outline]:
-    """The stretches of an SVG path of the commands M, L, H, C and v, one each. Raises DrawingError."""
+    """The stretches of an SVG path of the commands M, L, H, V, v, Q and C, one each. Raises DrawingError."""
     stretches: list[list[Point]] = []
     for command, text in re.findall(r"([A-DF-Za-df-z])([^A-DF-Za-df-z]*)", data):
         values = [float(value) for value in _NUMBER.findall(text)]
