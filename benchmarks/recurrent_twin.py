@@ -11,7 +11,7 @@ the second softmax over the table, the second softmax of the policy, and the bat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 NODES = 8
-ACTIVATIONS = (torch.tanh, torch.relu, torch.sigmoid, lambda value: value)
+ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (torch.tanh, torch.relu, torch.sigmoid, lambda value: value)
 NAMES = ("tanh", "relu", "sigmoid", "identity")
 
 

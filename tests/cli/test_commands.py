@@ -97,6 +97,13 @@ def test_show_counts_and_draws_a_mobilenet(tmp_path: Path) -> None:
     assert json.loads(small.stdout)["madds"] > 3 * json.loads(smaller.stdout)["madds"]
 
 
+def test_show_counts_a_recurrent_cell_at_a_whole_width() -> None:
+    done = archscout("show", "darts_v2.ptb", "--task", "ptb", "--width", "850", "--json")
+    assert json.loads(done.stdout)["parameters"] == 22_960_000
+    wrong = archscout("show", "darts_v2.ptb", "--task", "ptb", "--width", "12.5")
+    assert wrong.returncode != 0 and "size.width = 12.5" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
 def test_show_reads_published_text_and_draws(tmp_path: Path) -> None:
     pairs = "('skip_connect', 0), ('sep_conv_3x3', 1), " * 4
     text = f"Genotype(normal=[{pairs}], normal_concat=range(2, 6), reduce=[{pairs}], reduce_concat=[2, 3, 4, 5])"

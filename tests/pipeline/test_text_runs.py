@@ -9,6 +9,9 @@ import pytest
 
 import archscout
 from archscout.errors import DataError, RunError, SpaceError
+from archscout.pipeline.config import resolve_settings
+from archscout.pipeline.estimate import estimate_run
+from archscout.rundir import RunDirectory
 from tests.texts import WORDS, write_text
 
 QUICK = [
@@ -59,3 +62,47 @@ def test_wrong_texts_and_spaces_stop_before_a_folder_is_made(tmp_path: Path) -> 
 def test_a_run_on_pictures_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no run directory"):
         archscout.generate(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("method", ["ednas", "darts"])
+def test_an_estimate_of_a_run_on_a_text_reads_a_part_of_it(method: str, tmp_path: Path) -> None:
+    text = write_text(tmp_path / "text", lines=2000)
+    small = [
+        "supernet.width=8",
+        "network.width=8",
+        "train.batch_size=4",
+        "train.epochs=50",
+        "search.epochs=50",
+        "nodes=3",
+    ]
+    sizes = {
+        "ednas": ["search.child.batch_size=8", "search.policy.batch_size=8"],
+        "darts": ["search.batch_size=8", "order=first"],
+    }
+    settings = resolve_settings(
+        str(text), method=method, values={"space": "recurrent"}, overrides=[*small, *sizes[method]]
+    )
+    run = archscout.Run(RunDirectory(tmp_path / "none"), settings)
+    words = len(run.task.train)
+    found = estimate_run(run)
+    assert found.smallest.parameters == found.largest.parameters == 9 * 8 + 9 + 4 * 64 + 3 * 2 * 64
+    assert len(run.task.train) < words / 2
+    assert [stage.name for stage in found.stages] == ["search", "train"]
+    assert all(stage.seconds_total > stage.seconds_per_step > 0 for stage in found.stages)
+    assert not (tmp_path / "none").exists()
+
+
+def test_candidates_on_texts_are_scored_with_shared_weights(tmp_path: Path) -> None:
+    text = write_text(tmp_path / "text")
+    with pytest.raises(SpaceError, match="score=shared"):
+        archscout.run(str(text), method="evolution", values={"space": "recurrent"}, out=tmp_path / "run")
+    run = archscout.search(
+        str(text),
+        method="evolution",
+        values={"space": "recurrent"},
+        overrides=["score=shared", "queries=4", "population=2", "shared.epochs=1", "shared.child.batch_size=4",
+                   "supernet.width=8"],
+        out=tmp_path / "run",
+    )  # fmt: skip
+    best, *rest = [candidate["score"] for candidate in run.candidates()]
+    assert -12 < best < -1 and all(score <= best for score in rest)  # perplexities, not percent

@@ -99,11 +99,13 @@ def test_the_result_has_the_weights_that_were_best_on_validation() -> None:
 
 def test_a_resumed_training_ends_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LanguageTrainingJob, "_is_over", lambda job, loss, patience: True)
+    monkeypatch.setattr("archscout.training.language.STEPS_PER_ADVANCE", 4)  # an epoch is 11 to 14 steps
     reference, first, second = (job_of(epochs=4) for _ in range(3))
     while not reference.done:
         reference.advance()
     for _ in range(2):  # an epoch each
         first.advance()
+    assert first._stream.epoch == 1 and first._stream.position > 0 and not first.done
     second.load_state_dict(first.state_dict())
     while not second.done:
         second.advance()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 import torch
 
@@ -16,12 +17,14 @@ from archscout.measure import Measurements, peak_memory
 from archscout.methods.base import METHODS
 from archscout.pipeline.run import Run
 from archscout.seeds import derive_seed
+from archscout.settings import Settings
 from archscout.tasks.task import Split, Task
 
 __all__ = ["Estimate", "StageEstimate", "estimate_run"]
 
 SAMPLES = 30  # architectures that the mean size is taken over
 MEASURED_SAMPLES = 256  # of the train split: one or two steps of usual batch sizes
+MEASURED_WORDS = 80  # of every column of a text: two or three segments
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,8 @@ def estimate_run(run: Run) -> Estimate:
     The jobs get a small part of the data, so that an epoch is a few steps: the first warms up, the second is timed, the
     third is measured for memory. The total follows from the progress that the job itself reports.
     """
-    full = len(run.task.train)
-    run.task = _part(run.task)
-    scale = full / len(run.task.train)
+    whole = run.task
+    run.task, scale = _part(whole, _largest_batch(run.settings.search))
     context, space, spec = run.context, run.space, run.task.spec
     draw = Random(derive_seed(run.settings.seed, "estimate"))
     low, high = (context.cost(architecture) for architecture in space.extremes(spec, run.settings.network))
@@ -68,13 +70,9 @@ def estimate_run(run: Run) -> Estimate:
     size = run.settings.network
     largest = space.extremes(spec, size)[1]
     if run.settings.train.epochs > 0:
+        task, scale = _part(whole, _largest_batch(run.settings.train))
         stages.append(
-            _measure_job(
-                "train",
-                lambda: _training(run.task, run, space.build(largest, spec, size)),
-                run.engine,
-                scale,
-            )
+            _measure_job("train", lambda: _training(task, run, space.build(largest, spec, size)), run.engine, scale)
         )
     return Estimate(low, mean, high, tuple(stages))
 
@@ -84,12 +82,26 @@ def _training(task: Task, run: Run, network: torch.nn.Module) -> Job:
     return job
 
 
-def _part(task: Task) -> Task:
-    """The task with as little data as a few steps need; of a text all, for its columns are as long as they are."""
+def _part(task: Task, batch_size: int) -> tuple[Task, float]:
+    """The task with as little data as a few steps need, and how much smaller it is.
+
+    A text is cut into `batch_size` columns: some words of each are needed, in training and in validation.
+    """
+    share = MEASURED_SAMPLES / len(task.train)
     if task.spec.kind == "language":
-        return task
-    share = min(1.0, MEASURED_SAMPLES / len(task.train))
-    return replace(task, train=_first(task.train, share), validation=_first(task.validation, share))
+        share = batch_size * MEASURED_WORDS / min(len(task.train), len(task.validation))
+    share = min(1.0, share)
+    part = replace(task, train=_first(task.train, share), validation=_first(task.validation, share))
+    return part, len(task.train) / len(part.train)
+
+
+def _largest_batch(settings: Any) -> int:
+    """The largest batch size anywhere in settings."""
+    if not isinstance(settings, Settings):
+        return 1
+    values = {name: getattr(settings, name) for name in type(settings).model_fields}
+    own = values.get("batch_size")
+    return max([own if isinstance(own, int) else 1, *(_largest_batch(value) for value in values.values())])
 
 
 def _first(split: Split, share: float) -> Split:
