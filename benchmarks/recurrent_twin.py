@@ -71,7 +71,7 @@ class PlainCell(nn.Module):
                 gate, candidate = ((state * mask_h) @ matrix).chunk(2, dim=-1)
                 gate = torch.sigmoid(gate)
                 for index, function in enumerate(ACTIVATIONS):
-                    total = total + table[row, index] * (state + gate * (function(candidate) - state))  # type: ignore[no-untyped-call]
+                    total = total + table[row, index] * (state + gate * (function(candidate) - state))
                 row += 1
             states.append(total)
         return torch.mean(torch.stack(states[1:]), dim=0)
