@@ -34,6 +34,11 @@ class DeferredLogits:
         self.features, self.weight, self.bias, self.penalty = features, weight, bias, penalty
         self._known: tuple[Tensor, Tensor, Tensor] | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the logits would be."""
+        return self.features.device
+
     def negative_log_likelihood(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The sum over all words of targets `(N, T)`, and the number of those that count.
 
