@@ -31,6 +31,14 @@ def test_unknown_method_and_recipe_name_the_closest() -> None:
         resolve_settings("digits", recipe="ednas/cifar")
 
 
+def test_a_section_given_in_part_keeps_its_methods_defaults_for_the_rest() -> None:
+    given = resolve_settings("digits", method="fairdarts", recipe="fairdarts/digits", overrides=["alphas.lr=0.5"])
+    assert (given.search.alphas.lr, given.search.alphas.betas) == (0.5, (0.9, 0.999))
+    nested = resolve_settings("cifar10", method="d-darts", overrides=["search.optimizer.schedule.kind=constant"])
+    assert nested.search.optimizer.schedule.kind == "constant"
+    assert (nested.search.optimizer.lr, nested.search.optimizer.schedule.lr_min) == (0.005, 0.001)
+
+
 def test_a_recipe_of_another_method_is_refused() -> None:
     with pytest.raises(SettingsError, match="Leave one of the two out"):
         resolve_settings("digits", method="random", recipe="ednas/digits")

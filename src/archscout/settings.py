@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from archscout.errors import SettingsError, closest
 
@@ -22,6 +22,18 @@ class Settings(BaseModel):
     """Base of all settings: frozen, checked, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_sections(cls, values: Any) -> Any:
+        """Let a section that is given in part keep the defaults that it has here, not those of its own class."""
+        if not isinstance(values, Mapping):
+            return values
+        completed = dict(values)
+        for name, field in cls.model_fields.items():
+            if isinstance(field.default, Settings) and isinstance(completed.get(name), Mapping):
+                completed[name] = merge(field.default.model_dump(exclude_defaults=True), completed[name])
+        return completed
 
     @classmethod
     def read(cls, values: Mapping[str, Any], where: str = "") -> Self:

@@ -31,16 +31,9 @@ from archscout.tasks.loading import Batch
 from archscout.tasks.segments import SegmentSettings, SegmentStream
 from archscout.training.language import TextSgdSettings
 
-__all__ = ["RecurrentAlphaSettings", "RecurrentDartsSearch", "RecurrentDartsSettings"]
+__all__ = ["RecurrentDartsSearch", "RecurrentDartsSettings"]
 
 STEPS_PER_ADVANCE = 5
-
-
-class RecurrentAlphaSettings(AlphaSettings):
-    """Adam for the architecture tensors, with the published values for recurrent cells."""
-
-    lr: float = Field(default=3e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
 
 
 class RecurrentDartsSettings(Settings):
@@ -51,7 +44,7 @@ class RecurrentDartsSettings(Settings):
     batch_size: int = Field(default=256, ge=1, description="columns of both texts, per process")
     segments: SegmentSettings = SegmentSettings()
     optimizer: TextSgdSettings = TextSgdSettings(weight_decay=5e-7)
-    alphas: RecurrentAlphaSettings = RecurrentAlphaSettings()
+    alphas: AlphaSettings = AlphaSettings(lr=3e-3, betas=(0.9, 0.999))
 
 
 class RecurrentDartsSearch:
@@ -72,8 +65,7 @@ class RecurrentDartsSearch:
         ]
         optimizer = settings.optimizer.create(network.parameters())
         self._stepper = Stepper(engine, optimizer, settings.optimizer.clip)
-        adam = settings.alphas
-        self._adam = torch.optim.Adam(self.alphas, lr=adam.lr, betas=adam.betas, weight_decay=adam.weight_decay)
+        self._adam = settings.alphas.create(self.alphas)
         self.train_stream, self._validation_stream = (
             SegmentStream(
                 split,

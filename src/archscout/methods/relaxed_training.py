@@ -40,6 +40,10 @@ class AlphaSettings(Settings):
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = Field(default=1e-3, ge=0, description="L2, as Adam couples it")
 
+    def create(self, alphas: Sequence[Tensor]) -> torch.optim.Adam:
+        """The optimiser."""
+        return torch.optim.Adam(alphas, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+
     def rate(self, share: float) -> float:
         """The learning rate when so large a share of the epochs is over."""
         if self.lr_min is None:
@@ -87,8 +91,7 @@ class RelaxedSearch:
         sgd = self.settings.optimizer
         self.stepper = Stepper(engine, sgd.create(self.weights), sgd.clip)
         self.alphas = self.initial_alphas().to(engine.device).requires_grad_()
-        adam = self.settings.alphas
-        self.adam = torch.optim.Adam([self.alphas], lr=adam.lr, betas=adam.betas, weight_decay=adam.weight_decay)
+        self.adam = self.settings.alphas.create([self.alphas])
         self.stream = self._stream(context.task.train, "weights")
         self.held_out = self._stream(context.task.validation, "architecture")
         self.warming_up = False  # whether the step at hand is the weights' alone
