@@ -8,9 +8,7 @@ recorded bytes afterwards.
 
 from __future__ import annotations
 
-import io
 import math
-import pickle  # only subclassed, to refuse what a pickle could run
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,20 +16,11 @@ from typing import Any
 import numpy as np
 
 from archscout.errors import DataError
+from archscout.inert_pickle import ForbiddenNameError, StandInDtype, load_inert
 
 __all__ = ["read_python2_pickle"]
 
 LARGEST_FILE = 512 * 2**20  # bytes; the official files have 31 to 154 MB
-
-
-class _Dtype:
-    """Stands for `numpy.dtype(name, align, copy)`."""
-
-    def __init__(self, name: object = None, *_: object) -> None:
-        self.name = name.decode("ascii") if isinstance(name, bytes) else name
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order and flags, of no interest for uint8."""
 
 
 def _encode(text: object = "", encoding: object = b"") -> bytes:
@@ -56,7 +45,7 @@ class _Array:
         if not isinstance(state, tuple) or len(state) != 5:
             raise ValueError("an array without content")
         _, shape, dtype, fortran_order, content = state
-        if not (isinstance(dtype, _Dtype) and dtype.name in ("u1", "uint8")):
+        if not (isinstance(dtype, StandInDtype) and dtype.name in ("u1", "uint8", b"u1", b"uint8")):
             raise ValueError("an array of another type than uint8")
         if not (isinstance(shape, tuple) and all(isinstance(size, int) and size >= 0 for size in shape)):
             raise ValueError("an array without a shape")
@@ -74,20 +63,9 @@ ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _NdarrayType,
-    ("numpy", "dtype"): _Dtype,
+    ("numpy", "dtype"): StandInDtype,
     ("_codecs", "encode"): _encode,
 }
-
-
-class _ForbiddenError(Exception):
-    """The pickle names something else."""
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise _ForbiddenError(f"{module}.{name}")
-        return ALLOWED[module, name]
 
 
 def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -109,7 +87,7 @@ def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> di
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.") from None
     try:
-        loaded = _Reader(io.BytesIO(content), encoding="bytes").load()
+        loaded = load_inert(content, ALLOWED, encoding="bytes")
         if not isinstance(loaded, dict):
             raise ValueError(f"a {type(loaded).__name__} instead of a dictionary")
         found = {_text(key): value for key, value in loaded.items()}
@@ -118,7 +96,7 @@ def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> di
             for key, value in found.items()
             if arrays is None or key in arrays or not isinstance(value, _Array)
         }
-    except _ForbiddenError as error:
+    except ForbiddenNameError as error:
         raise DataError(
             f"{path} is refused: the pickle names {error}, which could run code when loaded. CIFAR's files need "
             "nothing but numpy arrays and byte strings; get the official ones."

@@ -8,8 +8,7 @@ accuracies, times and seeds of every run (spec dsm_nas 2.5).
 from __future__ import annotations
 
 import bz2
-import io
-import pickle  # only subclassed, to refuse what a pickle could run
+import pickle
 import struct
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from archscout.errors import ArchitectureError, DataError
+from archscout.inert_pickle import ForbiddenNameError, StandInDtype, load_inert
 from archscout.spaces.nasbench201.cell import NasBench201Cell
 
 __all__ = ["read_archive"]
@@ -38,20 +38,10 @@ SETS = {
 }
 
 
-class _Dtype:
-    """Stands for `numpy.dtype(name, align, copy)`."""
-
-    def __init__(self, name: object = None, *_: object) -> None:
-        self.name = name
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order and flags; the official files are little-endian."""
-
-
 def _scalar(dtype: object, content: object = b"") -> float:
     """Stands for numpy's scalars: the number in their bytes."""
     kinds = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i"}
-    if not isinstance(dtype, _Dtype) or dtype.name not in kinds or not isinstance(content, bytes):
+    if not isinstance(dtype, StandInDtype) or dtype.name not in kinds or not isinstance(content, bytes):
         raise ValueError("a numpy scalar of another type than f4, f8, i4, i8")
     return float(struct.unpack(kinds[str(dtype.name)], content)[0])
 
@@ -61,21 +51,10 @@ ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
     ("collections", "defaultdict"): defaultdict,
     ("builtins", "dict"): dict,
     ("builtins", "list"): list,
-    ("numpy", "dtype"): _Dtype,
+    ("numpy", "dtype"): StandInDtype,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,
 }
-
-
-class _ForbiddenError(Exception):
-    """The pickle names something else."""
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise _ForbiddenError(f"{module}.{name}")
-        return ALLOWED[module, name]
 
 
 def read_archive(source: Path) -> Iterator[tuple[str, NasBench201Cell, Mapping[str, float]]]:
@@ -113,8 +92,8 @@ def _read_record(file: Path) -> Mapping[str, Any]:
             content = opened.read(LARGEST_RECORD + 1)
         if len(content) > LARGEST_RECORD:
             raise ValueError(f"more than {LARGEST_RECORD} bytes")
-        record = _Reader(io.BytesIO(content)).load()
-    except _ForbiddenError as error:
+        record = load_inert(content, ALLOWED)
+    except ForbiddenNameError as error:
         raise DataError(
             f"{file.name} is refused: the pickle names {error}, which could run code when loaded. The official files "
             "need nothing but containers and numbers."
