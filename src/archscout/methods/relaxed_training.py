@@ -153,11 +153,13 @@ class RelaxedSearch:
             outputs, loss = self.weight_step(train)
             accumulator.update(outputs.float(), train.targets)
             losses.append(loss)
+        engine = self.context.engine
+        engine.average_buffers(self.network)
         metrics = {
             "epoch": float(epoch),
             "steps": float(len(losses)),
-            "loss": float(torch.stack(losses).mean()),
-            metric.name: float(accumulator.compute()),
+            "loss": engine.average(float(torch.stack(losses).mean())),
+            metric.name: engine.average(float(accumulator.compute())),
             **self._signals(),
         }
         if self.stream.epoch != epoch:
