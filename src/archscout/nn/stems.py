@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["STEMS", "STEM_CHANNELS", "ImageNetStem", "SmallPictureStem", "make_stem"]
+__all__ = ["IMAGENET_STEM_FROM", "STEMS", "STEM_CHANNELS", "ImageNetStem", "SmallPictureStem", "make_stem"]
 
 STEM_CHANNELS = 3  # the small stem has 3 C channels (spec ednas 2.3)
+IMAGENET_STEM_FROM = 96  # pictures from this many pixels a side on get an ImageNet stem
 STEMS = ("small", "imagenet", "imagenet_quarter")
 
 

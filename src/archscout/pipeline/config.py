@@ -129,7 +129,9 @@ def resolve_settings(
     if architecture is not None:
         settings |= {"architecture": architecture, "method": None}
         settings.pop("search", None)
-    settings = apply_overrides(settings, [_full_key(settings, text) for text in overrides])
+    if overrides:
+        model = _checked_model(settings)
+        settings = apply_overrides(settings, [_full_key(model, text) for text in overrides])
     checked = _checked_model(settings).read(settings)
     if task is None and getattr(checked.search, "table", None) is None:
         raise SettingsError(
@@ -138,13 +140,12 @@ def resolve_settings(
     return checked
 
 
-def _full_key(settings: Mapping[str, Any], override: str) -> str:
+def _full_key(model: type[RunSettings], override: str) -> str:
     """The override with its section: `baseline=resnet18` means `space_options.baseline=resnet18`.
 
     A first key that is no top-level setting is looked for among the method's settings, then among the space's options.
     """
     keys, _ = parse_override(override)
-    model = _checked_model(settings)
     if keys[0] not in model.model_fields:
         for section in SHORT_SECTIONS:
             field = model.model_fields[section].annotation

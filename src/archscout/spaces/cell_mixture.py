@@ -7,6 +7,7 @@ one for all reduction cells, D-DARTS one for each cell, DARTOpti one for each di
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from archscout.spaces.cell_layout import CellLayout, plan_row
 from archscout.spaces.cell_supernet import edge_index
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["MixtureSupernet", "edge_count"]
+__all__ = ["MixturePlan", "MixtureSupernet"]
 
 
 def edge_count(nodes: int) -> int:
@@ -60,40 +61,51 @@ class MixtureCell(nn.Module):
         return concatenate(states[-self._width :])
 
 
+@dataclass(frozen=True)
+class MixturePlan:
+    """What a mixed supernet is made of.
+
+    Attributes:
+        init_channels: channels of the nodes before the first reduction.
+        stem: one of `archscout.nn.stems.STEMS`.
+        owners: which of the K architecture tensors each cell takes; one entry for each cell.
+        reductions: the cells that halve height and width and double the channels.
+        nodes: computed nodes in a cell.
+        width: how many of them, from the last one back, make up a cell's output.
+        operations: on each edge, in the order of the mixing weights' columns.
+    """
+
+    init_channels: int
+    stem: str
+    owners: Sequence[int]
+    reductions: Collection[int]
+    nodes: int
+    width: int
+    operations: Sequence[str]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the architecture tensors together, `(K, E, O)`."""
+        return max(self.owners) + 1, edge_count(self.nodes), len(self.operations)
+
+
 class MixtureSupernet(nn.Module):
     """Stem, cells of mixed edges, global average pooling, linear classifier.
 
     Args:
         spec: of the task; pictures `(C, H, W)`.
-        init_channels: channels of the nodes before the first reduction.
-        stem: "small" or "imagenet", as for `CellNetwork`.
-        owners: which of the K architecture tensors each cell takes; one entry for each cell.
-        reductions: the cells that halve height and width and double the channels.
-        nodes: computed nodes in a cell.
-        width: how many of them, from the last one back, make up the cell's output.
-        operations: on each edge, in the order of the mixing weights' columns.
+        plan: see `MixturePlan`.
     """
 
-    def __init__(
-        self,
-        spec: TaskSpec,
-        *,
-        init_channels: int,
-        stem: str,
-        owners: Sequence[int],
-        reductions: Collection[int],
-        nodes: int,
-        width: int,
-        operations: Sequence[str],
-    ) -> None:
+    def __init__(self, spec: TaskSpec, plan: MixturePlan) -> None:
         super().__init__()
-        self._owners = tuple(owners)
-        self.stem = make_stem(stem, spec.input_shape[0], init_channels, affine=True)
-        widths = [width] * len(owners)
-        plan = plan_row(widths, reductions, init_channels, self.stem.channels, self.stem.reduced)
-        self.cells = nn.ModuleList(MixtureCell(layout, nodes, width, operations) for layout in plan.cells)
+        self._owners = tuple(plan.owners)
+        self.stem = make_stem(plan.stem, spec.input_shape[0], plan.init_channels, affine=True)
+        widths = [plan.width] * len(plan.owners)
+        row = plan_row(widths, plan.reductions, plan.init_channels, self.stem.channels, self.stem.reduced)
+        self.cells = nn.ModuleList(MixtureCell(layout, plan.nodes, plan.width, plan.operations) for layout in row.cells)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(plan.output_channels(len(owners) - 1), spec.outputs)
+        self.classifier = nn.Linear(row.output_channels(len(plan.owners) - 1), spec.outputs)
 
     def forward(self, inputs: Tensor, mixing: Tensor) -> Tensor:
         """`(N, C, H, W)` and mixing weights `(K, E, O)` to logits `(N, outputs)`."""

@@ -10,10 +10,12 @@ from pydantic import Field
 from torch import nn
 
 from archscout.errors import SpaceError
+from archscout.nn.stems import IMAGENET_STEM_FROM
 from archscout.settings import Settings
 from archscout.spaces.base import SPACES
 from archscout.spaces.cell_choices import CellChoices
 from archscout.spaces.cell_layout import reduction_indices
+from archscout.spaces.cell_mixture import MixturePlan
 from archscout.spaces.cell_network import CellNetwork
 from archscout.spaces.cell_supernet import CellSupernet
 from archscout.spaces.genotype import OPERATIONS, Cell, CellGenotype, Input
@@ -21,9 +23,6 @@ from archscout.spaces.relaxation import CellRelaxation
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["CellOptions", "CellSize", "CellSpace"]
-
-# Pictures from this size on get the ImageNet stem, which divides height and width by eight.
-IMAGENET_STEM_FROM = 96
 
 
 class CellOptions(Settings):
@@ -134,8 +133,7 @@ class CellSpace:
                 f"a supernet of {size.layers} cells has no normal cell, or no reduction cell; set supernet.layers=3 "
                 "or more."
             )
-        return CellRelaxation(
-            spec,
+        plan = MixturePlan(
             init_channels=size.init_channels,
             stem=self._stem(spec, size),
             owners=owners,
@@ -143,8 +141,8 @@ class CellSpace:
             nodes=self.options.nodes,
             width=self.options.nodes,
             operations=self.operations,
-            assemble=lambda cells: CellGenotype(*cells),
         )
+        return CellRelaxation(spec, plan, assemble=lambda cells: CellGenotype(*cells))
 
     def extremes(self, spec: TaskSpec, size: CellSize) -> tuple[CellGenotype, CellGenotype]:
         """The genotypes with the fewest and with the most parameters."""

@@ -13,9 +13,11 @@ from torch import nn
 
 from archscout.errors import ArchitectureError, SpaceError
 from archscout.nn.operations import make_operation
+from archscout.nn.stems import IMAGENET_STEM_FROM
 from archscout.settings import Settings
 from archscout.spaces.base import SPACES
 from archscout.spaces.cell_layout import reduction_indices
+from archscout.spaces.cell_mixture import MixturePlan
 from archscout.spaces.cell_network import CellNetwork
 from archscout.spaces.derivation import derive
 from archscout.spaces.distance import distance
@@ -29,8 +31,6 @@ __all__ = ["DistributedOptions", "DistributedSize", "DistributedSpace"]
 INPUTS_PER_NODE = 2
 SMALLEST_PICTURE = 4
 SUPERNET_WIDTH = 4
-# Pictures from this size on get an ImageNet stem.
-IMAGENET_STEM_FROM = 96
 
 
 class DistributedOptions(Settings):
@@ -224,8 +224,7 @@ class DistributedSpace:
                 f"supernet.layers = {size.layers}, but the space has {len(self.sequence)} cells, each with an "
                 "architecture of its own. Set space_options.cells instead (a baseline has its own number)."
             )
-        return CellRelaxation(
-            spec,
+        plan = MixturePlan(
             init_channels=size.init_channels,
             stem=self.stem(spec, size),
             owners=self.sequence,
@@ -233,8 +232,9 @@ class DistributedSpace:
             nodes=self.nodes,
             width=min(SUPERNET_WIDTH, self.nodes),
             operations=self.operations,
-            assemble=self.assemble,
-            start=None if self.baseline is None else self.baseline.genes,
+        )
+        return CellRelaxation(
+            spec, plan, assemble=self.assemble, start=None if self.baseline is None else self.baseline.genes
         )
 
     def extremes(self, spec: TaskSpec, size: DistributedSize) -> tuple[DistributedGenotype, DistributedGenotype]:
