@@ -28,6 +28,9 @@ class TrainSettings(AugmentationSettings):
 
     epochs: int = Field(default=600, ge=0, description="0 keeps the weights that the search hands over")
     batch_size: int = Field(default=128, ge=2, description="per process")
+    epoch_share: float | None = Field(
+        default=None, gt=0, le=1, description="only the first floor(share * n) + 1 of an epoch's n batches; null: all"
+    )
     optimizer: SgdSettings = SgdSettings()
     drop_path: float = Field(default=0.2, ge=0, lt=1, description="reached linearly over the epochs")
     auxiliary_weight: float = Field(default=0.4, ge=0, description="of the auxiliary head's loss, if it has one")
@@ -71,6 +74,7 @@ class TrainingJob:
             derive_seed(seed, "train"),
             extra=self._extra_transforms(),
             drop_last=True,
+            share=settings.epoch_share,
             rank=engine.rank,
             world_size=engine.world_size,
         )
