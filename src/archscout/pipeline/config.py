@@ -14,6 +14,7 @@ from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
 from archscout.methods.base import settings_model
+from archscout.methods.tuning import TuningSettings
 from archscout.recipes import default_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
@@ -61,11 +62,13 @@ class RunSettings(Settings):
     device: str = "auto"
     precision: Precision = "float32"
     threads: int | None = Field(default=None, ge=1)
+    executor: str = Field(default="local", description="of independent trainings: local, ray, ray://HOST:PORT")
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     time_limit_minutes: float | None = Field(default=None, gt=0, description="stop cleanly after so long; resume later")
     search: Any = None
     supernet: Any = None
     network: Any = None
+    tuning: TuningSettings | None = Field(default=None, description="of the settings in train; null: none")
     train: Any = None
     evaluate: EvaluateSettings = EvaluateSettings()
     export: ExportSettings = ExportSettings()
@@ -86,6 +89,7 @@ def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
         method = METHODS.get(str(name))
         search = settings_model(method, space)
         sections["search"] = (search, search())
+        sections["tuning"] = (TuningSettings | None, getattr(method, "tuning", None))
     return create_model("RunSettings", __base__=RunSettings, **sections)
 
 

@@ -40,7 +40,10 @@ class TrainSettings(AugmentationSettings):
         default=None, gt=0, lt=1, description="exponential average of the weights, which is then the result"
     )
     split: Literal["development", "train"] = Field(
-        default="development", description="train: leaves validation out, and reports it after every epoch"
+        default="development", description="train: leaves validation out, and reports it while training"
+    )
+    validation_epochs: int = Field(
+        default=1, ge=0, description="with split: train, epochs between two validations; 0: never"
     )
 
     def job(self, network: nn.Module, task: Task, engine: Engine, seed: int) -> TrainingJob:
@@ -114,7 +117,8 @@ class TrainingJob:
             f"train_{self._task.metric.name}": engine.average(float(accumulator.compute())),
             "learning_rate": float(self._stepper.optimizer.param_groups[0]["lr"]),
         }
-        if self._settings.split == "train" and self._stream.epoch != epoch:
+        every = self._settings.validation_epochs
+        if self._settings.split == "train" and self._stream.epoch != epoch and every and (epoch + 1) % every == 0:
             values = evaluate_network(self._current(), self._task, self._task.validation, self._engine)
             metrics |= {f"validation_{name}": value for name, value in values.items()}
         return metrics

@@ -20,8 +20,9 @@ class ScheduleSettings(Settings):
     """The learning rate as a function of the epoch.
 
     `cosine` goes from `lr` to `lr_min` over all epochs; `steps` multiplies `lr` by `factors[i]` from the i-th
-    milestone on, but passes no further milestone once the rate is at or below `lr_min`; `constant` stays. Before that, `warmup_epochs` rise linearly from `lr` to its multiple by the number
-    of processes (one process: no change), the linear scaling rule of Goyal et al. 2017.
+    milestone on, but passes no further milestone once the rate is at or below `lr_min`; `constant` stays. Before that,
+    `warmup_epochs` rise linearly from `lr` to its multiple by the number of processes (one process: no change), the
+    linear scaling rule of Goyal et al. 2017.
     """
 
     kind: Literal["cosine", "steps", "constant"] = "cosine"
