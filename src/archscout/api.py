@@ -65,7 +65,7 @@ def run(
         out: the run directory; an existing one with the same settings goes on. None makes a new one under `runs/`.
         observers: who watches.
         until: the last stage to run.
-        search_only: run the method's stages only; `until` is then left alone.
+        search_only: run the stages before the final training only; `until` is then left alone.
 
     Raises:
         ArchscoutError: bad input; nothing was started.
@@ -115,9 +115,11 @@ def train(
     return started.proceed(until)
 
 
-def resume(path: Path | str, *, until: str | None = None, observers: Sequence[Observer] = ()) -> Run:
-    """Go on with a run where it was."""
-    return Run.open(path, observers=observers).proceed(until)
+def resume(
+    path: Path | str, *, until: str | None = None, executor: str | None = None, observers: Sequence[Observer] = ()
+) -> Run:
+    """Go on with a run where it was, up to a stage; another executor may take over its independent trainings."""
+    return Run.open(path, observers=observers, executor=executor).proceed(until)
 
 
 def evaluate(path: Path | str, *, observers: Sequence[Observer] = ()) -> Run:

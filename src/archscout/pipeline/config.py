@@ -15,7 +15,7 @@ from archscout.errors import SettingsError
 from archscout.methods import METHODS
 from archscout.methods.base import settings_model
 from archscout.methods.tuning import TuningSettings
-from archscout.recipes import default_recipe, load_recipe
+from archscout.recipes import default_recipe, find_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
@@ -108,7 +108,7 @@ def resolve_settings(
         task: as the user named it; None for a search by table.
         method: as the user named it; None leaves it to the recipe.
         architecture: given instead of searched; the recipe's search is then left out.
-        recipe: a name or a file; None takes `<method>/<task>`, `<method>/<space>` or `<method>/default`.
+        recipe: a name, a file, or the last part of `<method>/<task>-<name>`; None takes `<method>/<task>`, `<method>/<space>` or `<method>/default`.
         values: top-level settings from options of the command line; None entries are not set.
         overrides: `key.key=value` texts.
     """
@@ -123,7 +123,7 @@ def resolve_settings(
         if space is not None and space != settings.get("space", DEFAULT_SPACE):
             settings = {}  # its sizes are of another space
     else:
-        settings = load_recipe(recipe)
+        settings = load_recipe(find_recipe(recipe, method or DEFAULT_METHOD, task))
         if method is not None and settings.get("method", method) != method:
             raise SettingsError(
                 f"the recipe '{recipe}' is for method '{settings['method']}', but --method is '{method}'. "

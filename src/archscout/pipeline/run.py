@@ -108,10 +108,21 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path | str, *, task: Task | None = None, observers: Sequence[Observer] = ()) -> Run:
-        """An existing run."""
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        task: Task | None = None,
+        observers: Sequence[Observer] = (),
+        executor: str | None = None,
+    ) -> Run:
+        """An existing run; its independent trainings may go on elsewhere."""
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
-        return cls(directory, read_config(directory), task=task, observers=observers)
+        settings = read_config(directory)
+        if executor is not None:
+            check_executor(executor)
+            settings = settings.model_copy(update={"executor": executor})
+        return cls(directory, settings, task=task, observers=observers)
 
     def check(self) -> None:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""

@@ -80,7 +80,7 @@ class TuningSettings(Settings):
                     raise ValueError(f"{name}: a grid needs a list of values, not a range")
             elif not values or len(set(values)) < len(values):
                 raise ValueError(f"{name}: {list(values)} must have values, each once")
-        if self.min_epochs > self.epochs:
+        if self.kind != "grid" and self.min_epochs > self.epochs:
             raise ValueError(f"min_epochs {self.min_epochs} must not be above epochs {self.epochs}")
         return self
 
