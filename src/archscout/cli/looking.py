@@ -169,13 +169,23 @@ def status(path: RunArgument, as_json: Annotated[bool, typer.Option("--json", he
         rows.append({"stage": name, "state": state, "progress": progress, "seconds": facts.get("seconds")})
     pending = run.pending()
     if as_json:
-        typer.echo(json.dumps({"run": str(path), "stages": rows, "next": pending[0] if pending else None}, indent=2))
+        content = {"run": str(path), "stages": rows, "training": run.training, "next": pending[0] if pending else None}
+        typer.echo(json.dumps(content, indent=2))
         return
     for row in rows:
         share = f"{100 * row['progress']:.0f} %" if row["state"] == "started" and row["progress"] is not None else ""
         seconds = f"{row['seconds']:.0f} s" if row["seconds"] is not None else ""
         typer.echo(f"{row['stage']:<10} {row['state']:<8} {share:>5} {seconds:>8}")
+    for setting, value in _flat("train", run.training):
+        typer.echo(f"tuned: {setting} = {value}")
     typer.echo(f"Next: archscout resume {path}" if pending else f"Report: {path / 'report.html'}")
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
+    """Nested settings by dotted name."""
+    if not isinstance(value, dict):
+        return [(name, value)]
+    return [entry for key, item in value.items() for entry in _flat(f"{name}.{key}", item)]
 
 
 def estimate(
