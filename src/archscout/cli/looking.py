@@ -157,6 +157,7 @@ def _zoo() -> list[tuple[str, str]]:
 
 def status(path: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show which stages of a run are done, and what is next."""
+    from archscout.methods.tuning.settings import flat
     from archscout.pipeline.run import Run
 
     run = Run.open(path)
@@ -176,16 +177,9 @@ def status(path: RunArgument, as_json: Annotated[bool, typer.Option("--json", he
         share = f"{100 * row['progress']:.0f} %" if row["state"] == "started" and row["progress"] is not None else ""
         seconds = f"{row['seconds']:.0f} s" if row["seconds"] is not None else ""
         typer.echo(f"{row['stage']:<10} {row['state']:<8} {share:>5} {seconds:>8}")
-    for setting, value in _flat("train", run.training):
+    for setting, value in flat(run.training, "train.").items():
         typer.echo(f"tuned: {setting} = {value}")
     typer.echo(f"Next: archscout resume {path}" if pending else f"Report: {path / 'report.html'}")
-
-
-def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
-    """Nested settings by dotted name."""
-    if not isinstance(value, dict):
-        return [(name, value)]
-    return [entry for key, item in value.items() for entry in _flat(f"{name}.{key}", item)]
 
 
 def estimate(

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from archscout.settings import Settings, merge
 
-__all__ = ["RangeSettings", "TuningSettings", "Value", "nested", "published_share"]
+__all__ = ["RangeSettings", "TuningSettings", "Value", "flat", "nested", "published_share"]
 
 Value = bool | int | float | str | None
 
@@ -70,6 +70,12 @@ class TuningSettings(Settings):
     batch_size: int = Field(default=250, ge=1, description="of the evaluation on the validation split")
     storage: str | None = Field(default=None, description="database URL; null: tuning.db in the run directory")
 
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _flatten(cls, value: Any) -> Any:
+        """Names may be nested too, as overrides make them: `tuning.parameters.drop_path=[0.1, 0.2]`."""
+        return flat(value) if isinstance(value, Mapping) else value
+
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
         if not self.parameters:
@@ -104,6 +110,18 @@ def published_share(batches: int) -> float:
         batches: of an epoch of the final training.
     """
     return next((share for limit, share in PUBLISHED_SHARES if batches < limit), SMALLEST_SHARE)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names; a range stays one."""
+    content: dict[str, Any] = {}
+    for name, value in values.items():
+        full = f"{prefix}{name}"
+        if isinstance(value, Mapping) and "low" not in value:
+            content |= flat(value, f"{full}.")
+        else:
+            content[full] = value
+    return content
 
 
 def nested(parameters: Mapping[str, Value]) -> dict[str, Any]:
