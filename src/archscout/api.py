@@ -6,6 +6,7 @@ returns the `Run`, whose `model()` is the trained network.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -212,6 +213,7 @@ def import_weights(
 
 def _free_folder(name: str) -> Path:
     """`runs/<name>`, or the first free one of `runs/<name>-2`, `-3`, ..."""
+    name = re.sub(r"[:=,/]+", "-", name)  # of ucr:GunPoint, say
     number = 1
     while True:
         path = Path("runs") / (name if number == 1 else f"{name}-{number}")

@@ -41,14 +41,17 @@ def recipe_description(name: str) -> str:
 
 
 def default_recipe(method: str, task: str | None, space: str | None = None) -> str | None:
-    """`<method>/<task>`, else `<method>/<space>` where a space was named, else `<method>/default`, else None.
+    """`<method>/<task>` (of `family:name` also `<method>/<family>`), else `<method>/<space>` where a space is named, else
+    `<method>/default`, else None.
 
     Where a task has recipes with further names only (`d2nas/ecg-common`), `common` is its own.
 
     In place of a method, the name of a space: its recipes train its architectures.
     """
     files = _files()
-    names = (f"{method}/{task}", f"{method}/{task}-common", f"{method}/{space}", f"{method}/default")
+    family = None if task is None else task.partition(":")[0]  # ucr:GunPoint is trained as any ucr task
+    own = (task, f"{task}-common", family)
+    names = [f"{method}/{name}" for name in (*own, space, "default")]
     return next((name for name in names if name in files), None)
 
 

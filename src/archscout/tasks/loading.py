@@ -14,6 +14,7 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import derive_seed, generator
+from archscout.tasks.sources import whole_samples
 from archscout.tasks.task import Split, Task, Transform
 
 __all__ = ["Batch", "BatchStream", "evaluation_batches"]
@@ -130,11 +131,16 @@ def _in_order(split: Split, batch_size: int) -> Iterator[Tensor]:
 
 
 def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """The whole split once, in order, without augmentation; a text in `batch_size` columns."""
+    """The whole split once, in order, without augmentation; a text in `batch_size` columns.
+
+    Where training takes crops of its samples, these are whole samples here, and perhaps fewer in a batch.
+    """
     if task.spec.kind == "language":
         from archscout.tasks.segments import evaluation_segments  # which needs `Batch`
 
         yield from evaluation_segments(split, batch_size, device)
         return
-    for raw, targets in split.source.batches(_in_order(split, batch_size), device):
+    size = min(batch_size, task.evaluation_batch_size or batch_size)
+    source = whole_samples(split.source)
+    for raw, targets in source.batches(_in_order(split, size), device):
         yield Batch(task.prepare(raw), targets)
