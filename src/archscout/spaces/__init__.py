@@ -11,6 +11,7 @@ from archscout.spaces.cells import CellSpace
 from archscout.spaces.distributed import DistributedSpace
 from archscout.spaces.distributed_genotype import DistributedGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
+from archscout.spaces.kernel_pattern import KernelPattern
 from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
 from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
 from archscout.spaces.recurrent import RecurrentSpace
@@ -26,6 +27,7 @@ __all__ = [
     "DistributedGenotype",
     "DistributedSpace",
     "Input",
+    "KernelPattern",
     "MobileNetConfig",
     "MobileNetSpace",
     "NasBench201Cell",

@@ -26,6 +26,7 @@ __all__ = [
     "Extractable",
     "Factorization",
     "Factorized",
+    "KernelPatterned",
     "LayerCode",
     "LayerCoded",
     "Measured",
@@ -312,6 +313,30 @@ class LayerCoded(Protocol):
 
     def canonical(self, codes: Tensor) -> Tensor:
         """Codes `(N, layers)` brought to the one form that `encode` gives of each architecture."""
+        ...
+
+
+@runtime_checkable
+class KernelPatterned(Protocol):
+    """A space whose networks may get other kernels: its `build` takes a `KernelPattern` over its architectures too."""
+
+    def kernel_base(self, spec: TaskSpec) -> A:
+        """The architecture whose kernels are searched where none was found or given before.
+
+        Raises SpaceError if the space has none to offer.
+        """
+        ...
+
+    def kernel_layers(self, network: nn.Module) -> Sequence[str]:
+        """The names of the convolutions of a built network that take a kernel, in the order of its modules.
+
+        Usually `archscout.nn.kernel_layers.kernel_layers(network)`; without auxiliary heads, which not every network
+        of an architecture has.
+        """
+        ...
+
+    def build(self, architecture: A, spec: TaskSpec, size: Any) -> nn.Module:
+        """As of `SearchSpace`; for a pattern `archscout.spaces.kernel_pattern.build_with_kernels`."""
         ...
 
 
