@@ -14,10 +14,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from archscout.errors import MissingExtraError, SettingsError
+from archscout.errors import MissingExtraError, RunError, SettingsError
 
 __all__ = ["LOCAL", "Executor", "RayWorkers", "Workers", "check_executor", "default_workers", "make_workers"]
 
@@ -130,7 +131,14 @@ class Workers:
                 initializer=_begin_worker,
                 initargs=(os.getpid(), self._threads),
             )
-        return list(self._pool.map(function, arguments))
+        try:
+            return list(self._pool.map(function, arguments))
+        except BrokenProcessPool:
+            self._pool = None
+            raise RunError(
+                "a worker process ended all of a sudden; the memory may be full. What was finished is kept: go on with "
+                "archscout resume, or begin again with fewer workers."
+            ) from None
 
     def close(self) -> None:
         """End the processes."""

@@ -41,10 +41,10 @@ def recipe_description(name: str) -> str:
 
 
 def default_recipe(method: str, task: str | None, space: str | None = None) -> str | None:
-    """`<method>/<task>` (of `family:name` also `<method>/<family>`), else `<method>/<space>` where a space is named, else
-    `<method>/default`, else None.
+    """`<method>/<task>`, else `<method>/<space>` where a space was named, else `<method>/default`, else None.
 
-    Where a task has recipes with further names only (`d2nas/ecg-common`), `common` is its own.
+    A task of a family (`family:name`) also has that of the family; where a task has recipes with further names only
+    (`d2nas/ecg-common`), `common` is its own.
 
     In place of a method, the name of a space: its recipes train its architectures.
     """
