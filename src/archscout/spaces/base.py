@@ -174,8 +174,13 @@ class Relaxation(Protocol):
     @property
     def start(self) -> Tensor | None: ...
 
-    def supernet(self) -> nn.Module:
-        """A module that is a `MixtureNetwork`, freshly initialised."""
+    def supernet(self, live: Tensor | None = None) -> nn.Module:
+        """A module that is a `MixtureNetwork`, freshly initialised.
+
+        Args:
+            live: boolean `(K, E, O)`, the operations that are left on each edge; None: all. Only progressive methods
+                give it.
+        """
         ...
 
     def discretise(self, weights: Tensor, rule: Any, threshold: float) -> A:

@@ -20,7 +20,7 @@ class CellRelaxation:
     """Implements `archscout.spaces.base.Relaxation` for cells.
 
     Args:
-        spec: of the task; pictures.
+        spec: of the task; pictures or sequences.
         plan: of the supernet.
         assemble: makes the architecture of the K discretised cells.
         start: a cell for each of the K tensors to start from, or None.
@@ -40,9 +40,9 @@ class CellRelaxation:
         if start is not None:
             self.start = torch.tensor([present_operations(cell, self.operations, plan.nodes) for cell in start])
 
-    def supernet(self) -> MixtureSupernet:
-        """The network that the mixing weights weigh."""
-        return MixtureSupernet(self._spec, self._plan)
+    def supernet(self, live: Tensor | None = None) -> MixtureSupernet:
+        """The network that the mixing weights weigh, of all operations, or of those that are left: `(K, E, O)`."""
+        return MixtureSupernet(self._spec, self._plan, live)
 
     def discretise(self, weights: Tensor, rule: DiscretisationRule, threshold: float) -> Architecture:
         """The architecture of mixing weights `(K, E, O)`."""
