@@ -96,10 +96,10 @@ def test_sizes_and_clips_are_those_of_the_table(task: str, mode: str) -> None:
     assert settings.task == task
     assert settings.space_options.nodes == (3 if FAMILY[task] == "series" else 4)
     assert settings.space_options.pooling == (task in POOLING)
-    assert cells.skip_dropout == rows["skip_dropout"]
-    assert cells.layers == rows["layers"]
-    assert cells.init_channels == rows["widths"]
-    assert cells.keep == (3,)
+    assert tuple(stage.skip_dropout for stage in cells.stages) == rows["skip_dropout"]
+    assert tuple(stage.layers for stage in cells.stages) == rows["layers"]
+    assert tuple(stage.init_channels for stage in cells.stages) == rows["widths"]
+    assert cells.stages[0].keep == 3
     assert cells.skip_limit == rows["skip_limit"]
     assert (settings.supernet.layers, settings.supernet.init_channels) == (rows["final"], rows["search_width"])
     assert (settings.network.layers, settings.network.init_channels) == (rows["final"], rows["width"])

@@ -58,8 +58,8 @@ def _row(
         "rect", x=left, y=y - BAR / 2, width=field * step, height=BAR, rx=3.0
     )
     radius = max(1.1, min(TAP, 0.8 * step) / 2)
-    for number in range(size):
-        centre = left + (number * dilation + 0.5) * step
+    for tap in range(size):
+        centre = left + (tap * dilation + 0.5) * step
         content += element("circle", class_=f"as-dot{colour[1]}", cx=centre, cy=y, r=radius)
     number = element("text", str(row), class_="as-small", x=MARGIN + NUMBER - 12.0, y=y + 4.0, text_anchor="end")
     return number + element("g", content, class_=f"operation as-{colour[0]}")
