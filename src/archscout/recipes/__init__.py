@@ -41,7 +41,7 @@ def recipe_description(name: str) -> str:
 
 
 def default_recipe(method: str, task: str | None, space: str | None = None) -> str | None:
-    """`<method>/<task>` (of `family:name` also `<method>/<family>`), else `<method>/<space>` where a space is named, else
+    """`<method>/<task>` (of `family:name` also `<method>/<family>`), else `<method>/<space>` with a named space, else
     `<method>/default`, else None.
 
     In place of a method, the name of a space: its recipes train its architectures.
