@@ -86,7 +86,7 @@ MODES = [(task, mode) for task in TASKS for mode in ("common", "custom")]
 def test_every_task_has_its_recipes_and_common_is_the_default() -> None:
     names = set(recipe_names())
     assert {f"d2nas/{task}-{mode}" for task, mode in MODES} <= names
-    assert resolve_settings("ecg", method="d2nas") == settings_of("ecg", "common")
+    assert resolve_settings("ecg", method="d2nas").model_dump() == settings_of("ecg", "common").model_dump()
 
 
 @pytest.mark.parametrize(("task", "mode"), MODES)
