@@ -61,6 +61,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "random": {"epochs": 1, "child": {"batch_size": 30}, "ranking": {"candidates": 3}},
     "reinforce": SHORT,
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "pdarts": {
+        "stages": [{"skip_dropout": 0.2}, {"init_channels": 6}],
+        "epochs": 2,
+        "warmup_epochs": 1,
+        "batch_size": 10,
+        "validation_fraction": None,
+    },
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
@@ -173,7 +180,7 @@ def test_networks_export(name: str, spec: TaskSpec | None, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", SPACE_NAMES)
 def test_a_wrong_task_is_refused(name: str) -> None:
     with pytest.raises(SpaceError):
-        get_space(name).check(TaskSpec("odd", "multilabel", (7,), 3))
+        get_space(name).check(TaskSpec("odd", "multilabel", (2, 7, 7, 7), 3))
 
 
 @pytest.mark.parametrize("name", SPACE_NAMES)
@@ -288,7 +295,7 @@ def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:
             assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
             shown[method, space] = isinstance(job, Speaking)
     assert ("darts", "recurrent") in shown
-    for name in ("darts", "fairdarts", "d-darts", "dartopti"):
+    for name in ("darts", "fairdarts", "pdarts", "d-darts", "dartopti"):
         speaking = [speaks for (method, space), speaks in shown.items() if method == name and space != "recurrent"]
         assert speaking and all(speaking)
 

@@ -44,9 +44,13 @@ class CellRelaxation:
         """The network that the mixing weights weigh, of all operations, or of those that are left: `(K, E, O)`."""
         return MixtureSupernet(self._spec, self._plan, live)
 
-    def discretise(self, weights: Tensor, rule: DiscretisationRule, threshold: float) -> Architecture:
-        """The architecture of mixing weights `(K, E, O)`."""
-        tensors = weights.detach().double().cpu().tolist()
-        return self._assemble(
-            [discretise_cell(tensor, self.operations, self._plan.nodes, rule, threshold) for tensor in tensors]
-        )
+    def discretise(
+        self, weights: Tensor, rule: DiscretisationRule, threshold: float, *, skip_limit: int | None = None
+    ) -> Architecture:
+        """The architecture of mixing weights `(K, E, O)`; the limit is on cells that do not reduce."""
+        plan, cells = self._plan, []
+        reducing = {plan.owners[index] for index in plan.reductions}
+        for owner, tensor in enumerate(weights.detach().double().cpu().tolist()):
+            limit = None if owner in reducing else skip_limit
+            cells.append(discretise_cell(tensor, self.operations, plan.nodes, rule, threshold, skip_limit=limit))
+        return self._assemble(cells)
