@@ -29,6 +29,7 @@ from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
 SIZES: dict[str, dict[str, Any]] = {
+    "backbones": {"width": 1},
     "cells": {"init_channels": 4, "layers": 3},
     "distributed": {"init_channels": 4, "layers": 3},
     "mobilenet": {"width": 0.25},
@@ -36,11 +37,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "recurrent": {"width": 6},
     ToySpace.name: {},
 }
-PICTURES = ("cells", "distributed", "mobilenet", "nasbench201")
+PICTURES = ("backbones", "cells", "distributed", "mobilenet", "nasbench201")
 SPECS = {
     **dict.fromkeys(PICTURES, TaskSpec("digits", "classification", (1, 8, 8), 10)),
     "recurrent": TaskSpec("text", "language", (1,), 9),
 }
+# What a space must refuse, where it serves sequences with several labels.
+ODD = {"backbones": TaskSpec("odd", "classification", (7,), 3)}
 # Settings that make a search a matter of seconds; a new method adds its line.
 SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
 QUICK: dict[str, dict[str, Any]] = {
@@ -51,6 +54,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "local": SHORT,
     "random": {"epochs": 1, "child": {"batch_size": 30}, "ranking": {"candidates": 3}},
     "reinforce": SHORT,
+    "dash": {"epochs": 2, "batch_size": 10, "kernel_sizes": [3, 5], "dilations": [1, 3]},
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
@@ -152,7 +156,7 @@ def test_networks_export(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SPACE_NAMES)
 def test_a_wrong_task_is_refused(name: str) -> None:
     with pytest.raises(SpaceError):
-        get_space(name).check(TaskSpec("odd", "multilabel", (7, 7), 3))
+        get_space(name).check(ODD.get(name, TaskSpec("odd", "multilabel", (7, 7), 3)))
 
 
 @pytest.mark.parametrize("name", SPACE_NAMES)
