@@ -6,6 +6,7 @@ returns the `Run`, whose `model()` is the trained network.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,7 @@ def run(
         out: the run directory; an existing one with the same settings goes on. None makes a new one under `runs/`.
         observers: who watches.
         until: the last stage to run.
-        search_only: run the method's stages only; `until` is then left alone.
+        search_only: run the stages before the final training only; `until` is then left alone.
 
     Raises:
         ArchscoutError: bad input; nothing was started.
@@ -115,9 +116,11 @@ def train(
     return started.proceed(until)
 
 
-def resume(path: Path | str, *, until: str | None = None, observers: Sequence[Observer] = ()) -> Run:
-    """Go on with a run where it was."""
-    return Run.open(path, observers=observers).proceed(until)
+def resume(
+    path: Path | str, *, until: str | None = None, executor: str | None = None, observers: Sequence[Observer] = ()
+) -> Run:
+    """Go on with a run where it was, up to a stage; another executor may take over its independent trainings."""
+    return Run.open(path, observers=observers, executor=executor).proceed(until)
 
 
 def evaluate(path: Path | str, *, observers: Sequence[Observer] = ()) -> Run:
@@ -210,6 +213,7 @@ def import_weights(
 
 def _free_folder(name: str) -> Path:
     """`runs/<name>`, or the first free one of `runs/<name>-2`, `-3`, ..."""
+    name = re.sub(r"[:=,/]+", "-", name)  # of ucr:GunPoint, say
     number = 1
     while True:
         path = Path("runs") / (name if number == 1 else f"{name}-{number}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import DepthwiseConv2d, depthwise_conv2d, from_phases, to_phases
+from archscout.nn.depthwise import DepthwiseConv2d, depthwise_conv, from_phases, to_phases
 
 
 def gradients(outputs: Tensor, *leaves: Tensor) -> list[Tensor]:
@@ -28,7 +28,7 @@ def test_outputs_and_gradients_equal_the_plain_convolution(
     weight = torch.randn(4, 1, kernel, kernel, dtype=dtype, generator=draw).requires_grad_()
     padding = dilation * (kernel - 1) // 2
     plain = gradients(F.conv2d(inputs, weight, None, stride, padding, dilation, 4), inputs, weight)
-    fast = gradients(depthwise_conv2d(inputs, weight, stride, dilation), inputs, weight)
+    fast = gradients(depthwise_conv(inputs, weight, stride, dilation), inputs, weight)
     tolerance = 1e-10 if dtype == torch.float64 else 1e-4
     for ours, reference in zip(fast, plain, strict=True):
         assert (ours - reference).abs().max() < tolerance
@@ -60,7 +60,7 @@ def test_second_derivatives_equal_the_plain_convolutions(kernel: int, stride: in
         return list(torch.autograd.grad(sum(part.square().sum() for part in first), (inputs, weight)))  # type: ignore[arg-type]
 
     plain = second(F.conv2d(inputs, weight, None, stride, dilation * (kernel - 1) // 2, dilation, 3))
-    for ours, reference in zip(second(depthwise_conv2d(inputs, weight, stride, dilation)), plain, strict=True):
+    for ours, reference in zip(second(depthwise_conv(inputs, weight, stride, dilation)), plain, strict=True):
         assert (ours - reference).abs().max() < 1e-9 * reference.abs().max()
 
 

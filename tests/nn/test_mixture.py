@@ -36,8 +36,8 @@ def twins(operations: Sequence[str], channels: int, stride: int, targets: int) -
 def run_fast(fast: MixedSource, inputs: Tensor, mixing: Tensor) -> list[Tensor]:
     sums = [NodeSum() for _ in mixing]
     fast(inputs, mixing, sums)
-    height, width = ((size + fast.stride - 1) // fast.stride for size in inputs.shape[-2:])
-    return [each.finish(len(inputs), height, width) for each in sums]
+    size = [(length + fast.stride - 1) // fast.stride for length in inputs.shape[2:]]
+    return [each.finish(len(inputs), size) for each in sums]
 
 
 def case(size: tuple[int, int], channels: int, targets: int, operations: Sequence[str]) -> tuple[Tensor, Tensor]:

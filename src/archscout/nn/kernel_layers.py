@@ -14,7 +14,7 @@ from typing import Any, cast
 from torch import nn
 
 from archscout.errors import ArchitectureError, SettingsError
-from archscout.nn.depthwise import DepthwiseConv2d
+from archscout.nn.depthwise import DepthwiseConv1d, DepthwiseConv2d
 
 __all__ = ["Convolution", "Kernel", "exchange", "kernel_layers", "kept_layers", "set_kernels"]
 
@@ -119,8 +119,8 @@ def _with_kernel(old: Convolution, size: int, dilation: int) -> nn.Module:
         return old
     place: dict[str, Any] = {"device": old.weight.device, "dtype": old.weight.dtype}
     plain = old.groups == old.in_channels == old.out_channels and old.bias is None and len(set(old.stride)) == 1
-    if isinstance(old, DepthwiseConv2d) and plain and old.stride[0] <= 2 and dilation <= 2:
-        return DepthwiseConv2d(old.in_channels, size, stride=old.stride[0], dilation=dilation).to(**place)
+    if isinstance(old, DepthwiseConv1d | DepthwiseConv2d) and plain and old.stride[0] <= 2:
+        return type(old)(old.in_channels, size, stride=old.stride[0], dilation=dilation).to(**place)
     kind: type[Any] = nn.Conv2d if isinstance(old, nn.Conv2d) else nn.Conv1d
     made: nn.Module = kind(
         old.in_channels,

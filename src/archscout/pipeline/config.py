@@ -14,7 +14,8 @@ from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
 from archscout.methods.base import settings_model
-from archscout.recipes import default_recipe, load_recipe
+from archscout.methods.tuning import TuningSettings
+from archscout.recipes import default_recipe, find_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
@@ -61,11 +62,13 @@ class RunSettings(Settings):
     device: str = "auto"
     precision: Precision = "float32"
     threads: int | None = Field(default=None, ge=1)
+    executor: str = Field(default="local", description="of independent trainings: local, ray, ray://HOST:PORT")
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     time_limit_minutes: float | None = Field(default=None, gt=0, description="stop cleanly after so long; resume later")
     search: Any = None
     supernet: Any = None
     network: Any = None
+    tuning: TuningSettings | None = Field(default=None, description="of the settings in train; null: none")
     train: Any = None
     evaluate: EvaluateSettings = EvaluateSettings()
     export: ExportSettings = ExportSettings()
@@ -86,6 +89,7 @@ def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
         method = METHODS.get(str(name))
         search = settings_model(method, space)
         sections["search"] = (search, search())
+        sections["tuning"] = (TuningSettings | None, getattr(method, "tuning", None))
     return create_model("RunSettings", __base__=RunSettings, **sections)
 
 
@@ -104,7 +108,8 @@ def resolve_settings(
         task: as the user named it; None for a search by table.
         method: as the user named it; None leaves it to the recipe.
         architecture: given instead of searched; the recipe's search is then left out.
-        recipe: a name or a file; None takes `<method>/<task>`, `<method>/<space>` or `<method>/default`.
+        recipe: a name, a file, or the last part of `<method>/<task>-<name>`; None takes `<method>/<task>`,
+            `<method>/<space>` or `<method>/default`.
         values: top-level settings from options of the command line; None entries are not set.
         overrides: `key.key=value` texts.
     """
@@ -119,7 +124,7 @@ def resolve_settings(
         if space is not None and space != settings.get("space", DEFAULT_SPACE):
             settings = {}  # its sizes are of another space
     else:
-        settings = load_recipe(recipe)
+        settings = load_recipe(find_recipe(recipe, method or DEFAULT_METHOD, task))
         if method is not None and settings.get("method", method) != method:
             raise SettingsError(
                 f"the recipe '{recipe}' is for method '{settings['method']}', but --method is '{method}'. "

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from archscout.atomic import TEMPORARY_PREFIX
 from archscout.engine import Engine
@@ -30,11 +30,14 @@ from archscout.methods.base import (
     TaskSource,
     check_fit,
 )
+from archscout.methods.tuning import check_tuning, tuning_stage
+from archscout.parallel import check_executor
 from archscout.pipeline.artifacts import load_network, network_bytes
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.summary import report_html
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
+from archscout.settings import merge
 from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
 from archscout.state import read_state, state_bytes
 from archscout.tasks import TASKS, Task, load_task
@@ -46,6 +49,7 @@ __all__ = ["FINAL_STAGES", "Run"]
 
 FINAL_STAGES = ("train", "evaluate", "export", "report")
 INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
+TRAINING = "training.json"  # settings that a tuning hands to it
 CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
 
 
@@ -104,14 +108,28 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path | str, *, task: Task | None = None, observers: Sequence[Observer] = ()) -> Run:
-        """An existing run."""
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        task: Task | None = None,
+        observers: Sequence[Observer] = (),
+        executor: str | None = None,
+    ) -> Run:
+        """An existing run; its independent trainings may go on elsewhere."""
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
-        return cls(directory, read_config(directory), task=task, observers=observers)
+        settings = read_config(directory)
+        if executor is not None:
+            check_executor(executor)
+            settings = settings.model_copy(update={"executor": executor})
+        return cls(directory, settings, task=task, observers=observers)
 
     def check(self) -> None:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
+        check_executor(self.settings.executor)
+        if self.settings.tuning is not None:
+            check_tuning(self.settings.tuning, self.settings.train)
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
             check_fit(method, self.space, self.task, self.settings.search)
@@ -162,7 +180,26 @@ class Run:
             seed=settings.seed,
             artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
             source=self._task_source(),
+            train=settings.train,
+            initial=self._initial_weights,
+            folder=self.directory.path,
+            executor=settings.executor,
         )
+
+    def _initial_weights(self) -> dict[str, Tensor] | None:
+        path = self.directory.path / INITIAL_WEIGHTS
+        return read_state(path) if path.is_file() else None
+
+    @property
+    def train_settings(self) -> Any:
+        """The settings of the final training: those of the run, with what its stages found."""
+        train = self.settings.train
+        return type(train).read(merge(train.model_dump(), self.training), where="train")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What stages of this run have changed in the settings of the final training."""
+        return dict(self.directory.read_json(TRAINING)) if self.directory.has(TRAINING) else {}
 
     def _task_source(self) -> TaskSource | None:
         settings = self.settings
@@ -171,8 +208,12 @@ class Run:
         return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:
-        """The method's stages; none where the architecture was given."""
-        return [] if self.settings.method is None else METHODS.get(self.settings.method)().stages()
+        """The method's stages, none where the architecture was given; then tuning, where it is asked for."""
+        settings = self.settings
+        stages = [] if settings.method is None else [*METHODS.get(settings.method)().stages()]
+        if settings.tuning is not None and settings.task is not None:
+            stages.append(tuning_stage(settings.tuning))
+        return stages
 
     def stage_names(self) -> list[str]:
         """All stages in order. Without a task nothing can be trained."""
@@ -297,6 +338,8 @@ class Run:
             self.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
         if result.weights is not None:
             self.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
+        if result.training:
+            self.directory.write_json(TRAINING, merge(self.training, result.training))
         if result.facts:
             self.directory.write_json("search.json", {**self.search_facts, stage.name: dict(result.facts)})
         self.directory.write("architecture.json", architecture_to_json(result.architecture))
@@ -306,9 +349,10 @@ class Run:
         architecture = self.architecture
         with self.engine.seeded(settings.seed, "network"):
             network = self.space.build(architecture, self.task.spec, settings.network)
-        if self.directory.has(INITIAL_WEIGHTS):
-            network.load_state_dict(read_state(self.directory.path / INITIAL_WEIGHTS))
-        job: Job = settings.train.job(network, self.task, self.engine, settings.seed)
+        initial = self._initial_weights()
+        if initial is not None:
+            network.load_state_dict(initial)
+        job: Job = self.train_settings.job(network, self.task, self.engine, settings.seed)
         trained = driver.drive("train", job)
         content = network_bytes(
             trained, self.space, settings.space_options, architecture, self.task.spec, settings.network
@@ -391,7 +435,7 @@ def _only_begun(path: Path) -> bool:
 
 def _check_same(directory: RunDirectory, settings: RunSettings) -> None:
     """Raise RunError if a run was started with other settings; how it is watched and stopped may change."""
-    may_change = {"checkpoint_seconds", "time_limit_minutes", "threads", "data"}
+    may_change = {"checkpoint_seconds", "time_limit_minutes", "threads", "data", "executor"}
     old = read_config(directory).model_dump(mode="json")
     new = settings.model_dump(mode="json")
     changed = sorted(key for key in new if key not in may_change and old.get(key) != new[key])

@@ -15,7 +15,7 @@ import yaml
 from archscout.errors import SettingsError, UnknownNameError
 from archscout.settings import load_yaml, merge
 
-__all__ = ["default_recipe", "load_recipe", "recipe_description", "recipe_names"]
+__all__ = ["default_recipe", "find_recipe", "load_recipe", "recipe_description", "recipe_names"]
 
 
 def _files() -> dict[str, Traversable]:
@@ -43,11 +43,22 @@ def recipe_description(name: str) -> str:
 def default_recipe(method: str, task: str | None, space: str | None = None) -> str | None:
     """`<method>/<task>`, else `<method>/<space>` where a space was named, else `<method>/default`, else None.
 
+    A task of a family (`family:name`) also has that of the family; where a task has recipes with further names only
+    (`d2nas/ecg-common`), `common` is its own.
+
     In place of a method, the name of a space: its recipes train its architectures.
     """
     files = _files()
-    names = (f"{method}/{task}", f"{method}/{space}", f"{method}/default")
+    family = None if task is None else task.partition(":")[0]  # ucr:GunPoint is trained as any ucr task
+    own = (task, f"{task}-common", family)
+    names = [f"{method}/{name}" for name in (*own, space, "default")]
     return next((name for name in names if name in files), None)
+
+
+def find_recipe(name: str, method: str, task: str | None) -> str:
+    """The full name of a recipe that is named in short: `common` is `<method>/<task>-common`."""
+    full = f"{method}/{task}-{name}"
+    return full if full in _files() else name
 
 
 def load_recipe(name: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from archscout.spaces.base import SPACES, SearchSpace, get_space
 from archscout.spaces.cells import CellSpace
 from archscout.spaces.distributed import DistributedSpace
 from archscout.spaces.distributed_genotype import DistributedGenotype
+from archscout.spaces.diverse import DiverseSpace
+from archscout.spaces.diverse_genotype import DiverseGenotype
 from archscout.spaces.genotype import Cell, CellGenotype, Input
 from archscout.spaces.kernel_pattern import KernelPattern
 from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
@@ -29,6 +31,8 @@ __all__ = [
     "CellSpace",
     "DistributedGenotype",
     "DistributedSpace",
+    "DiverseGenotype",
+    "DiverseSpace",
     "Input",
     "KernelPattern",
     "MobileNetConfig",

@@ -137,7 +137,10 @@ class ClosedFormCost(Protocol):
 
 
 class MixtureNetwork(Protocol):
-    """A network that runs all operations at once, each weighted by a mixing weight."""
+    """A network that runs all operations at once, each weighted by a mixing weight.
+
+    One whose skip connections can have dropout has an attribute `skip_dropout`, its rate in training.
+    """
 
     def __call__(self, inputs: Tensor, mixing: Tensor) -> Tensor:
         """Outputs on a batch for mixing weights `(K, E, O)`."""
@@ -174,12 +177,21 @@ class Relaxation(Protocol):
     @property
     def start(self) -> Tensor | None: ...
 
-    def supernet(self) -> nn.Module:
-        """A module that is a `MixtureNetwork`, freshly initialised."""
+    def supernet(self, live: Tensor | None = None) -> nn.Module:
+        """A module that is a `MixtureNetwork`, freshly initialised.
+
+        Args:
+            live: boolean `(K, E, O)`, the operations that are left on each edge; None: all. Only progressive methods
+                give it.
+        """
         ...
 
-    def discretise(self, weights: Tensor, rule: Any, threshold: float) -> A:
-        """The architecture of mixing weights `(K, E, O)`; the rules are those of the space."""
+    def discretise(self, weights: Tensor, rule: Any, threshold: float, *, skip_limit: int | None = None) -> A:
+        """The architecture of mixing weights `(K, E, O)`; the rules are those of the space.
+
+        Args:
+            skip_limit: most skip connections in each cell that does not reduce; only progressive methods give it.
+        """
         ...
 
 

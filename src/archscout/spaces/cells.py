@@ -73,23 +73,11 @@ class CellSpace:
 
     def random(self, draw: Random) -> CellGenotype:
         """A genotype with pairs and operations drawn uniformly."""
-        choices = self.factorization
-        structure = [draw.randrange(options) for options in choices.structure]
-        rows = choices.active(structure)
-        return choices.assemble(structure, [draw.randrange(len(choices.operations[row])) for row in rows])
+        return self.factorization.random(draw)
 
     def mutate(self, architecture: CellGenotype, draw: Random) -> CellGenotype:
         """The genotype with one choice changed: the pair of one node, or the operation on one edge."""
-        choices = self.factorization
-        structure, operations = (list(part) for part in choices.disassemble(architecture))
-        position = draw.randrange(len(structure) + len(operations))
-        part, options, index = (
-            (structure, choices.structure, position)
-            if position < len(structure)
-            else (operations, [len(self.operations)] * len(operations), position - len(structure))
-        )
-        part[index] = (part[index] + draw.randrange(1, options[index])) % options[index]
-        return choices.assemble(structure, operations)
+        return self.factorization.mutate(architecture, draw)
 
     def _stem(self, spec: TaskSpec, size: CellSize) -> str:
         if size.stem != "auto":

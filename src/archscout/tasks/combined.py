@@ -10,7 +10,7 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import derive_seed
-from archscout.tasks.sources import Source
+from archscout.tasks.sources import Source, whole_samples
 
 __all__ = ["CombinedSource"]
 
@@ -42,6 +42,11 @@ class CombinedSource:
         targets = [getattr(source, "targets", None) for source in self.sources]
         known = [part for part in targets if isinstance(part, Tensor)]
         return torch.cat(known) if len(known) == len(targets) else None
+
+    @property
+    def whole(self) -> CombinedSource:
+        """The same samples as evaluation reads them, see `whole_samples`."""
+        return CombinedSource([whole_samples(source) for source in self.sources])
 
     def _positions(self, index: Tensor, number: int) -> Tensor:
         """Where in a batch the samples of a source stand."""

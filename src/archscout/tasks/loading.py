@@ -14,6 +14,7 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import derive_seed, generator
+from archscout.tasks.sources import whole_samples
 from archscout.tasks.task import Split, Task, Transform
 
 __all__ = ["Batch", "BatchStream", "evaluation_batches"]
@@ -44,6 +45,7 @@ class BatchStream:
         augment: whether to augment.
         extra: transforms after normalisation.
         drop_last: leave out the last batch of an epoch where it is smaller; always kept if it is the only one.
+        share: of an epoch's n batches only the first floor(share * n) + 1 (spec d2nas 1.3, 1.4); None takes all.
         rank, world_size: with several processes each takes its own share of every epoch.
     """
 
@@ -58,6 +60,7 @@ class BatchStream:
         augment: bool = True,
         extra: tuple[Transform, ...] = (),
         drop_last: bool = False,
+        share: float | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -68,10 +71,10 @@ class BatchStream:
         self._task, self._split, self._device = task, split, device
         self._batch_size, self._seed, self._augment, self._extra = batch_size, seed, augment, extra
         self._rank, self._world_size = rank, world_size
-        share = len(split) // world_size
-        whole, rest = divmod(share, batch_size)
-        self.batches_per_epoch = max(1, whole if drop_last or rest == 0 else whole + 1)
-        self._share = share
+        self._samples = len(split) // world_size
+        whole, rest = divmod(self._samples, batch_size)
+        batches = max(1, whole if drop_last or rest == 0 else whole + 1)
+        self.batches_per_epoch = batches if share is None else min(batches, int(share * batches) + 1)
         self.epoch = 0
         self.position = 0
         self._iterator: Iterator[tuple[Tensor, Tensor]] | None = None
@@ -83,7 +86,7 @@ class BatchStream:
 
     def _epoch_indices(self, start: int) -> Iterator[Tensor]:
         order = torch.randperm(len(self._split), generator=generator(self._seed, "order", self.epoch))
-        mine = self._split.indices[order[self._rank :: self._world_size][: self._share]]
+        mine = self._split.indices[order[self._rank :: self._world_size][: self._samples]]
         for position in range(start, self.batches_per_epoch):
             yield mine[position * self._batch_size : (position + 1) * self._batch_size]
 
@@ -132,11 +135,16 @@ def _in_order(split: Split, batch_size: int) -> Iterator[Tensor]:
 
 
 def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """The whole split once, in order, without augmentation; a text in `batch_size` columns."""
+    """The whole split once, in order, without augmentation; a text in `batch_size` columns.
+
+    Where training takes crops of its samples, these are whole samples here, and perhaps fewer in a batch.
+    """
     if task.spec.kind == "language":
         from archscout.tasks.segments import evaluation_segments  # which needs `Batch`
 
         yield from evaluation_segments(split, batch_size, device)
         return
-    for raw, targets in split.source.batches(_in_order(split, batch_size), device):
+    size = min(batch_size, task.evaluation_batch_size or batch_size)
+    source = whole_samples(split.source)
+    for raw, targets in source.batches(_in_order(split, size), device):
         yield Batch(task.prepare(raw), targets)

@@ -14,7 +14,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from archscout.nn.decoder import IGNORED, DeferredLogits
 
@@ -22,10 +22,16 @@ __all__ = [
     "IGNORED",
     "Loss",
     "Metric",
+    "PooledLoss",
     "accuracy",
+    "complement_reward",
     "cross_entropy",
     "language_loss",
+    "macro_f1",
     "perplexity",
+    "pooled_mean",
+    "pooled_sum",
+    "reciprocal_reward",
     "top_k_accuracy",
 ]
 
@@ -33,9 +39,25 @@ PUBLISHED_REWARD = 80.0  # a reward of 1 at perplexity 80: spec ednas 1.6
 
 
 class Loss(Protocol):
-    """What training minimises: mean over the batch, a scalar. Outputs are what the task's networks give."""
+    """What training minimises, a scalar: the mean over the batch, or what `Task.pool_loss` says. Outputs are what the
+    task's networks give."""
 
     def __call__(self, outputs: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor: ...
+
+
+PooledLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""The loss of a batch and its targets, to the sum of the terms in it and their number."""
+
+
+def pooled_mean(loss: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """For a loss that is the mean over all targets but `IGNORED`."""
+    count = (targets != IGNORED).sum()
+    return loss.double() * count, count
+
+
+def pooled_sum(loss: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """For a loss that adds up over the samples of a batch: pooled, it is the mean over samples."""
+    return loss.double(), torch.tensor(len(targets), device=loss.device)
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,16 @@ def _identity(value: float) -> float:
     return value
 
 
+def reciprocal_reward(value: float) -> float:
+    """1 / (1 + value), for an error from 0 up: from 1 down to 0."""
+    return 1 / (1 + value)
+
+
+def complement_reward(value: float) -> float:
+    """1 - value, for an error rate."""
+    return 1 - value
+
+
 def accuracy(outputs: int) -> Metric:
     """Top-1 accuracy in [0, 1], pooled over samples. Logits `(N, outputs)`, targets `(N,)`."""
     return top_k_accuracy(outputs, 1)
@@ -95,6 +127,18 @@ def top_k_accuracy(outputs: int, k: int) -> Metric:
 
     name = "accuracy" if k == 1 else f"top{k}_accuracy"
     return Metric(name=name, direction="max", create=create, reward=_identity, percent=True)
+
+
+def macro_f1(outputs: int) -> Metric:
+    """F1 of each class, averaged over the classes that occur in targets or predictions, pooled over samples.
+
+    Logits `(N, outputs)`, targets `(N,)`. Source: spec d2nas 3, ECG.
+    """
+
+    def create() -> torchmetrics.Metric:
+        return MulticlassF1Score(num_classes=outputs, average="macro", validate_args=False, sync_on_compute=False)
+
+    return Metric(name="macro_f1", direction="max", create=create, reward=_identity)
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

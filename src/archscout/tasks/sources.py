@@ -14,7 +14,7 @@ from torch import Tensor
 
 from archscout.errors import DataError
 
-__all__ = ["ArraySource", "Source"]
+__all__ = ["ArraySource", "Source", "whole_samples"]
 
 
 @runtime_checkable
@@ -31,6 +31,15 @@ class Source(Protocol):
     def batches(
         self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+def whole_samples(source: Source) -> Source:
+    """The source that evaluation reads: the same samples whole, where training takes crops of them.
+
+    A source that crops says so by an attribute `whole`, a source with the same indices.
+    """
+    whole: Source = getattr(source, "whole", source)
+    return whole
 
 
 class ArraySource:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import generator
-from archscout.tasks.metrics import Loss, Metric
+from archscout.tasks.metrics import Loss, Metric, PooledLoss, pooled_mean
 from archscout.tasks.sources import Source
 from archscout.tasks.spec import TaskSpec
 
@@ -57,6 +57,8 @@ class Task:
         augmentations: applied in training, after conversion to float in [0, 1] and before normalisation.
         class_names: one for each output, where they have names.
         provenance: what a reader of a result wants to know of the data: files, digests, counts.
+        pool_loss: how losses of batches are added up, see `metrics.pooled_mean`.
+        evaluation_batch_size: largest batch in an evaluation, where samples are larger there than in training.
     """
 
     spec: TaskSpec
@@ -71,6 +73,8 @@ class Task:
     extra_metrics: tuple[Metric, ...] = ()
     class_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    pool_loss: PooledLoss = pooled_mean
+    evaluation_batch_size: int | None = None
 
     @property
     def name(self) -> str:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from archscout.engine import Engine
 from archscout.nn.carry import Carry
 from archscout.tasks.loading import evaluation_batches
-from archscout.tasks.metrics import IGNORED
 from archscout.tasks.task import Split, Task
 
 __all__ = ["evaluate_network", "pooled_metrics"]
@@ -33,9 +32,9 @@ def pooled_metrics(
     with torch.inference_mode():
         for batch in evaluation_batches(task, split, batch_size, engine.device):
             outputs = forward(engine.arrange(batch.inputs)).float()
-            targets = (batch.targets != IGNORED).sum()
-            loss += task.loss(outputs, batch.targets).double() * targets
-            counted += targets
+            total, count = task.pool_loss(task.loss(outputs, batch.targets), batch.targets)
+            loss += total
+            counted += count
             for accumulator in accumulators.values():
                 accumulator.update(outputs, batch.targets)
         values = {name: float(accumulator.compute()) for name, accumulator in accumulators.items()}

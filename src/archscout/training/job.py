@@ -28,6 +28,9 @@ class TrainSettings(AugmentationSettings):
 
     epochs: int = Field(default=600, ge=0, description="0 keeps the weights that the search hands over")
     batch_size: int = Field(default=128, ge=2, description="per process")
+    epoch_share: float | None = Field(
+        default=None, gt=0, le=1, description="only the first floor(share * n) + 1 of an epoch's n batches; null: all"
+    )
     optimizer: SgdSettings = SgdSettings()
     drop_path: float = Field(default=0.2, ge=0, lt=1, description="reached linearly over the epochs")
     auxiliary_weight: float = Field(default=0.4, ge=0, description="of the auxiliary head's loss, if it has one")
@@ -37,7 +40,10 @@ class TrainSettings(AugmentationSettings):
         default=None, gt=0, lt=1, description="exponential average of the weights, which is then the result"
     )
     split: Literal["development", "train"] = Field(
-        default="development", description="train: leaves validation out, and reports it after every epoch"
+        default="development", description="train: leaves validation out, and reports it while training"
+    )
+    validation_epochs: int = Field(
+        default=1, ge=0, description="with split: train, epochs between two validations; 0: never"
     )
 
     def job(self, network: nn.Module, task: Task, engine: Engine, seed: int) -> TrainingJob:
@@ -71,6 +77,7 @@ class TrainingJob:
             derive_seed(seed, "train"),
             extra=self._extra_transforms(),
             drop_last=True,
+            share=settings.epoch_share,
             rank=engine.rank,
             world_size=engine.world_size,
         )
@@ -110,7 +117,8 @@ class TrainingJob:
             f"train_{self._task.metric.name}": engine.average(float(accumulator.compute())),
             "learning_rate": float(self._stepper.optimizer.param_groups[0]["lr"]),
         }
-        if self._settings.split == "train" and self._stream.epoch != epoch:
+        every = self._settings.validation_epochs
+        if self._settings.split == "train" and self._stream.epoch != epoch and every and (epoch + 1) % every == 0:
             values = evaluate_network(self._current(), self._task, self._task.validation, self._engine)
             metrics |= {f"validation_{name}": value for name, value in values.items()}
         return metrics
