@@ -99,6 +99,7 @@ def test_sizes_and_clips_are_those_of_the_table(task: str, mode: str) -> None:
     assert tuple(stage.skip_dropout for stage in cells.stages) == rows["skip_dropout"]
     assert tuple(stage.layers for stage in cells.stages) == rows["layers"]
     assert tuple(stage.init_channels for stage in cells.stages) == rows["widths"]
+    assert cells.stages[0].keep == 3
     assert cells.skip_limit == rows["skip_limit"]
     assert (settings.supernet.layers, settings.supernet.init_channels) == (rows["final"], rows["search_width"])
     assert (settings.network.layers, settings.network.init_channels) == (rows["final"], rows["width"])
