@@ -45,7 +45,7 @@ SPECS = {
 }
 # Further kinds of tasks that a space serves.
 FURTHER_SPECS = {
-    "backbones": [TaskSpec("sequences", "multilabel", (3, 22), 5), TaskSpec("dense pictures", "dense", (2, 7, 10), 1)],
+    "backbones": [TaskSpec("dense pictures", "dense", (2, 7, 10), 1)],
     "diverse-cells": [
         TaskSpec("sequences", "multilabel", (3, 22), 5),
         TaskSpec("dense pictures", "dense", (2, 7, 10), 1),
