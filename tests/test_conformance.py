@@ -29,6 +29,7 @@ from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
 SIZES: dict[str, dict[str, Any]] = {
+    "backbones": {"width": 1},
     "cells": {"init_channels": 4, "layers": 3},
     "distributed": {"init_channels": 4, "layers": 3},
     "diverse-cells": {"init_channels": 4, "layers": 3},
@@ -37,13 +38,14 @@ SIZES: dict[str, dict[str, Any]] = {
     "recurrent": {"width": 6},
     ToySpace.name: {},
 }
-PICTURES = ("cells", "distributed", "diverse-cells", "mobilenet", "nasbench201")
+PICTURES = ("backbones", "cells", "distributed", "diverse-cells", "mobilenet", "nasbench201")
 SPECS = {
     **dict.fromkeys(PICTURES, TaskSpec("digits", "classification", (1, 8, 8), 10)),
     "recurrent": TaskSpec("text", "language", (1,), 9),
 }
 # Further kinds of tasks that a space serves.
 FURTHER_SPECS = {
+    "backbones": [TaskSpec("dense pictures", "dense", (2, 7, 10), 1)],
     "diverse-cells": [
         TaskSpec("sequences", "multilabel", (3, 22), 5),
         TaskSpec("dense pictures", "dense", (2, 7, 10), 1),
@@ -60,6 +62,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "local": SHORT,
     "random": {"epochs": 1, "child": {"batch_size": 30}, "ranking": {"candidates": 3}},
     "reinforce": SHORT,
+    "dash": {"epochs": 2, "batch_size": 10, "kernel_sizes": [3, 5], "dilations": [1, 3]},
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "pdarts": {
         "stages": [{"skip_dropout": 0.2}, {"init_channels": 6}],

@@ -6,6 +6,7 @@ from archscout.spaces.architecture import (
     architecture_from_json,
     architecture_to_json,
 )
+from archscout.spaces.backbones import Backbone, BackboneSpace
 from archscout.spaces.base import SPACES, SearchSpace, get_space
 from archscout.spaces.cells import CellSpace
 from archscout.spaces.distributed import DistributedSpace
@@ -23,6 +24,8 @@ __all__ = [
     "ARCHITECTURES",
     "SPACES",
     "Architecture",
+    "Backbone",
+    "BackboneSpace",
     "Cell",
     "CellGenotype",
     "CellSpace",
