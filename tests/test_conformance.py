@@ -50,7 +50,7 @@ FURTHER_SPECS = {
         TaskSpec("sequences", "multilabel", (3, 22), 5),
         TaskSpec("dense pictures", "dense", (2, 7, 10), 1),
         TaskSpec("dense sequences", "dense", (2, 9), 2),
-    ]
+    ],
 }
 # Settings that make a search a matter of seconds; a new method adds its line.
 SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
@@ -71,6 +71,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "batch_size": 10,
         "validation_fraction": None,
     },
+    "d2nas": {"cells": {"stages": [{}, {"init_channels": 6}], "epochs": 2, "warmup_epochs": 1, "batch_size": 10}},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
