@@ -95,8 +95,9 @@ class TrainingJob:
                 f"train.dropout = {rate}: the network has no dropout layers. Leave it out, here and in "
                 "tuning.parameters; networks of cells have train.drop_path."
             )
-        for layer in layers if rate is not None else ():
-            layer.p = rate
+        if rate is not None:
+            for layer in layers:
+                layer.p = rate
 
     def _extra_transforms(self) -> tuple[Transform, ...]:
         is_picture = len(self._task.spec.input_shape) == 3
