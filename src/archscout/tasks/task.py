@@ -151,7 +151,7 @@ class Task:
         y_test: np.ndarray[Any, Any] | Tensor,
         **options: Any,
     ) -> Task:
-        """A classification task from arrays; see `archscout.tasks.arrays.task_from_arrays`."""
+        """A task from arrays; see `archscout.tasks.arrays.task_from_arrays`."""
         from archscout.tasks.arrays import task_from_arrays
 
         return task_from_arrays(x_train, y_train, x_test, y_test, **options)
