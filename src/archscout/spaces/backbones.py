@@ -126,8 +126,8 @@ class BackboneSpace:
         else:
             if DIMENSIONS[architecture.name] != len(spec.input_shape) - 1:
                 raise SpaceError(
-                    f"{architecture.name} is a {DESCRIPTIONS[architecture.name]}; {spec.name} is {spec.describe()}. For "
-                    "architectures drawn at random for sequences set space_options.backbone=sequence_resnet."
+                    f"{architecture.name} is a {DESCRIPTIONS[architecture.name]}; {spec.name} is {spec.describe()}. "
+                    "For architectures drawn at random for sequences set space_options.backbone=sequence_resnet."
                 )
             network = self._plain(architecture, spec, size)
         initialise(network)
