@@ -104,7 +104,7 @@ def spec_of(name: str) -> TaskSpec:
 
 
 def spaces_and_specs() -> list[Any]:
-    pairs = [(name, None) for name in SPACE_NAMES]
+    pairs: list[tuple[str, TaskSpec | None]] = [(name, None) for name in SPACE_NAMES]
     pairs += [(name, spec) for name, specs in FURTHER_SPECS.items() for spec in specs]
     return [pytest.param(name, spec, id=f"{name}-{spec.name}" if spec else name) for name, spec in pairs]
 

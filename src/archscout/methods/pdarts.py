@@ -109,14 +109,14 @@ class ProgressiveStage(RelaxedSearch):
         self._seed = derive_seed(context.seed, "stage", number)
         size = _stage_size(context.supernet_size, self.stage)
         super().__init__(replace(context, supernet_size=size, seed=self._seed), warmup_epochs=settings.warmup_epochs)
-        self.live = self._live_or_all().to(context.engine.device)
+        self.live = self._left().to(context.engine.device)
         if self.stage.skip_dropout and not hasattr(self.network, "skip_dropout"):
             raise SpaceError(
                 f"the space '{context.space.name}' has no dropout on skip connections; set skip_dropout: 0 in all "
                 "search.stages."
             )
 
-    def _live_or_all(self) -> Tensor:
+    def _left(self) -> Tensor:
         tensors, edges, operations = self.relaxation.shape
         shape = (tensors, edges, operations + 1)
         if self._live is None:
@@ -130,7 +130,7 @@ class ProgressiveStage(RelaxedSearch):
 
     def make_supernet(self) -> torch.nn.Module:
         """Without the operations that are dropped."""
-        return self.relaxation.supernet(None if self._live is None else self._live_or_all()[..., 1:].cpu())
+        return self.relaxation.supernet() if self._live is None else self.relaxation.supernet(self._left()[..., 1:])
 
     def initial_alphas(self) -> Tensor:
         """A column for `none` before the operations."""

@@ -11,6 +11,7 @@ sequences `(N, C, L)`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +139,8 @@ class Zero(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """`(N, C, H, W)` to zeros `(N, C, ceil(H / stride), ceil(W / stride))`; likewise `(N, C, L)`."""
-        return torch.zeros_like(inputs[(..., *(slice(None, None, self.stride),) * (inputs.dim() - 2))])
+        every: tuple[Any, ...] = (slice(None, None, self.stride),) * (inputs.dim() - 2)
+        return torch.zeros_like(inputs[(..., *every)])
 
 
 _PICTURE_MAKERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
