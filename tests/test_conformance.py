@@ -71,6 +71,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "batch_size": 10,
         "validation_fraction": None,
     },
+    "d2nas": {"cells": {"stages": [{}, {"init_channels": 6}], "epochs": 2, "warmup_epochs": 1, "batch_size": 10}},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},

@@ -86,7 +86,7 @@ MODES = [(task, mode) for task in TASKS for mode in ("common", "custom")]
 def test_every_task_has_its_recipes_and_common_is_the_default() -> None:
     names = set(recipe_names())
     assert {f"d2nas/{task}-{mode}" for task, mode in MODES} <= names
-    assert resolve_settings("ecg", method="d2nas") == settings_of("ecg", "common")
+    assert resolve_settings("ecg", method="d2nas").model_dump() == settings_of("ecg", "common").model_dump()
 
 
 @pytest.mark.parametrize(("task", "mode"), MODES)
@@ -183,3 +183,28 @@ def test_tuning_trains_on_as_many_batches_as_published(task: str, samples: tuple
     size = settings.train.batch_size
     share = settings.tuning.epoch_share or published_share(samples[0] // size)
     assert int(share * (samples[1] // size)) + 1 == steps
+
+
+# -- DASH alone ----------------------------------------------------------------------------------------------------
+
+DASH_BATCH = {**{task: batch for task, (batch, _) in BATCH.items()}, "cifar100": 64, "fsd50k": 64}
+DASH_SIZES = {"ninapro": (3, 5, 7), **dict.fromkeys(("ecg", "satellite", "deepsea"), (3, 7, 11, 15, 19))}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_dash_has_its_published_recipe(task: str) -> None:
+    settings = resolve_settings(task, method="dash")
+    search, tuning, train = settings.search, settings.tuning, settings.train
+    assert (settings.task, settings.space) == (task, "backbones")
+    assert (settings.supernet.width, settings.network.width) == (1, 4)
+    assert search.batch_size == train.batch_size == DASH_BATCH[task]
+    assert search.kernel_sizes == DASH_SIZES.get(task, (3, 5, 7, 9))
+    assert search.dilations == ((1, 3, 7) if task == "ninapro" else (1, 3, 7, 15))
+    assert search.grad_scale == GRAD_SCALE.get(task, 100)
+    assert (search.optimizer.lr, search.alpha_lr) == ((0.01, 0.005) if FAMILY[task] == "dense" else (0.1, 0.05))
+    assert tuning is not None
+    assert tuning.epochs == 80
+    expected = 3 if task in SMALL_GRID else 12 if FAMILY[task] == "series" else 24
+    assert tuning.configurations == expected
+    assert train.epochs == 200
+    assert train.split == search.split == ("train" if task in TRAIN_ONLY else "development")

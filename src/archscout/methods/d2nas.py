@@ -42,6 +42,7 @@ class D2nasSettings(Settings):
         optimizer=SgdSettings(lr=0.1, weight_decay=5e-4, schedule=ScheduleSettings(lr_min=0.0)),
         alphas=AlphaSettings(lr=0.05, lr_min=0.0, weight_decay=5e-4, clip=5.0),
         skip_limit=None,
+        validation_fraction=None,
     )
     kernels: KernelSearchSettings = KernelSearchSettings()
     validation_fraction: float | None = Field(

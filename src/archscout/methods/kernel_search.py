@@ -43,7 +43,7 @@ STEPS_PER_ADVANCE = 10  # some seconds on a CPU: how long a signal waits, and wh
 INITIAL_DEVIATION = 1e-3  # of the architecture parameters; spec d2nas 1.3.2
 SIZE_PENALTY = 1e-5  # spec d2nas 1.3.4
 DENSE_FIELD = 10  # dense tasks count 10 times the size of a kernel instead of its field; spec d2nas 1.3.4
-SCHEDULE = ScheduleSettings(kind="steps", milestones=(60, 120, 160), factors=(0.2, 0.04, 0.008))
+SCHEDULE = ScheduleSettings(kind="steps", milestones=(61, 121, 161), factors=(0.2, 0.04, 0.008))
 
 
 class KernelSearchSettings(Settings):

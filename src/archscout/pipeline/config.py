@@ -111,8 +111,8 @@ def resolve_settings(
         method: as the user named it; None leaves it to the recipe.
         architecture: given instead of searched; the recipe's search is then left out.
         base: the name of an architecture that the method starts from.
-        recipe: a name, a file, or the last part of `<method>/<task>-<name>`; None takes `<method>/<task>`,
-            `<method>/<space>` or `<method>/default`.
+        recipe: a name, or what follows `<method>/` or `<method>/<task>-` in it, or a file; None takes
+            `<method>/<task>`, `<method>/<space>` or `<method>/default`.
         values: top-level settings from options of the command line; None entries are not set.
         overrides: `key.key=value` texts.
     """

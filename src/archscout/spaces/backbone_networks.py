@@ -25,13 +25,14 @@ def initialise(network: nn.Module) -> None:
 
 
 class _WideBlock(nn.Module):
-    """Norm, ReLU, convolution, twice, added to the inputs; the second convolution has the stride."""
+    """Norm, ReLU, convolution, twice, added to the inputs; the second convolution has the stride, dropout before it."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = nn.BatchNorm2d(outputs)
+        self.dropout = nn.Dropout(0.0)  # the training sets its rate
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1)
         fits = stride == 1 and inputs == outputs
         self.shortcut = nn.Identity() if fits else nn.Conv2d(inputs, outputs, 1, stride=stride)
@@ -39,7 +40,7 @@ class _WideBlock(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """`(N, in, H, W)` to `(N, out, ceil(H / stride), ceil(W / stride))`."""
         inner = self.conv1(F.relu(self.norm1(inputs)))
-        inner = self.conv2(F.relu(self.norm2(inner)))
+        inner = self.conv2(self.dropout(F.relu(self.norm2(inner))))
         added: Tensor = inner + self.shortcut(inputs)
         return added
 
