@@ -174,4 +174,4 @@ class PlainSearchStep:
         nn.utils.clip_grad_norm_(list(self._network.parameters()), self._clip)
         for optimizer in self._optimizers:
             optimizer.step()
-        return float(loss)
+        return float(loss.detach())
