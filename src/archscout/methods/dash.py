@@ -23,6 +23,7 @@ class Dash:
     name: ClassVar[str] = "dash"
     description: ClassVar[str] = "kernel size and dilation of every convolution of a network, by one mixture of all"
     settings_model: ClassVar[type[Settings]] = KernelSearchSettings
+    starts_from_architecture: ClassVar[bool] = True
     requires: ClassVar[tuple[type, ...]] = (KernelPatterned,)
 
     def stages(self) -> Sequence[SearchStage]:

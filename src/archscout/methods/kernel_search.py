@@ -98,7 +98,7 @@ class KernelSearchSettings(Settings):
 
 def transform_gradients(gradient: Tensor, grad_scale: float, fields: Tensor) -> Tensor:
     """The gradients `(L, M)` of the architecture parameters, each layer's of norm 1 / grad_scale, plus the penalty."""
-    norms = gradient.norm(dim=1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
     return gradient / (grad_scale * (norms + 1e-8)) + SIZE_PENALTY * fields
 
 
@@ -128,7 +128,7 @@ class KernelSearch:
         self.fields = self.settings.fields(dense=context.task.spec.kind == "dense").to(engine.device)
         self.weights = list(self.network.parameters())
         sgd, rate = self.settings.optimizer, self.settings.alpha_lr
-        groups = [{"params": self.weights}, {"params": [self.alphas], "lr": rate}]
+        groups: list[dict[str, Any]] = [{"params": self.weights}, {"params": [self.alphas], "lr": rate}]
         self.stepper = Stepper(engine, sgd.create(groups), sgd.clip)
         self.stream = self._stream()
         batches = self.stream.batches_per_epoch

@@ -75,9 +75,9 @@ def _direct(
 ) -> Tensor:
     total: Tensor | None = None
     lengths = inputs.shape[2:]
-    kernels = weight.split(candidates.taps, dim=2)
+    kernels = torch.split(weight, list(candidates.taps), dim=2)
     for (size, dilation), taps, share in zip(candidates.kernels, kernels, mixing.unbind(), strict=True):
-        kernel = taps.unflatten(2, (size,) * len(lengths))
+        kernel = taps.reshape(*taps.shape[:2], *(size for _ in lengths))
         for axis, length in enumerate(lengths, start=2):
             live = live_size(size, dilation, length)
             kernel = kernel.narrow(axis, (size - live) // 2, live)
@@ -90,7 +90,7 @@ def _direct(
 def _convolve(inputs: Tensor, kernel: Tensor, stride: tuple[int, ...], dilation: int, groups: int) -> Tensor:
     padding = [dilation * (size - 1) // 2 for size in kernel.shape[2:]]
     convolve = _CONVOLVE[len(padding)]
-    result: Tensor = convolve(inputs, kernel, None, stride, padding, dilation, groups)  # type: ignore[operator]
+    result: Tensor = convolve(inputs, kernel, None, stride, padding, dilation, groups)
     return result
 
 
@@ -107,7 +107,7 @@ def _grouped(
     kernels = assemble(weight, mixing, plan.scatter)
     total: Tensor | None = None
     for dilation, sizes, start in plan.groups:
-        kernel = kernels.narrow(2, start, math.prod(sizes)).unflatten(2, sizes)
+        kernel = kernels.narrow(2, start, math.prod(sizes)).reshape(*kernels.shape[:2], *sizes)
         part = _convolve(inputs, kernel, stride, dilation, groups)
         total = part if total is None else total + part
     assert total is not None
@@ -126,7 +126,7 @@ def _fourier(
     if inputs.dtype in (torch.float16, torch.bfloat16):  # transforms of half precision take few sizes, and lose much
         inputs = inputs.float()
     plan = grid_plan(candidates, tuple(inputs.shape[2:]), str(inputs.device))
-    grid = assemble(weight, mixing, plan.scatter).unflatten(2, plan.lengths)
+    grid = assemble(weight, mixing, plan.scatter).reshape(*weight.shape[:2], *plan.lengths)
     total: Tensor = _Circular.apply(inputs, grid, stride, groups)  # type: ignore[no-untyped-call]
     return total if bias is None else total + bias.view(-1, *(1 for _ in stride))
 
@@ -162,7 +162,7 @@ class _Circular(torch.autograd.Function):
 
 def _spectrum(values: Tensor, lengths: tuple[int, ...]) -> Tensor:
     """Of values `(..., n_1, n_2)`, filled up with zeros behind: rows of zeros are not transformed."""
-    found = torch.fft.rfft(values, n=lengths[-1])
+    found: Tensor = torch.fft.rfft(values, n=lengths[-1])
     for axis, length in zip(range(-2, -len(lengths) - 1, -1), reversed(lengths[:-1]), strict=True):
         found = torch.fft.fft(found, n=length, dim=axis)
     return found
@@ -172,7 +172,8 @@ def _from_spectrum(spectrum: Tensor, lengths: tuple[int, ...], wanted: tuple[int
     """The first `wanted` values along each dimension; rows that are not wanted are not transformed back."""
     for axis, size in zip(range(-len(lengths), -1), wanted[:-1], strict=True):
         spectrum = torch.fft.ifft(spectrum, dim=axis).narrow(axis, 0, size)
-    return torch.fft.irfft(spectrum, n=lengths[-1])[..., : wanted[-1]]
+    values: Tensor = torch.fft.irfft(spectrum, n=lengths[-1])
+    return values[..., : wanted[-1]]
 
 
 def _apply_kernels(data: Tensor, kernels: Tensor, groups: int) -> Tensor:
@@ -199,7 +200,7 @@ def _correlate(gradient: Tensor, data: Tensor, groups: int) -> Tensor:
     count, outputs, *shape = gradient.shape
     width = data.shape[1] // groups
     if width == 1 and outputs == groups:
-        return torch.linalg.vecdot(gradient, data, dim=0).unsqueeze(1)
+        return (gradient.conj() * data).sum(0).unsqueeze(1)
     left = gradient.conj().reshape(count, groups, outputs // groups, -1).permute(3, 1, 2, 0)
     right = data.reshape(count, groups, width, -1).permute(3, 1, 0, 2)
     return (left @ right).permute(1, 2, 3, 0).reshape(outputs, width, *shape)
