@@ -31,6 +31,7 @@ SHOWN = (
     "diverged",
     "best",
 )
+MEASURED = ("train_", "validation_")  # the task's metrics, whatever they are called
 # Shares of one: entropies are of their maximum, which is an undecided search.
 PERCENT = ("accuracy", "entropy", "share")
 COUNTS = ("epoch", "trials", "diverged")
@@ -45,7 +46,9 @@ def make_observer(quiet: bool = False) -> Observer:
 
 
 def _describe(metrics: Metrics) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {_value(name, metrics[name])}" for name in SHOWN if name in metrics)
+    names = [name for name in SHOWN if name in metrics]
+    names += [name for name in metrics if name.startswith(MEASURED) and name not in SHOWN]
+    return ", ".join(f"{name.replace('_', ' ')} {_value(name, metrics[name])}" for name in names)
 
 
 def _value(name: str, value: float) -> str:
