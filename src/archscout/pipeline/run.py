@@ -39,7 +39,7 @@ from archscout.spaces import Architecture, SearchSpace, architecture_from_json, 
 from archscout.state import read_state, state_bytes
 from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
-from archscout.training.augmentation import AugmentationSettings, augmented
+from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
 from archscout.training.evaluation import evaluate_network
 
 __all__ = ["FINAL_STAGES", "Run"]
@@ -124,6 +124,7 @@ class Run:
         for where, section in sections.items():
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
+                check_cutout(self.task, section, where)
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
