@@ -127,6 +127,7 @@ def test_a_run_from_search_to_report(tmp_path: Path, kind: str, metric: str, low
     assert run.pending() == []
     assert run.result["metric"] == metric
     assert np.isfinite(run.result["test"][metric])
+    assert run.result["splits"] == task.split_digests()
     rows = run.metrics("train")
     assert f"train_{metric}" in rows[0]
     assert f"validation_{metric}" in rows[-1]

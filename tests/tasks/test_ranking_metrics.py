@@ -19,7 +19,7 @@ def scores(rounded: bool, labels: int = 5, count: int = 200) -> tuple[torch.Tens
 
 def pooled(metric: Metric, outputs: torch.Tensor, targets: torch.Tensor, sizes: list[int]) -> float:
     accumulator = metric.create()
-    for x, y in zip(outputs.split(sizes), targets.split(sizes), strict=True):
+    for x, y in zip(torch.split(outputs, sizes), torch.split(targets, sizes), strict=True):
         accumulator.update(x, y)
     return float(accumulator.compute())
 

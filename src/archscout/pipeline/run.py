@@ -344,6 +344,7 @@ class Run:
             "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
             "device": self.engine.describe(),
             "data": {**task.provenance},
+            "splits": task.split_digests(),
         }
         self.directory.write_json("result.json", result)
         value = task.metric.format(values[task.metric.name])

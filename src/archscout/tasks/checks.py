@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ __all__ = ["DataSummary", "SplitSummary", "check_data", "check_task"]
 SPLITS = ("train", "validation", "test")
 MOST_PICTURES = 10_000  # read from files; of more, so many are drawn
 BATCH = 256
+MOST_VALUES = 2**24  # in a batch
 IMBALANCE = 10  # times more samples of the largest class than of the smallest: worth a warning
 MOST_CLASSES_LISTED = 100
 FEW = 10  # samples of a class in training: worth a warning
@@ -137,7 +139,7 @@ def check_task(task: Task) -> DataSummary:
     digests: dict[str, list[bytes]] = {}
     for name, split in splits.items():
         digests[name] = []
-        for inputs in _read(split, share):
+        for inputs in _read(split, share, task.spec.input_shape):
             dtype = str(inputs.dtype).removeprefix("torch.")
             extremes.append((float(inputs.min()), float(inputs.max())))
             digests[name] += [hashlib.blake2b(sample.numpy(), digest_size=16).digest() for sample in inputs]
@@ -163,13 +165,14 @@ def check_task(task: Task) -> DataSummary:
     )
 
 
-def _read(split: Split, share: float) -> Iterator[Tensor]:
+def _read(split: Split, share: float, input_shape: Sequence[int]) -> Iterator[Tensor]:
     """Raw inputs of a split, or of a fixed random share of it."""
     indices = split.indices
     if share < 1:
         some = torch.randperm(len(indices), generator=generator(0, "check"))[: max(1, int(share * len(indices)))]
         indices = indices[some]
-    for inputs, _ in split.source.batches(torch.split(indices, BATCH), torch.device("cpu")):
+    size = max(1, min(BATCH, MOST_VALUES // math.prod(input_shape)))
+    for inputs, _ in split.source.batches(torch.split(indices, size), torch.device("cpu")):
         yield inputs.contiguous()
 
 
