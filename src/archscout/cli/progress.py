@@ -14,6 +14,16 @@ from archscout.jobs import Job, Metrics, Observer
 
 __all__ = ["LineObserver", "TerminalObserver", "make_observer"]
 
+# Metrics of tasks other than classification and language, logged as they are, and for train and validation.
+_OTHERS = (
+    "macro_f1",
+    "auroc",
+    "mean_average_precision",
+    "relative_l2",
+    "false_negative_rate",
+    "mae8",
+    "pixel_accuracy",
+)
 SHOWN = (
     "epoch",
     "loss",
@@ -22,6 +32,7 @@ SHOWN = (
     "validation_accuracy",
     "perplexity",
     "validation_perplexity",
+    *(f"{part}{name}" for name in _OTHERS for part in ("", "train_", "validation_")),
     "validation_loss",
     "reward",
     "entropy",
@@ -33,7 +44,7 @@ SHOWN = (
 )
 MEASURED = ("train_", "validation_")  # the task's metrics, whatever they are called
 # Shares of one: entropies are of their maximum, which is an undecided search.
-PERCENT = ("accuracy", "entropy", "share")
+PERCENT = ("accuracy", "entropy", "share", "false_negative_rate")
 COUNTS = ("epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -49,7 +49,7 @@ from archscout.spaces import (
 from archscout.state import read_state, state_bytes
 from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
-from archscout.training.augmentation import AugmentationSettings, augmented
+from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
 from archscout.training.evaluation import evaluate_network
 
 __all__ = ["FINAL_STAGES", "Run"]
@@ -159,6 +159,7 @@ class Run:
         for where, section in sections.items():
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
+                check_cutout(self.task, section, where)
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
@@ -418,6 +419,7 @@ class Run:
             "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
             "device": self.engine.describe(),
             "data": {**task.provenance},
+            "splits": task.split_digests(),
         }
         self.directory.write_json("result.json", result)
         value = task.metric.format(values[task.metric.name])

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from archscout.tasks.metrics import IGNORED, Loss, Metric, complement_reward, reciprocal_reward
+from archscout.tasks.resident import Resident
 
 __all__ = [
     "Decode",
@@ -88,17 +89,21 @@ def relative_l2(decode: Decode = _same) -> Metric:
     return Metric("relative_l2", "min", lambda: _RelativeL2(decode), reciprocal_reward)
 
 
-def mean_squared_error(decode: Decode = _same, scale: Tensor | float = 1.0) -> Loss:
+def mean_squared_error(decode: Decode = _same, scale: Resident | None = None) -> Loss:
     """Mean squared error over all positions.
 
     Args:
         decode: of the outputs.
         scale: both are divided by it first, so that the loss is of the order of 1; may differ between channels.
+            None divides by nothing.
     """
 
     def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        unit = scale.to(outputs.device) if isinstance(scale, Tensor) else scale
-        return F.mse_loss(decode(outputs.float()) / unit, targets / unit)
+        decoded = decode(outputs.float())
+        if scale is None:
+            return F.mse_loss(decoded, targets)
+        unit = scale.on(outputs.device)
+        return F.mse_loss(decoded / unit, targets / unit)
 
     return loss
 

@@ -22,6 +22,7 @@ from archscout.tasks.dense_metrics import (
 from archscout.tasks.labels import check_classes, read_labels
 from archscout.tasks.metrics import IGNORED, Loss, Metric, accuracy, cross_entropy
 from archscout.tasks.ranking_metrics import mean_average_precision, weighted_binary_cross_entropy
+from archscout.tasks.resident import Resident
 from archscout.tasks.spec import TaskKind
 
 __all__ = ["KINDS", "Judgement", "judgement", "read_targets", "recognise_kind"]
@@ -155,10 +156,10 @@ def _regression(targets: Tensor) -> Judgement:
     deviation = channels.std(1, correction=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)
     shape = (1, -1) + (1,) * (targets.dim() - 2)
-    mean, scale = (each.float().view(shape) for each in (channels.mean(1), deviation))
+    mean, scale = (Resident(each.float().view(shape)) for each in (channels.mean(1), deviation))
 
     def decode(outputs: Tensor) -> Tensor:
-        return outputs * scale.to(outputs.device) + mean.to(outputs.device)
+        return outputs * scale.on(outputs.device) + mean.on(outputs.device)
 
     return Judgement(
         targets.shape[1], mean_squared_error(decode, scale), relative_l2(decode), (mean_absolute_error(decode),)
