@@ -42,7 +42,6 @@ SHOWN = (
     "diverged",
     "best",
 )
-MEASURED = ("train_", "validation_")  # the task's metrics, whatever they are called
 # Shares of one: entropies are of their maximum, which is an undecided search.
 PERCENT = ("accuracy", "entropy", "share", "false_negative_rate")
 COUNTS = ("epoch", "trials", "diverged")
@@ -57,9 +56,7 @@ def make_observer(quiet: bool = False) -> Observer:
 
 
 def _describe(metrics: Metrics) -> str:
-    names = [name for name in SHOWN if name in metrics]
-    names += [name for name in metrics if name.startswith(MEASURED) and name not in SHOWN]
-    return ", ".join(f"{name.replace('_', ' ')} {_value(name, metrics[name])}" for name in names)
+    return ", ".join(f"{name.replace('_', ' ')} {_value(name, metrics[name])}" for name in SHOWN if name in metrics)
 
 
 def _value(name: str, value: float) -> str:
