@@ -91,7 +91,8 @@ class PlainAggregatedConv(nn.Module):
                 unit = torch.zeros((1, 1, *(dilation,) * dimensions), dtype=kernel.dtype, device=kernel.device)
                 unit.view(-1)[0] = 1
                 wide = torch.kron(kernel, unit)
-                wide = wide[(..., *(slice(dilation * (size - 1) + 1),) * dimensions)]
+                for axis in range(2, 2 + dimensions):
+                    wide = wide.narrow(axis, 0, dilation * (size - 1) + 1)
             margin = (self.field - wide.shape[-1]) // 2
             placed = share * F.pad(wide, (margin, margin) * dimensions)
             total = placed if total is None else total + placed
@@ -117,8 +118,9 @@ class PlainAggregatedConv(nn.Module):
             if self.depthwise
             else torch.einsum(f"ni{letters},oi{letters}->no{letters}", data, factors)
         )
-        outputs = torch.fft.irfftn(product, s=grid, dim=axes, norm="ortho")
-        outputs = outputs[(..., *(slice(half, half + length) for length in inputs.shape[2:]))]
+        outputs: Tensor = torch.fft.irfftn(product, s=grid, dim=axes, norm="ortho")
+        for axis, length in enumerate(inputs.shape[2:], start=2):
+            outputs = outputs.narrow(axis, half, length)
         if max(self.stride) > 1:
             pool = F.avg_pool2d if dimensions == 2 else F.avg_pool1d
             outputs = pool(outputs, 1, self.stride)

@@ -258,7 +258,8 @@ def make_job(method: str, space_name: str) -> Job:
         engine=Engine(torch.device("cpu")),
         seed=0,
     )
-    return kind().stages()[0].make(context, None)
+    before = space.random(Random(0)) if getattr(kind, "starts_from_architecture", False) else None
+    return kind().stages()[0].make(context, before)
 
 
 def finish(job: Job) -> SearchResult:

@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from archscout.engine import Engine
-from archscout.errors import SettingsError
+from archscout.errors import SettingsError, SpaceError
 from archscout.methods.base import SearchContext
 from archscout.methods.kernel_search import KernelSearch, KernelSearchSettings, transform_gradients
 from archscout.nn.kernel_mixture import gumbel_mixing
 from archscout.seeds import generator
 from archscout.spaces.backbones import Backbone, BackboneOptions, BackboneSize, BackboneSpace
+from archscout.spaces.cells import CellSize, CellSpace
+from archscout.spaces.genotype import CellGenotype
 from archscout.spaces.kernel_pattern import KernelPattern, with_kernels
 from archscout.state import pack, unpack
 from archscout.tasks import Split, Task, load_task
+from archscout.zoo import ZOO
 
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 10, "kernel_sizes": [3, 5], "dilations": [1, 3], "fraction": 0.5}
 
@@ -171,6 +174,41 @@ def test_taps_beyond_the_input_are_left_out_of_the_result() -> None:
     assert job.context.space.build(found, spec, size)(torch.randn(2, 1, 8, 8)).shape == (2, 10)
     full = make({"epochs": 1, "live_kernels": False})
     assert all(kernel in ((3, 1), (3, 3), (5, 1), (5, 3)) for kernel in full.architecture().kernels)
+
+
+def cell_search(layers: tuple[int, int], name: str = "darts_v2") -> KernelSearch:
+    searched, final = (CellSize(init_channels=4, layers=count) for count in layers)
+    settings, engine = KernelSearchSettings.read(QUICK), Engine(torch.device("cpu"))
+    context = SearchContext(small_task(), CellSpace(), settings, searched, final, engine, seed=0)
+    return KernelSearch(context, ZOO.get(name).architecture)
+
+
+def test_cells_that_were_found_get_kernels() -> None:
+    job = cell_search((2, 2))
+    job.advance()
+    found = job.result().architecture
+    assert isinstance(found, KernelPattern)
+    assert isinstance(found.base, CellGenotype)
+    space, spec = CellSpace(), job.context.task.spec
+    network = space.build(found.base, spec, CellSize(init_channels=4, layers=2))
+    depthwise = [module for module in network.modules() if getattr(module, "groups", 1) > 1]
+    assert len(found.kernels) == 1 + len(depthwise)  # the stem is dense
+    built = space.build(found, spec, CellSize(init_channels=4, layers=2, auxiliary=True))
+    assert built.eval()(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_networks_of_two_depths_are_refused_before_the_search() -> None:
+    with pytest.raises(SettingsError, match="same depth"):
+        cell_search((2, 3))
+
+
+def test_a_space_without_a_network_asks_for_one() -> None:
+    size = CellSize(init_channels=4, layers=2)
+    context = SearchContext(
+        small_task(), CellSpace(), KernelSearchSettings.read(QUICK), size, size, Engine(torch.device("cpu")), seed=0
+    )
+    with pytest.raises(SpaceError, match="--architecture"):
+        KernelSearch(context)
 
 
 def test_a_pattern_as_base_is_searched_anew() -> None:

@@ -27,7 +27,7 @@ def test_outputs_and_gradients_are_equal(stride: int, lengths: tuple[int, ...], 
         outputs = module(leaves[0])
         (outputs * torch.arange(outputs.numel(), dtype=torch.float64).view_as(outputs).cos()).sum().backward()
         found.append([outputs.detach(), *(leaf.grad for leaf in leaves)])
-    weights = torch.cat([kernel.grad.flatten(2) for kernel in twin.kernels], dim=2)  # type: ignore[union-attr]
+    weights = torch.cat([kernel.grad.flatten(2) for kernel in twin.kernels], dim=2)
     for mine, theirs in zip([*found[0], library.weight.grad], [*found[1], weights], strict=True):
         assert mine is not None
         assert theirs is not None

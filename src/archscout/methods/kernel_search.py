@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from archscout.engine import Stepper
-from archscout.errors import DivergedError, SpaceError
+from archscout.errors import DivergedError, SettingsError, SpaceError
 from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.nn.candidate_kernels import Candidates
 from archscout.nn.convolution_choice import BackendSetting
@@ -149,6 +149,7 @@ class KernelSearch:
                 "the network has no convolution whose kernel can be searched: those with kernels above 1, odd sizes "
                 "and a padding that keeps the input's size can."
             )
+        self._check_sizes(space, len(names))
         depthwise = settings.depthwise
         if depthwise is None:
             depthwise = getattr(space, "searched_depthwise", True)
@@ -160,6 +161,17 @@ class KernelSearch:
             depthwise=depthwise,
             backend=settings.backend,
         )
+
+    def _check_sizes(self, space: KernelPatterned, count: int) -> None:
+        """Raise SettingsError, before anything is learned, if the pattern would not fit the final network."""
+        with torch.device("meta"):
+            final = space.build(self.base, self.context.task.spec, self.context.network_size)
+        wanted = len(space.kernel_layers(final))
+        if wanted != count:
+            raise SettingsError(
+                f"the network that is searched has {count} convolutions that take a kernel, the final one {wanted}. "
+                "Give both the same depth: the sections supernet and network may differ in width only."
+            )
 
     def _initial_alphas(self) -> nn.Parameter:
         shape = (len(self.network.names), len(self.network.kernels))

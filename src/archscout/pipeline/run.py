@@ -46,6 +46,7 @@ from archscout.spaces import (
     architecture_to_json,
     get_space,
 )
+from archscout.spaces.base import KernelPatterned
 from archscout.state import read_state, state_bytes
 from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
@@ -150,6 +151,8 @@ class Run:
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
             check_fit(method, self.space, self.task, self.settings.search)
+            if getattr(method, "starts_from_architecture", False) and self.settings.architecture is None:
+                cast(KernelPatterned, self.space).kernel_base(self.task.spec)  # says so if there is none
             made = method()
             if isinstance(made, ChecksContext):
                 made.check(self.context)
