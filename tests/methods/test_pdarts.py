@@ -130,7 +130,7 @@ def test_a_search_goes_through_its_stages_and_repeats() -> None:
         search = ProgressiveSearch(context(stages=[{"skip_dropout": 0.3}, {"layers": 3}, {"init_channels": 5}]))
         seen = []
         while not search.done:
-            seen.append(search.advance()["stage"])
+            seen.append(search.advance()["search_stage"])
         return search.result(), seen
 
     (first, seen), (second, _) = run(), run()
