@@ -15,6 +15,7 @@ from archscout.jobs import Job, Metrics, Observer
 __all__ = ["LineObserver", "TerminalObserver", "make_observer"]
 
 SHOWN = (
+    "search_stage",
     "epoch",
     "loss",
     "accuracy",
@@ -33,7 +34,7 @@ SHOWN = (
 )
 # Shares of one: entropies are of their maximum, which is an undecided search.
 PERCENT = ("accuracy", "entropy", "share")
-COUNTS = ("epoch", "trials", "diverged")
+COUNTS = ("search_stage", "epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
 
 
