@@ -25,6 +25,7 @@ _OTHERS = (
     "pixel_accuracy",
 )
 SHOWN = (
+    "search_stage",
     "epoch",
     "loss",
     "accuracy",
@@ -44,7 +45,7 @@ SHOWN = (
 )
 # Shares of one: entropies are of their maximum, which is an undecided search.
 PERCENT = ("accuracy", "entropy", "share", "false_negative_rate")
-COUNTS = ("epoch", "trials", "diverged")
+COUNTS = ("search_stage", "epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
 
 

@@ -23,7 +23,7 @@ from archscout.methods.dsm_settings import DsmSettings
 from archscout.methods.dsm_shape import ControllerShape, Decisions, OptimizerSettings
 from archscout.methods.query_result import Book, Course, Trial, query_result
 from archscout.methods.query_settings import make_scorer
-from archscout.methods.scoring import Preparation, Scorer, as_codes, close_scorer
+from archscout.methods.scoring import Preparation, Scorer, as_codes
 from archscout.methods.transfer import initial_architectures
 from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
@@ -291,10 +291,6 @@ class DsmSearch:
     def result(self) -> SearchResult:
         """The best architecture by score; of one trial all that was scored, of many the best of each."""
         return query_result(self._trials, self._scorer, course=self._course)
-
-    def close(self) -> None:
-        """End the worker processes of the scorer."""
-        close_scorer(self._scorer)
 
     def state_dict(self) -> dict[str, Any]:
         """Finished trials, and everything of the running group."""

@@ -92,7 +92,7 @@ class TrainedScorer(FunctionScorer):
         self.workers = context_workers(context, settings.workers)
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the processes: what comes after the search has the memory and the cores to itself."""
         self.workers.close()
 
     def _train_all(self, architectures: Sequence[Architecture]) -> list[float]:

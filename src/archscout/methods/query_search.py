@@ -15,7 +15,7 @@ from archscout.errors import SpaceError
 from archscout.methods.base import SearchContext, SearchResult
 from archscout.methods.query_result import Trial, query_result
 from archscout.methods.query_settings import QuerySettings, make_scorer
-from archscout.methods.scoring import Preparation, Scorer, close_scorer
+from archscout.methods.scoring import Preparation, Scorer
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import SearchSpace
@@ -140,10 +140,6 @@ class QuerySearch:
     def result(self) -> SearchResult:
         """The best architecture by score; of one trial all that was scored, of many the best of each."""
         return query_result([trial.trial(len(self._trials) == 1) for trial in self._trials], self._scorer)
-
-    def close(self) -> None:
-        """End the worker processes of the scorer."""
-        close_scorer(self._scorer)
 
     def state_dict(self) -> dict[str, Any]:
         """The answers that every trial has got; minus infinity is no JSON, and is kept as None."""

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from archscout.errors import DivergedError, SettingsError
-from archscout.jobs import Closing
 from archscout.spaces.architecture import Architecture, architecture_to_json
 from archscout.spaces.base import LayerCoded
 
@@ -31,7 +30,6 @@ __all__ = [
     "TableScorer",
     "as_codes",
     "check_seconds",
-    "close_scorer",
 ]
 
 
@@ -84,12 +82,6 @@ class Preparation(Protocol):
     def prepare(self) -> dict[str, float]:
         """Some seconds of work; metrics with `progress`."""
         ...
-
-
-def close_scorer(scorer: Scorer) -> None:
-    """End the worker processes of a scorer that has such."""
-    if isinstance(scorer, Closing):
-        scorer.close()
 
 
 class CodeScorer(Protocol):
