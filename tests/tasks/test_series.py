@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,8 @@ def test_a_name_is_looked_for_in_the_data_folder_first(tmp_path: Path) -> None:
 
 
 def test_series_of_aeon_are_found_without_importing_it(tmp_path: Path) -> None:
-    pytest.importorskip("importlib.util").find_spec("aeon") or pytest.skip("aeon is not installed")
+    if find_spec("aeon") is None:
+        pytest.skip("aeon is not installed: pip install --no-deps aeon")
     task = load_task("ucr:ItalyPowerDemand", tmp_path)
     assert task.spec.input_shape == (1, 24)
     assert (len(task.development), len(task.test)) == (67, 1029)

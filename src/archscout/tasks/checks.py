@@ -13,6 +13,7 @@ from torch import Tensor
 
 from archscout.seeds import generator
 from archscout.tasks.metrics import IGNORED
+from archscout.tasks.nasbench360.clips import ChunkSource
 from archscout.tasks.nasbench360.proteins import ProteinSource
 from archscout.tasks.pictures import PictureSource
 from archscout.tasks.registry import load_task
@@ -132,7 +133,7 @@ def check_task(task: Task) -> DataSummary:
     """Look at the data of a task: every sample in memory; at most 10,000 of those in files."""
     splits = {name: task.split(name) for name in SPLITS}
     total = sum(len(split) for split in splits.values())
-    streamed = any(isinstance(split.source, PictureSource | ProteinSource) for split in splits.values())
+    streamed = any(isinstance(split.source, PictureSource | ProteinSource | ChunkSource) for split in splits.values())
     share = min(1.0, MOST_PICTURES / total) if streamed else 1.0
     statistics, dtype = ChannelStatistics(), ""
     extremes: list[tuple[float, float]] = []

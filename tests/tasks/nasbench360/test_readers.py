@@ -199,6 +199,7 @@ def _cut(path: Path) -> None:
     ("name", "file"),
     [
         ("ninapro", "ninaPro/ninapro_train.npy"),
+        ("ninapro", "ninaPro/label_val.npy"),
         ("spherical", "s2_cifar100.gz"),
         ("satellite", "satellite_test.npy"),
         ("deepsea", "deepsea_filtered.npz"),
