@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_row", "next_commands", "report_html"]
 
-UNDRAWN = ("stage", "search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # metrics that no curve is drawn of
+UNDRAWN = (
+    "stage",
+    "search_stage",
+    "steps",
+    "scored",
+    "progress",
+    "best_reward",
+    "epoch",
+)  # metrics that no curve is drawn of
 
 
 def report_html(run: Run, others: Sequence[Run] = ()) -> str:
