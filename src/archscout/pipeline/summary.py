@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_row", "next_commands", "report_html"]
 
-UNDRAWN = (
+UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
     "stage",
     "search_stage",
     "steps",
