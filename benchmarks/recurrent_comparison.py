@@ -10,9 +10,9 @@ then name the results:
 
     python -m benchmarks.recurrent_comparison FOLDER --found runs/text-0 runs/text-1 runs/text-2 --out results.jsonl
 
-Every network is trained with the training of the recipe (`ednas/recurrent-short` unless another is named) and judged by its
-best perplexity on the validation text; the test text is not read. A line is written after each network, and what is in
-the file already is not trained again.
+Every network is trained with the training of the recipe (`ednas/recurrent-short` unless another is named) and judged by
+its best perplexity on the validation text; the test text is not read. A line is written after each network, and what is
+in the file already is not trained again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from archscout.api import load_architecture
 from archscout.engine import Engine
+from archscout.memory import keep_freed_memory
 from archscout.nn.decoder import DeferredLogits
 from archscout.nn.word_model import RecurrentSize, WordModel
 from archscout.pipeline.config import resolve_settings
@@ -151,4 +152,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(min(2, torch.get_num_threads()))
+    keep_freed_memory()  # as the command line does
     main()

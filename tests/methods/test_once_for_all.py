@@ -432,16 +432,16 @@ def test_subspace_mining_finds_better_predictions_than_random_draws_with_the_sam
 def test_subspace_mining_starts_within_a_limit_that_only_the_smallest_networks_keep(finished: Finished) -> None:
     context = make_context(artifacts=finished[0])
     smallest, _ = SPACE.extremes(context.task.spec, context.network_size)
-    limit = round(1.02 * context.cost(smallest).madds)
-    found = SEARCHERS.get("dsm")(60)(
-        SPACE,
-        PredictorScorer(SPACE, finished[0]["predictor"]),
-        lambda each: context.cost(each).madds <= limit,
-        smallest,
-        0,
-    )
+    limit = round(1.1 * context.cost(smallest).madds)
+    assert not any(context.cost(SPACE.random(Random(seed))).madds <= limit for seed in range(100))
+
+    def admit(architecture: Architecture) -> bool:
+        return context.cost(architecture).madds <= limit
+
+    scorer = PredictorScorer(SPACE, finished[0]["predictor"])
+    found = SEARCHERS.get("dsm")(60)(SPACE, scorer, admit, smallest, 0)
     assert len(found.candidates) > 10
-    assert all(context.cost(each.architecture).madds <= limit for each in found.candidates)
+    assert all(admit(each.architecture) for each in found.candidates)
     assert found.candidates[0].architecture == found.architecture
 
 

@@ -87,7 +87,7 @@ class PathTrainer:
         self.paths = cast(PathSupernet, network)
         self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
         # The hidden states of training and of judging are different ones, where the network has any.
-        self._carry, self._judging = Carry(network), Carry(network)
+        self._carry, self._judging = Carry(network, engine), Carry(network, engine)
         self.stream = training_stream(
             augmented(task, settings, "search.child"),
             task.train,

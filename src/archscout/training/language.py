@@ -80,7 +80,7 @@ class LanguageTrainingJob:
     ) -> None:
         self._task, self._settings, self._engine, self._seed = task, settings, engine, seed
         self._network = engine.place(network)
-        self._carry = Carry(network)
+        self._carry = Carry(network, engine)
         self._parameters: list[Tensor] = list(network.parameters())
         self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
         self._stream = SegmentStream(
