@@ -22,9 +22,10 @@ from archscout.methods.once_for_all.predictor import (
     one_hot_codes,
     rank_correlations,
 )
-from archscout.methods.once_for_all.scoring import SubnetJudge
 from archscout.methods.once_for_all.search import LimitedSearch
 from archscout.methods.once_for_all.training import SupernetTraining, soft_cross_entropy
+from archscout.methods.path_training import ChildSettings, PathTrainer
+from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
 from archscout.settings import merge
 from archscout.spaces import Architecture, MobileNetConfig, MobileNetSpace
 from archscout.spaces.base import SearchSpace
@@ -286,6 +287,18 @@ def test_scores_need_calibration(finished: Finished) -> None:
         assert torch.equal(judge.network(config)(inputs), own(inputs))
     for name, parameter in own.named_parameters():
         assert torch.equal(parameter, mixed.get_parameter(name)), name
+
+
+def test_the_ranking_of_other_methods_measures_batch_norms_anew_too() -> None:
+    context = make_context()
+    trainer = PathTrainer(context, ChildSettings(batch_size=16), epochs=1)
+    trainer.train(lambda number: SPACE.random(Random(number)))
+    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    configs = [SPACE.random(Random(seed)) for seed in range(3)]
+    judge = SubnetJudge(context, JudgeSettings(batch_size=16), trainer.network)
+    assert trainer.scores(configs, batch_size=16) == [judge.score(each) for each in configs]
+    for name, tensor in trainer.network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
 
 
 def test_a_stage_without_the_one_before_says_so() -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 from archscout.engine import Stepper
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
 from archscout.nn.carry import Carry
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import PathSupernet, WeightSharing
+from archscout.spaces.base import Extractable, PathSupernet, WeightSharing
 from archscout.tasks.loading import Batch, evaluation_batches
 from archscout.tasks.segments import SegmentSettings
 from archscout.tasks.streams import training_stream
@@ -160,7 +161,14 @@ class PathTrainer:
         return [context.engine.average(metric.reward(value)) for value in measured]
 
     def scores(self, architectures: Sequence[Architecture], batch_size: int) -> list[float]:
-        """The score of each architecture on the whole validation split, all of them on one batch after the other."""
+        """The score of each architecture on the whole validation split, all of them on one batch after the other.
+
+        Networks that use a part of every layer are cut out, one after the other, and get batch norms of their own: the
+        supernet's statistics are those of all of them mixed.
+        """
+        if isinstance(self._context.space, Extractable):
+            judge = SubnetJudge(self._context, JudgeSettings(batch_size=max(2, batch_size)), self.network)
+            return [judge.score(architecture) for architecture in architectures]
         task, engine = self._context.task, self._context.engine
         accumulators = [task.metric.create().to(engine.device) for _ in architectures]
         carry = Carry(self.network)

@@ -9,9 +9,9 @@ from pydantic import Field, field_validator
 from archscout.errors import SpaceError, closest
 from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.methods.once_for_all.predictor import PredictorScorer
-from archscout.methods.once_for_all.scoring import JudgeSettings, SubnetJudge
 from archscout.methods.once_for_all.searchers import SEARCHERS
 from archscout.methods.path_training import Limits
+from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import architecture_from_json, architecture_to_json
 from archscout.spaces.base import LayerCoded
