@@ -227,8 +227,8 @@ class Controller:
         tape, self._tape = self._tape, None
         proposals = advantages.shape[1]
         weight = (advantages / -proposals).to(self.flat)[..., None]
-        d_states = self._decode_backward(tape, weight, -self._settings.entropy / proposals)
-        self._graph_backward(tape, d_states)
+        d_states = self._backward.decoder(tape, weight, -self._settings.entropy / proposals)
+        self._backward.graph(tape, d_states)
 
     # -- state ---------------------------------------------------------------------------------------------------
 
