@@ -131,15 +131,15 @@ class DsmSearch:
 def _make_search(context: SearchContext, before: Architecture | None) -> DsmSearch:
     settings = cast(DsmSettings, context.settings)
     limits = settings.limits
-    bounded = limits.max_parameters is not None or limits.max_madds is not None
+    smallest = limits.check(context)
     return DsmSearch(
         cast(LayerCoded, context.space),
         make_scorer(context),
         settings,
         seed=context.seed,
         device=context.engine.device,
-        admit=(lambda architecture: limits.admit(context, architecture)) if bounded else None,
-        smallest=context.space.extremes(context.task.spec, context.network_size)[0] if bounded else None,
+        admit=(lambda architecture: limits.admit(context, architecture)) if limits.bounded else None,
+        smallest=smallest,
         initial=initial_architectures(settings.initial, context.space),
     )
 

@@ -108,6 +108,10 @@ class TrainedScorer(FunctionScorer):
         alone = context.source is None or context.engine.world_size > 1  # processes of torchrun share each training
         self.workers = Workers(1 if alone else count)
 
+    def close(self) -> None:
+        """End the processes: what comes after the search has the memory and the cores to itself."""
+        self.workers.close()
+
     def _train_all(self, architectures: Sequence[Architecture]) -> list[float]:
         context, settings = self._context, self._settings
         if context.source is None or self.workers.count == 1:

@@ -12,6 +12,7 @@ from torch import Tensor
 from archscout.engine import Stepper
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.methods.limits import Limits
 from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
 from archscout.nn.carry import Carry
 from archscout.seeds import derive_seed
@@ -25,7 +26,7 @@ from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
-__all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "Limits", "PathTrainer", "Ranking", "RankingSettings"]
+__all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "PathTrainer", "Ranking", "RankingSettings"]
 
 STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
@@ -40,22 +41,6 @@ class ChildSettings(AugmentationSettings):
     legacy_dense_updates: bool = Field(
         default=False, description="momentum and weight decay also move the weights off the path (old torch)"
     )
-
-
-class Limits(Settings):
-    """Bounds on the evaluation network, without auxiliary head; null sets none."""
-
-    max_parameters: int | None = Field(default=None, ge=1)
-    max_madds: int | None = Field(default=None, ge=1)
-
-    def admit(self, context: SearchContext, architecture: Architecture) -> bool:
-        """Whether the architecture's evaluation network keeps the bounds."""
-        if self.max_parameters is None and self.max_madds is None:
-            return True
-        cost = context.cost(architecture)
-        return (self.max_parameters is None or cost.parameters <= self.max_parameters) and (
-            self.max_madds is None or cost.madds <= self.max_madds
-        )
 
 
 class RankingSettings(Settings):

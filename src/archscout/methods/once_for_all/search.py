@@ -6,17 +6,17 @@ from typing import Any, cast
 
 from pydantic import Field, field_validator
 
-from archscout.errors import SpaceError, closest
+from archscout.errors import closest
 from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.methods.limits import Limits
 from archscout.methods.once_for_all.predictor import PredictorScorer
 from archscout.methods.once_for_all.searchers import SEARCHERS
-from archscout.methods.path_training import Limits
 from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import architecture_from_json, architecture_to_json
 from archscout.spaces.base import LayerCoded
 
-__all__ = ["LimitedSearch", "LimitedSearchSettings", "check_limits"]
+__all__ = ["LimitedSearch", "LimitedSearchSettings"]
 
 
 class LimitedSearchSettings(JudgeSettings):
@@ -36,18 +36,6 @@ class LimitedSearchSettings(JudgeSettings):
             near = closest(name, SEARCHERS) or list(SEARCHERS)
             raise ValueError(f"unknown searcher; allowed: {', '.join(near)}")
         return name
-
-
-def check_limits(context: SearchContext, limits: Limits) -> None:
-    """Raise SpaceError if not even the smallest architecture keeps the limits."""
-    smallest, _ = context.space.extremes(context.task.spec, context.network_size)
-    if not limits.admit(context, smallest):
-        cost = context.cost(smallest)
-        raise SpaceError(
-            f"no architecture has at most {limits.max_parameters} parameters and {limits.max_madds} MAdds (None: no "
-            f"limit): the smallest has {cost.parameters:,} parameters and {cost.madds:,} MAdds. Raise search.limits, "
-            "or make the network smaller, for example with network.width and supernet.width."
-        )
 
 
 class LimitedSearch:
