@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from archscout.engine import Engine
 from archscout.measure import peak_memory
+from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
 from archscout.methods.ednas import EdnasSearch, EdnasSettings
 from archscout.nn.word_model import RecurrentSize
@@ -72,7 +73,12 @@ class Row:
     @property
     def ratio(self) -> float:
         """How many times faster the library is: the median over the rounds."""
-        return statistics.median(twin / ours for ours, twin in zip(self.library_ms, self.twin_ms, strict=True))
+        return statistics.median(self.ratios)
+
+    @property
+    def ratios(self) -> list[float]:
+        """The same, of every round."""
+        return [twin / ours for ours, twin in zip(self.library_ms, self.twin_ms, strict=True)]
 
 
 def random_text(words: int, train: int, validation: int) -> Task:
@@ -198,7 +204,8 @@ def table(setup: Setup, rows: Sequence[Row]) -> str:
     lines = [
         f"T={setup.length}, batch {setup.batch}, width {setup.width} (search) and {setup.evaluation_width} "
         f"(evaluation), {setup.words} words, {setup.threads} threads, torch {torch.__version__}, {platform.machine()}",
-        f"{'':20} {'library':>11} {'plain':>11} {'ratio':>6} {'wanted':>7} {'peak, library':>15} {'peak, plain':>12}",
+        f"{'':20} {'library':>11} {'plain':>11} {'ratio':>6} {'range':>14} {'wanted':>7} {'peak, library':>15} "
+        f"{'peak, plain':>12}",
     ]
     for row in rows:
         target = TARGETS.get(row.name)
@@ -206,7 +213,7 @@ def table(setup: Setup, rows: Sequence[Row]) -> str:
         memory = f"{row.library_bytes / 2**20:11.0f} MiB {row.twin_bytes / 2**20:8.0f} MiB" if row.twin_bytes else ""
         lines.append(
             f"{row.name:20} {statistics.median(row.library_ms):8.1f} ms {statistics.median(row.twin_ms):8.1f} ms "
-            f"{row.ratio:6.2f} {wanted} {memory}"
+            f"{row.ratio:6.2f} {min(row.ratios):6.2f} to {max(row.ratios):4.2f} {wanted} {memory}"
         )
     return "\n".join(lines)
 
@@ -222,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if min(options.values()) < 1:
         parser.error("all numbers must be at least 1.")
     setup = Setup(**options)
+    keep_freed_memory()  # as the command line does; it serves both sides
     rows = compare(setup)
     print(table(setup, rows))
     if target is not None:

@@ -2,15 +2,17 @@
 
 First search (three seeds), for example:
 
-    for seed in 0 1 2; do archscout search FOLDER --space recurrent --seed $seed --out runs/text-$seed; done
+    for seed in 0 1 2; do
+        archscout search FOLDER --recipe ednas/recurrent-short --seed $seed --out runs/text-$seed
+    done
 
 then name the results:
 
     python -m benchmarks.recurrent_comparison FOLDER --found runs/text-0 runs/text-1 runs/text-2 --out results.jsonl
 
-Every network is trained with the training of the recipe (`ednas/recurrent` unless another is named) and judged by its
-best perplexity on the validation text; the test text is not read. A line is written after each network, and what is in
-the file already is not trained again.
+Every network is trained with the training of the recipe (`ednas/recurrent-short` unless another is named) and judged by
+its best perplexity on the validation text; the test text is not read. A line is written after each network, and what is
+in the file already is not trained again.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from archscout.api import load_architecture
 from archscout.engine import Engine
+from archscout.memory import keep_freed_memory
 from archscout.nn.decoder import DeferredLogits
 from archscout.nn.word_model import RecurrentSize, WordModel
 from archscout.pipeline.config import resolve_settings
@@ -92,14 +95,19 @@ def summary(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _wanted(options: Any, space: RecurrentSpace) -> list[tuple[str, int, RecurrentGenotype | None]]:
-    """Kind, seed of the training, and cell of every network; the LSTM has none."""
+    """Kind, seed of the training, and cell of every network; the LSTM has none.
+
+    A single found cell is trained with every seed; several are trained once each, with one seed after the other, as
+    the random cells are.
+    """
     wanted: list[tuple[str, int, RecurrentGenotype | None]] = []
-    for source in options.found:
-        cell = load_architecture(source)
-        assert isinstance(cell, RecurrentGenotype)
-        wanted += [("found", seed, cell) for seed in range(options.seeds)]
+    found = [cast(RecurrentGenotype, load_architecture(source)) for source in options.found]
+    for number, cell in enumerate(found * options.seeds if len(found) == 1 else found):
+        wanted.append(("found", number % options.seeds, cell))
     wanted += [("lstm", seed, None) for seed in range(options.seeds)]
-    return wanted + [("random", 0, space.random(Random(number))) for number in range(options.random)]
+    return wanted + [
+        ("random", number % options.seeds, space.random(Random(number))) for number in range(options.random)
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -108,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", help="the text: a folder with three files")
     parser.add_argument("--found", nargs="*", default=[], help="run directories, architecture files or zoo names")
     parser.add_argument("--random", type=int, default=20, help="how many random cells (default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each found cell and of the LSTM")
-    parser.add_argument("--recipe", default="ednas/recurrent")
+    parser.add_argument("--seeds", type=int, default=3, help="of the trainings (default %(default)s)")
+    parser.add_argument("--recipe", default="ednas/recurrent-short")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     parser.add_argument("--out", type=Path, default=Path("recurrent_comparison.jsonl"))
     options = parser.parse_args(arguments)
@@ -144,4 +152,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(min(2, torch.get_num_threads()))
+    keep_freed_memory()  # as the command line does
     main()

@@ -67,7 +67,7 @@ def compare_trials(setup: Setup) -> dict[str, list[float]]:
     for number in range(setup.rounds + 1):
         began = time.perf_counter()
         search.advance()
-        library = 1e3 * (time.perf_counter() - began) / ROUND_STEPS / search.group_size
+        library = 1e3 * (time.perf_counter() - began) / ROUND_STEPS / len(search.trials or ())
         began = time.perf_counter()
         for _ in range(ROUND_STEPS):
             twin.step()

@@ -44,6 +44,25 @@ TEXT_TRAINING = {
 }
 # Spec ednas 1.7 (search) and 2.3, 2.6 (evaluation training).
 TABLE: dict[str, dict[str, Any]] = {
+    # Spec dsm_nas 1.4, 3.1, 3.4, 3.5; the rest of this recipe is not recorded.
+    "ofa/imagenet": {
+        "supernet.width": 1.2,
+        "network.width": 1.2,
+        "search.supernet.label_smoothing": 0.1,
+        "search.predictor.hidden": 128,
+        "search.predictor.dropout": 0.3,
+        "search.predictor.epochs": 200,
+        "search.predictor.batch_size": 256,
+        "search.predictor.holdout": 0.1,
+        "search.predictor.split_seed": 2020,
+        "search.predictor.optimizer.lr": 0.1,
+        "search.predictor.optimizer.momentum": 0.9,
+        "search.predictor.optimizer.nesterov": True,
+        "search.predictor.optimizer.weight_decay": 3e-5,
+        "search.predictor.optimizer.schedule.kind": "cosine",
+        "search.search.searcher": "dsm",
+        "search.search.limits.max_madds": 600_000_000,
+    },
     "ednas/cifar10": {
         "supernet.init_channels": 16,
         "supernet.layers": 8,

@@ -178,6 +178,20 @@ class Engine:
         dist.all_gather_object(found, list(values))
         return [value for part in found for value in part]
 
+    def join_rows(self, states: Tensor | None) -> Tensor | None:
+        """Hidden states `(..., N, d)` of all processes, `(..., world_size * N, d)`; None where there are none yet."""
+        if self.world_size == 1 or states is None:
+            return states
+        parts = [torch.empty_like(states, memory_format=torch.contiguous_format) for _ in range(self.world_size)]
+        dist.all_gather(parts, states.contiguous())
+        return torch.cat(parts, dim=-2)
+
+    def own_rows(self, states: Tensor | None) -> Tensor | None:
+        """This process's part of what `join_rows` joined, on the device."""
+        if states is None:
+            return None
+        return states.to(self.device).chunk(self.world_size, dim=-2)[self.rank]
+
     def wait(self) -> None:
         """Let all processes come to this point."""
         if self.world_size > 1:

@@ -191,7 +191,8 @@ class Driver:
                 self._check_finite(stage, step, metrics)
                 self._log(log, stage, step, metrics, spent + now - began)
                 stopping = self._agree(self._must_stop(now))
-                if job.done or stopping or now - saved >= self._checkpoint_seconds:
+                # Common to all processes, too: a state can hold parts of each.
+                if job.done or stopping or self._agree(now - saved >= self._checkpoint_seconds):
                     self._save(stage, step, job, spent + now - began, required=job.done or stopping)
                     saved = time.monotonic()
                 if stopping and not job.done:

@@ -14,7 +14,7 @@ from archscout.methods import SearchResult
 from archscout.methods.dsm import DsmSearch, DsmSettings
 from archscout.methods.scoring import FunctionScorer, TableScorer
 from archscout.methods.transfer import initial_architectures
-from archscout.spaces import Architecture, NasBench201Cell, NasBench201Space
+from archscout.spaces import Architecture, MobileNetSpace, NasBench201Cell, NasBench201Space
 from archscout.spaces.nasbench201 import SPACE_SIZE
 from archscout.spaces.nasbench201.table import Table, keys_of
 from archscout.spaces.nasbench201.table_sources import import_table
@@ -22,6 +22,7 @@ from archscout.state import pack, unpack
 
 SPACE = NasBench201Space()
 TARGET = (3, 3, 3, 1, 2, 3)
+SMALLEST_CODE = (1, 1, 0, 0) * 5
 
 
 def smooth_table() -> Table:
@@ -73,27 +74,25 @@ def test_a_single_trial_lists_everything_it_scored() -> None:
 
 
 def test_centres_only_get_better_and_keep_to_their_subspace() -> None:
-    job = search(queries=100, edits=2)
-    job._begin()
-    while job._steps < 90:
-        codes, scores = job._codes.clone(), job._scores.clone()
-        job._step()
-        changed = (job._codes != codes).sum(-1)
+    trials = search(queries=100, edits=2)._begin()
+    while trials.steps < 90:
+        codes, scores = trials.codes.clone(), trials.scores.clone()
+        trials.step()
+        changed = (trials.codes != codes).sum(-1)
         assert int(changed.max()) <= 2
-        assert bool((job._scores >= scores).all())
+        assert bool((trials.scores >= scores).all())
         moved = changed.sum(1) > 0
-        assert bool(((job._scores > scores).sum(1) == moved).all())
+        assert bool(((trials.scores > scores).sum(1) == moved).all())
         # Recorded scores are those of the centres.
-        assert torch.equal(job._scores, TABLE.values[0][keys_of(job._codes)])
+        assert torch.equal(trials.scores, TABLE.values[0][keys_of(trials.codes)])
 
 
 def test_the_published_drift_moves_centres_away_from_their_record() -> None:
     def strangers(legacy: bool) -> int:
-        job = search(queries=60, legacy_drift=legacy)
-        job._begin()
+        trials = search(queries=60, legacy_drift=legacy)._begin()
         for _ in range(50):
-            job._step()
-        return int((job._live != job._codes).any(-1).sum())
+            trials.step()
+        return int((trials.live != trials.codes).any(-1).sum())
 
     assert strangers(False) == 0
     assert strangers(True) > 0
@@ -137,12 +136,11 @@ def test_simulated_seconds_bound_a_search() -> None:
 
 
 def test_a_uniform_policy_is_hill_climbing_without_learning() -> None:
-    job = search(policy="uniform")
-    job._begin()
-    before = job._controller.flat.clone()
+    trials = search(policy="uniform")._begin()
+    before = trials.controller.flat.clone()
     for _ in range(20):
-        job._step()
-    assert torch.equal(before, job._controller.flat)
+        trials.step()
+    assert torch.equal(before, trials.controller.flat)
 
 
 def test_any_function_can_be_the_score() -> None:
@@ -170,11 +168,38 @@ def test_limits_hold_for_first_centres_and_for_every_proposal() -> None:
         finish(DsmSearch(SPACE, scorer(), DsmSettings(table="points"), seed=0, admit=lambda architecture: False))
 
 
+def test_limits_that_hardly_any_random_architecture_keeps_are_met_from_the_smallest() -> None:
+    space = MobileNetSpace()
+    smallest = space.decode(SMALLEST_CODE)
+
+    def near(architecture: Any) -> bool:
+        return sum(a != b for a, b in zip(space.encode(architecture), SMALLEST_CODE, strict=True)) <= 2
+
+    def count_large_kernels(architectures: Sequence[Any]) -> list[float]:
+        return [float(sum(number > 6 for number in space.encode(each))) for each in architectures]
+
+    def job(smallest: Any) -> DsmSearch:
+        settings = DsmSettings(queries=60, slots=4, edits=2)
+        scorer = FunctionScorer(count_large_kernels, quick=True)
+        return DsmSearch(space, scorer, settings, seed=0, admit=near, smallest=smallest)
+
+    result = finish(job(smallest))
+    assert all(near(candidate.architecture) for candidate in result.candidates)
+    assert result.candidates[0].score == 2
+    with pytest.raises(SpaceError, match="keep the limits"):
+        finish(job(None))
+
+
+def test_the_last_proposals_of_a_step_do_not_exceed_the_budget() -> None:
+    facts = finish(search(queries=40, proposals=6, trials=3)).facts
+    assert [each["queries"] for each in facts["each"]] == [40, 40, 40]
+
+
 def test_a_search_can_start_from_architectures() -> None:
     peak = NasBench201Cell(TARGET)
-    job = search(initial=[[peak]], queries=4)
-    assert finish(job).architecture == peak
-    assert job._codes[0, 0].tolist() == list(TARGET)
+    assert finish(search(initial=[[peak]], queries=4)).architecture == peak
+    trials = search(initial=[[peak]], queries=4)._begin()
+    assert trials.codes[0, 0].tolist() == list(TARGET)
 
 
 def test_names_of_first_centres_are_checked(tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ from archscout.engine import Engine
 from archscout.methods import SearchContext
 from archscout.methods.path_training import ChildSettings, PathTrainer
 from archscout.spaces import get_space
+from archscout.state import pack, unpack
 from archscout.tasks import load_task
 from archscout.training.job import TrainingJob, TrainSettings
+from archscout.training.language import LanguageTrainingJob, LanguageTrainSettings
 from archscout.zoo import load_zoo
+from tests.texts import small_text
 
 WHOLE_BATCH = 16  # of all processes together
 
@@ -59,9 +62,33 @@ def cells(engine: Engine) -> dict[str, Tensor]:
     return {f"{part}.{name}": value for part, module in states.items() for name, value in module.state_dict().items()}
 
 
+def texts(engine: Engine) -> dict[str, Tensor]:
+    """A language model to the end of its second epoch, undisturbed and taken up again within an epoch."""
+    task, space = small_text(), get_space("recurrent", {"nodes": 3})
+    size = space.size_model.read({"width": 8})
+    settings = LanguageTrainSettings.read({"epochs": 2, "batch_size": 2, "segments": {"length": 4}})
+
+    def fresh(seed: int) -> LanguageTrainingJob:
+        with engine.seeded(seed, "network"):
+            network = space.build(space.random(Random(0)), task.spec, size)
+        return LanguageTrainingJob(network, task, settings, engine, seed=3)
+
+    undisturbed, resumed = fresh(0), fresh(1)
+    undisturbed.advance()
+    resumed.load_state_dict(unpack(*pack(undisturbed.state_dict())))
+    for job in (undisturbed, resumed):
+        while not job.done:
+            job.advance()
+    return {
+        f"{name}.{key}": value
+        for name, job in (("undisturbed", undisturbed), ("resumed", resumed))
+        for key, value in job.result().state_dict().items()
+    }
+
+
 def main(out: Path) -> None:
     engine = Engine.create("cpu", threads=1)
-    for what in (plain, cells):
+    for what in (plain, cells, texts):
         state = {name: value.contiguous().clone() for name, value in what(engine).items()}
         save_file(state, out / f"{what.__name__}-{engine.rank}.safetensors")
 

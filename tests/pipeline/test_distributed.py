@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from archscout.engine import Engine
 from tests.pipeline import distributed_program
 
-PROGRAM = Path(__file__).with_name("distributed_program.py")
+ROOT = Path(__file__).parents[2]
 SETTINGS = [
     "supernet.init_channels=4",
     "supernet.layers=3",
@@ -46,6 +46,7 @@ def launch(processes: int, *arguments: str | Path) -> subprocess.CompletedProces
         text=True,
         check=False,
         timeout=120,
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"},
     )
 
@@ -59,7 +60,7 @@ def run(processes: int, out: Path, *more: str) -> subprocess.CompletedProcess[st
 def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder where each of two processes wrote down its weights."""
     folder = tmp_path_factory.mktemp("states")
-    done = launch(2, PROGRAM, folder)
+    done = launch(2, "-m", "tests.pipeline.distributed_program", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -74,12 +75,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("what", ["plain", "cells"])
+@pytest.mark.parametrize("what", ["plain", "cells", "texts"])
 def test_weights_and_running_statistics_are_equal_in_both_processes(states: Path, what: str) -> None:
     first, second = (load_file(states / f"{what}-{rank}.safetensors") for rank in (0, 1))
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
+
+
+def test_a_text_goes_on_from_the_hidden_states_of_all_processes(states: Path) -> None:
+    tensors = load_file(states / "texts-1.safetensors")
+    names = [name.removeprefix("resumed.") for name in tensors if name.startswith("resumed.")]
+    assert names
+    for name in names:
+        assert torch.equal(tensors[f"undisturbed.{name}"], tensors[f"resumed.{name}"]), name
 
 
 def test_two_halves_of_a_batch_are_worth_the_whole_in_one_process(states: Path) -> None:

@@ -69,7 +69,7 @@ def test_averaging_begins_when_the_loss_no_longer_falls_and_is_the_mean_of_the_w
     job = job_of(epochs=100, patience=2)
     decisions = []
     for loss in (5.0, 4.0, 3.0, 3.5, 3.6, 3.2):
-        decisions.append(job._is_over(loss, 2))
+        decisions.append(job._is_time(loss))
         job._losses.append(loss)
     # Worse than the best of all but the last two: 3.6 against min(5, 4), then 3.2 against min(5, 4, 3).
     assert decisions == [False, False, False, False, False, True]
@@ -88,6 +88,15 @@ def test_averaging_begins_when_the_loss_no_longer_falls_and_is_the_mean_of_the_w
         assert torch.equal(best, mean)
 
 
+def test_averaging_begins_after_a_set_number_of_epochs_at_the_latest() -> None:
+    job = job_of(epochs=100, patience=None, average_from=3)
+    decisions = []
+    for loss in (5.0, 4.0, 3.0, 2.0):
+        decisions.append(job._is_time(loss))
+        job._losses.append(loss)
+    assert decisions == [False, False, True, True]
+
+
 def test_the_result_has_the_weights_that_were_best_on_validation() -> None:
     job = job_of(epochs=3)
     while not job.done:
@@ -98,9 +107,8 @@ def test_the_result_has_the_weights_that_were_best_on_validation() -> None:
 
 
 def test_a_resumed_training_ends_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LanguageTrainingJob, "_is_over", lambda job, loss, patience: True)
     monkeypatch.setattr("archscout.training.language.STEPS_PER_ADVANCE", 4)  # an epoch is 11 to 14 steps
-    reference, first, second = (job_of(epochs=4) for _ in range(3))
+    reference, first, second = (job_of(epochs=4, average_from=1) for _ in range(3))
     while not reference.done:
         reference.advance()
     for _ in range(5):

@@ -174,12 +174,13 @@ class RecurrentDartsSearch:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, architecture parameters, both optimisers, hidden states, places in the texts."""
+        engine = self._context.engine
         return {
             "network": self.network.state_dict(),
             "alphas": self.alphas,
             "stepper": self._stepper.state_dict(),
             "adam": self._adam.state_dict(),
-            "hidden": self._hidden,
+            "hidden": {name: engine.join_rows(state) for name, state in self._hidden.items()},
             "train": self.train_stream.state_dict(),
             "validation": self._validation_stream.state_dict(),
         }
@@ -192,7 +193,7 @@ class RecurrentDartsSearch:
                 alpha.copy_(saved)
         self._stepper.load_state_dict(state["stepper"])
         self._adam.load_state_dict(state["adam"])
-        device = self._context.engine.device
-        self._hidden = {name: None if saved is None else saved.to(device) for name, saved in state["hidden"].items()}
+        engine = self._context.engine
+        self._hidden = {name: engine.own_rows(saved) for name, saved in state["hidden"].items()}
         self.train_stream.load_state_dict(state["train"])
         self._validation_stream.load_state_dict(state["validation"])

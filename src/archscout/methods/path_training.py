@@ -12,11 +12,13 @@ from torch import Tensor
 from archscout.engine import Stepper
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.methods.limits import Limits
+from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
 from archscout.nn.carry import Carry
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import PathSupernet, WeightSharing
+from archscout.spaces.base import Extractable, PathSupernet, WeightSharing
 from archscout.tasks.loading import Batch, evaluation_batches
 from archscout.tasks.segments import SegmentSettings
 from archscout.tasks.streams import training_stream
@@ -24,7 +26,7 @@ from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
-__all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "Limits", "PathTrainer", "Ranking", "RankingSettings"]
+__all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "PathTrainer", "Ranking", "RankingSettings"]
 
 STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
@@ -39,22 +41,6 @@ class ChildSettings(AugmentationSettings):
     legacy_dense_updates: bool = Field(
         default=False, description="momentum and weight decay also move the weights off the path (old torch)"
     )
-
-
-class Limits(Settings):
-    """Bounds on the evaluation network, without auxiliary head; null sets none."""
-
-    max_parameters: int | None = Field(default=None, ge=1)
-    max_madds: int | None = Field(default=None, ge=1)
-
-    def admit(self, context: SearchContext, architecture: Architecture) -> bool:
-        """Whether the architecture's evaluation network keeps the bounds."""
-        if self.max_parameters is None and self.max_madds is None:
-            return True
-        cost = context.cost(architecture)
-        return (self.max_parameters is None or cost.parameters <= self.max_parameters) and (
-            self.max_madds is None or cost.madds <= self.max_madds
-        )
 
 
 class RankingSettings(Settings):
@@ -87,7 +73,7 @@ class PathTrainer:
         self.paths = cast(PathSupernet, network)
         self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
         # The hidden states of training and of judging are different ones, where the network has any.
-        self._carry, self._judging = Carry(network), Carry(network)
+        self._carry, self._judging = Carry(network, engine), Carry(network, engine)
         self.stream = training_stream(
             augmented(task, settings, "search.child"),
             task.train,
@@ -160,7 +146,14 @@ class PathTrainer:
         return [context.engine.average(metric.reward(value)) for value in measured]
 
     def scores(self, architectures: Sequence[Architecture], batch_size: int) -> list[float]:
-        """The score of each architecture on the whole validation split, all of them on one batch after the other."""
+        """The score of each architecture on the whole validation split, all of them on one batch after the other.
+
+        Networks that use a part of every layer are cut out, one after the other, and get batch norms of their own: the
+        supernet's statistics are those of all of them mixed.
+        """
+        if isinstance(self._context.space, Extractable):
+            judge = SubnetJudge(self._context, JudgeSettings(batch_size=max(2, batch_size)), self.network)
+            return [judge.score(architecture) for architecture in architectures]
         task, engine = self._context.task, self._context.engine
         accumulators = [task.metric.create().to(engine.device) for _ in architectures]
         carry = Carry(self.network)

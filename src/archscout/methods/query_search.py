@@ -174,7 +174,7 @@ def make_query_search(
     """
     settings = cast(QuerySettings, context.settings)
     limits = settings.limits
-    bounded = limits.max_parameters is not None or limits.max_madds is not None
+    limits.check(context)
     return QuerySearch(
         [
             strategy(context.space, settings, Random(derive_seed(context.seed, name, trial)))
@@ -182,5 +182,5 @@ def make_query_search(
         ],
         make_scorer(context),
         settings,
-        (lambda architecture: limits.admit(context, architecture)) if bounded else None,
+        (lambda architecture: limits.admit(context, architecture)) if limits.bounded else None,
     )

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from archscout.errors import SettingsError, SpaceError
 from archscout.methods.base import SearchContext
-from archscout.methods.path_training import ChildSettings, Limits
+from archscout.methods.limits import Limits
+from archscout.methods.path_training import ChildSettings
 from archscout.methods.scoring import Scorer, TableScorer, check_seconds
 from archscout.settings import Settings
 from archscout.spaces.base import SearchSpace, WeightSharing

@@ -61,6 +61,10 @@ class Scorer(Protocol):
         not see it."""
         ...
 
+    def close(self) -> None:
+        """Let go of processes that score; the next score starts them again."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """What is worth keeping over a restart."""
         ...
@@ -135,6 +139,9 @@ class TableScorer:
             return None
         return [float(self._report[cell.key]) for cell in architectures]
 
+    def close(self) -> None:
+        """Nothing."""
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
         return {}
@@ -182,6 +189,9 @@ class FunctionScorer:
     def report(self, architectures: Sequence[Architecture]) -> list[float] | None:
         """Nothing beside the score."""
         return None
+
+    def close(self) -> None:
+        """Nothing: the function runs in this process."""
 
     def state_dict(self) -> dict[str, Any]:
         """The known scores."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from archscout.engine import Engine
 
 __all__ = ["Carry"]
 
@@ -17,12 +20,17 @@ class Carry:
     `unroll_grouped(inputs, hidden, architectures)`, whose states have a leading dimension of architectures. `hidden` is
     None at the start. No gradient flows from one batch into the one before.
 
+    Args:
+        network: runs.
+        engine: of the job that saves the hidden state, which is that of all processes together; None: it is not saved.
+
     Attributes:
         hidden: of the last batch; None before the first one, and for other networks.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, engine: Engine | None = None) -> None:
         self._network: Any = network
+        self._engine = engine
         self._recurrent = hasattr(network, "unroll")
         self.hidden: Tensor | None = None
 
@@ -55,11 +63,15 @@ class Carry:
         return outputs
 
     def state_dict(self) -> dict[str, Any]:
-        """The hidden state."""
-        return {"hidden": self.hidden}
+        """The hidden states of all processes."""
+        return {"hidden": self._saving.join_rows(self.hidden)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a saved hidden state."""
-        saved = state["hidden"]
-        device = next(self._network.parameters()).device
-        self.hidden = None if saved is None else saved.to(device)
+        """Go on with this process's part of a saved hidden state."""
+        self.hidden = self._saving.own_rows(state["hidden"])
+
+    @property
+    def _saving(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("a carry without an engine has no state to save")
+        return self._engine

@@ -82,16 +82,17 @@ def _in_chunks(
     for start in range(0, len(features), rows):
         part = features[start : start + rows]
         truth = targets[start : start + rows]
-        counts = truth != IGNORED
+        counts = (truth != IGNORED).to(features.dtype).unsqueeze(1)
         index = truth.clamp(min=0).unsqueeze(1)
         logits = torch.addmm(bias, part, weight.t())
-        # In place: logits become log-probabilities, then the gradient of the loss with respect to the logits.
-        logits -= logits.logsumexp(1, keepdim=True)
-        total -= (logits.gather(1, index).squeeze(1) * counts).sum()
+        # In place: logits become their exponentials, then the gradient of the loss with respect to the logits.
+        logits -= logits.amax(1, keepdim=True)
+        chosen = logits.gather(1, index)
+        sums = logits.exp_().sum(1, keepdim=True)
+        total += ((sums.log() - chosen) * counts).sum()
         if d_features is not None and d_weight is not None and d_bias is not None:
-            logits.exp_()
-            logits.scatter_add_(1, index, logits.new_full((), -1.0).expand(index.shape))
-            logits *= counts.unsqueeze(1)
+            logits *= counts / sums
+            logits.scatter_add_(1, index, -counts)
             torch.mm(logits, weight, out=d_features[start : start + rows])
             d_weight.addmm_(logits.t(), part)
             d_bias += logits.sum(0)

@@ -17,7 +17,7 @@ from archscout.seeds import derive_seed, generator
 from archscout.tasks.sources import whole_samples
 from archscout.tasks.task import Split, Task, Transform
 
-__all__ = ["Batch", "BatchStream", "evaluation_batches"]
+__all__ = ["Batch", "BatchStream", "check_processes", "evaluation_batches"]
 
 
 class Batch(NamedTuple):
@@ -115,18 +115,23 @@ class BatchStream:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on at a saved place. Raises DataError if this stream's epochs do not have that place."""
-        epoch, position, processes = int(state["epoch"]), int(state["position"]), state.get("world_size")
-        if processes not in (None, self._world_size):
-            raise DataError(
-                f"the saved place is that of {processes} process{'es' * (processes != 1)}, but {self._world_size} run "
-                "now; every process has its share of each epoch. Start as many as before."
-            )
+        check_processes(state.get("world_size"), self._world_size)
+        epoch, position = int(state["epoch"]), int(state["position"])
         if epoch < 0 or not 0 <= position < self.batches_per_epoch:
             raise DataError(
                 f"the saved place is batch {position} of epoch {epoch}, but an epoch has {self.batches_per_epoch} "
                 "batches: data or batch size have changed since."
             )
         self.epoch, self.position, self._iterator = epoch, position, None
+
+
+def check_processes(before: int | None, now: int) -> None:
+    """Raise DataError if a saved place in a stream is that of another number of processes; None: it was not noted."""
+    if before not in (None, now):
+        raise DataError(
+            f"the saved place is that of {before} process{'es' * (before != 1)}, but {now} run now; every process has "
+            "its share of each epoch. Start as many as before."
+        )
 
 
 def _in_order(split: Split, batch_size: int) -> Iterator[Tensor]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
-from archscout.tasks.loading import Batch
+from archscout.tasks.loading import Batch, check_processes
 from archscout.tasks.metrics import IGNORED
 from archscout.tasks.task import Split
 from archscout.tasks.text import TextSource
@@ -96,6 +96,7 @@ class SegmentStream:
         table = words[: rows * columns].view(columns, rows)
         self._table = table[rank * batch_size : (rank + 1) * batch_size].to(device)
         self._seed, self._settings, self._rows = seed, settings or SegmentSettings(), rows
+        self._world_size = world_size
         self.epoch = self.position = self.step = 0
         self._lengths = self._draw_lengths()
 
@@ -123,11 +124,12 @@ class SegmentStream:
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, position and step."""
-        return {"epoch": self.epoch, "position": self.position, "step": self.step}
+        """Epoch, position and step, and the number of processes, without which they mean nothing."""
+        return {"epoch": self.epoch, "position": self.position, "step": self.step, "world_size": self._world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on at a saved place. Raises DataError if this stream's epochs do not have that place."""
+        check_processes(state.get("world_size"), self._world_size)
         self.epoch, self.step = int(state["epoch"]), int(state["step"])
         self._lengths = self._draw_lengths()
         position = int(state["position"])

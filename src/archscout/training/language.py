@@ -8,7 +8,7 @@ DARTS and EDNAS use:
             loss = mean negative log-likelihood + penalties on the states;  rate = lr * length / usual length
             clip the gradient, one SGD step; once averaging has begun: mean of the weights since then
         validate, with the mean weights once there are any; keep the best
-        begin averaging when the validation loss is worse than the best before the last 5 epochs
+        begin averaging when the validation loss is worse than the best before the last 5 epochs, or where settings say
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ class LanguageTrainSettings(Settings):
     patience: int | None = Field(
         default=5, ge=0, description="epochs without a better validation loss before averaging begins; null: never"
     )
+    average_from: int | None = Field(
+        default=None, ge=1, description="epochs after which averaging begins at the latest; short trainings gain by it"
+    )
     validation_batch_size: int = Field(default=10, ge=1, description="columns of the validation text")
     split: Literal["train"] = Field(default="train", description="validation decides when averaging begins")
 
@@ -80,7 +83,7 @@ class LanguageTrainingJob:
     ) -> None:
         self._task, self._settings, self._engine, self._seed = task, settings, engine, seed
         self._network = engine.place(network)
-        self._carry = Carry(network)
+        self._carry = Carry(network, engine)
         self._parameters: list[Tensor] = list(network.parameters())
         self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
         self._stream = SegmentStream(
@@ -146,8 +149,7 @@ class LanguageTrainingJob:
             loss = values["loss"]
             if not self._losses or loss < min(self._losses):
                 torch._foreach_copy_(self._best, [weight.detach() for weight in self._parameters])
-        patience = self._settings.patience
-        if self._mean is None and patience is not None and self._is_over(loss, patience):
+        if self._mean is None and self._is_time(loss):
             self._mean = [weight.detach().clone() for weight in self._parameters]
         self._losses.append(loss)
         return {
@@ -156,9 +158,13 @@ class LanguageTrainingJob:
             "averaging": float(self._mean is not None),
         }
 
-    def _is_over(self, loss: float, patience: int) -> bool:
-        earlier = self._losses[: len(self._losses) - patience]
-        return len(self._losses) > patience and loss > min(earlier)
+    def _is_time(self, loss: float) -> bool:
+        """Whether averaging begins, after an epoch that ended with this validation loss."""
+        settings, epochs = self._settings, len(self._losses)
+        if settings.average_from is not None and epochs + 1 >= settings.average_from:
+            return True
+        patience = settings.patience
+        return patience is not None and epochs > patience and loss > min(self._losses[: epochs - patience])
 
     @contextmanager
     def _weights(self, weights: list[Tensor] | None) -> Iterator[None]:

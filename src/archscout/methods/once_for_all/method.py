@@ -19,7 +19,7 @@ from archscout.jobs import Job
 from archscout.methods.base import METHODS, SearchContext, SearchStage
 from archscout.methods.once_for_all.predictor import PredictorSettings, PredictorTraining
 from archscout.methods.once_for_all.scoring import ScoringSettings, SubnetScoring
-from archscout.methods.once_for_all.search import LimitedSearch, LimitedSearchSettings, check_limits
+from archscout.methods.once_for_all.search import LimitedSearch, LimitedSearchSettings
 from archscout.methods.once_for_all.training import SupernetSettings, SupernetTraining
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
@@ -83,7 +83,7 @@ class OnceForAll:
                 f"differ ({context.supernet_size!r}; {context.network_size!r}). Make them equal, or set "
                 "search.inherit_weights=false to train the result from scratch."
             )
-        check_limits(context, settings.search.limits)
+        settings.search.limits.check(context)
 
     def stages(self) -> Sequence[SearchStage]:
         """Supernet, scoring, predictor, search."""

@@ -1,81 +1,28 @@
-"""Stage four: search under limits with the predictor, and check the best proposals with the shared weights.
-
-How to search is exchangeable: a searcher is a function of a space, a scorer, a test whether an architecture is
-admitted, and a seed. `SEARCHERS` holds one maker for each name.
-"""
+"""Stage four: search under limits with the predictor, and check the best proposals with the shared weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from random import Random
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from pydantic import Field, field_validator
 
-from archscout.errors import SpaceError, closest
+from archscout.errors import closest
 from archscout.methods.base import Candidate, SearchContext, SearchResult
+from archscout.methods.limits import Limits
 from archscout.methods.once_for_all.predictor import PredictorScorer
-from archscout.methods.once_for_all.scoring import JudgeSettings, SubnetJudge
-from archscout.methods.path_training import Limits
-from archscout.registry import Registry
+from archscout.methods.once_for_all.searchers import SEARCHERS
+from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
 from archscout.seeds import derive_seed
-from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
-from archscout.spaces.base import LayerCoded, SearchSpace
+from archscout.spaces.architecture import architecture_from_json, architecture_to_json
+from archscout.spaces.base import LayerCoded
 
-__all__ = ["SEARCHERS", "Admit", "LimitedSearch", "LimitedSearchSettings", "Scorer", "Searcher", "check_limits"]
-
-
-class Scorer(Protocol):
-    """Scores architectures; higher is better."""
-
-    def __call__(self, architectures: Sequence[Architecture]) -> Sequence[float]:
-        """One score for each architecture."""
-        ...
-
-
-Admit = Callable[[Architecture], bool]
-"""Whether an architecture keeps the limits."""
-
-Searcher = Callable[[SearchSpace, Scorer, Admit, int], SearchResult]
-"""`(space, scorer, admit, seed)` to the best architecture and everything that was scored, best first. All of them are
-admitted."""
-
-SEARCHERS: Registry[Callable[[int], Searcher]] = Registry("searcher", "archscout.methods")
-"""Makers of searchers: from the number of architectures that may be scored to the searcher."""
-
-ADMISSION_TRIES = 200  # draws for each architecture that is wanted, before a searcher gives up
-
-
-@SEARCHERS.register("random")
-def random_searcher(budget: int) -> Searcher:
-    """The best of `budget` random admitted architectures."""
-
-    def search(space: SearchSpace, scorer: Scorer, admit: Admit, seed: int) -> SearchResult:
-        draw = Random(derive_seed(seed, "random searcher"))
-        found: dict[Architecture, None] = {}
-        for _ in range(ADMISSION_TRIES * budget):
-            architecture = space.random(draw)
-            if admit(architecture):
-                found[architecture] = None
-            if len(found) == budget:
-                break
-        if not found:
-            raise SpaceError(
-                f"none of {ADMISSION_TRIES * budget} random architectures keeps search.limits. Raise the limits, or "
-                "choose a searcher that starts from small architectures."
-            )
-        scores = scorer(list(found))
-        candidates = [Candidate(each, score, "random") for each, score in zip(found, scores, strict=True)]
-        candidates.sort(key=lambda candidate: -candidate.score)
-        return SearchResult(candidates[0].architecture, candidates)
-
-    return search
+__all__ = ["LimitedSearch", "LimitedSearchSettings"]
 
 
 class LimitedSearchSettings(JudgeSettings):
     """How the architecture is searched."""
 
-    searcher: str = Field(default="random", description="who proposes")
+    searcher: str = Field(default="dsm", description="who proposes: dsm or random")
     budget: int = Field(default=5000, ge=1, description="architectures that the predictor may score")
     limits: Limits = Limits()
     verify: int = Field(
@@ -89,18 +36,6 @@ class LimitedSearchSettings(JudgeSettings):
             near = closest(name, SEARCHERS) or list(SEARCHERS)
             raise ValueError(f"unknown searcher; allowed: {', '.join(near)}")
         return name
-
-
-def check_limits(context: SearchContext, limits: Limits) -> None:
-    """Raise SpaceError if not even the smallest architecture keeps the limits."""
-    smallest, _ = context.space.extremes(context.task.spec, context.network_size)
-    if not limits.admit(context, smallest):
-        cost = context.cost(smallest)
-        raise SpaceError(
-            f"no architecture has at most {limits.max_parameters} parameters and {limits.max_madds} MAdds (None: no "
-            f"limit): the smallest has {cost.parameters:,} parameters and {cost.madds:,} MAdds. Raise search.limits, "
-            "or make the network smaller, for example with network.width and supernet.width."
-        )
 
 
 class LimitedSearch:
@@ -138,6 +73,7 @@ class LimitedSearch:
             context.space,
             scorer,
             lambda architecture: limits.admit(context, architecture),
+            context.space.extremes(context.task.spec, context.network_size)[0],
             derive_seed(context.seed, "searcher"),
         )
 
