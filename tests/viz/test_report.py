@@ -183,7 +183,7 @@ def test_the_architecture_is_drawn_in_the_colours_of_the_page() -> None:
 def test_metrics_are_grouped_into_charts() -> None:
     charts = stage_charts(full().stages[0])
     labels = [ET.fromstring(chart).attrib["aria-label"] for chart in charts]
-    assert labels == ["Loss", "Reward and baseline", "Policy entropy", "Share of skip connections", "Words"]
+    assert labels == ["Loss", "Reward and baseline", "Entropy of the choices", "Share of skip connections", "Words"]
 
 
 def test_a_metric_that_is_logged_now_and_then_leaves_no_gap() -> None:

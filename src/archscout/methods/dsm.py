@@ -109,6 +109,10 @@ class DsmSearch:
         """The best architecture by score; of one trial all that was scored, of many the best of each."""
         return query_result(self._finished, self._scorer, course=self._course)
 
+    def close(self) -> None:
+        """End the processes that score."""
+        self._scorer.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Finished trials, and everything of the running group."""
         return {

@@ -95,10 +95,6 @@ class TrainedScorer(FunctionScorer):
         """End the processes: what comes after the search has the memory and the cores to itself."""
         self.workers.close()
 
-    def close(self) -> None:
-        """End the processes: what comes after the search has the memory and the cores to itself."""
-        self.workers.close()
-
     def _train_all(self, architectures: Sequence[Architecture]) -> list[float]:
         context, settings = self._context, self._settings
         if self.workers.here:

@@ -157,10 +157,8 @@ def query_result(trials: Sequence[Trial], scorer: Scorer, *, course: Course | No
     """The result over all trials.
 
     Its facts have `mean` and `std` over trials of the reported value of each trial's best architecture (of the score,
-    where nothing else is reported), `trials`, `queries` (mean of a trial), and one record for each trial. The scorer is
-    closed: the search is over.
+    where nothing else is reported), `trials`, `queries` (mean of a trial), and one record for each trial.
     """
-    scorer.close()
     reported = scorer.report([trial.best for trial in trials])
     values = [trial.score for trial in trials] if reported is None else reported
     facts: dict[str, Any] = {

@@ -141,6 +141,10 @@ class QuerySearch:
         """The best architecture by score; of one trial all that was scored, of many the best of each."""
         return query_result([trial.trial(len(self._trials) == 1) for trial in self._trials], self._scorer)
 
+    def close(self) -> None:
+        """End the processes that score."""
+        self._scorer.close()
+
     def state_dict(self) -> dict[str, Any]:
         """The answers that every trial has got; minus infinity is no JSON, and is kept as None."""
         return {

@@ -27,7 +27,7 @@ def _groups(keys: Iterable[str]) -> list[tuple[str, list[str]]]:
         ("Loss", lambda key: key.endswith("loss")),
         ("Accuracy", lambda key: "accuracy" in key),
         ("Reward and baseline", lambda key: key in ("reward", "baseline")),
-        ("Policy entropy", lambda key: "entropy" in key),
+        ("Entropy of the choices", lambda key: "entropy" in key),
         ("Share of skip connections", lambda key: key == "skip_share"),
     )
     rest: dict[str, list[str]] = {}
