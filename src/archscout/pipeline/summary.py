@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["comparison_row", "next_commands", "report_html"]
 
 UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
-    "stage",
-    "search_stage",
-    "steps",
-    "scored",
-    "progress",
-    "best_reward",
-    "epoch",
-)  # metrics that no curve is drawn of
 
 
 def report_html(run: Run, others: Sequence[Run] = ()) -> str:
