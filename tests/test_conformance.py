@@ -29,17 +29,28 @@ from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
 # Smallest sizes, and the task each space is tried on; a new space adds its line.
 SIZES: dict[str, dict[str, Any]] = {
+    "backbones": {"width": 1},
     "cells": {"init_channels": 4, "layers": 3},
     "distributed": {"init_channels": 4, "layers": 3},
+    "diverse-cells": {"init_channels": 4, "layers": 3},
     "mobilenet": {"width": 0.25},
     "nasbench201": {"init_channels": 4, "cells": 1},
     "recurrent": {"width": 6},
     ToySpace.name: {},
 }
-PICTURES = ("cells", "distributed", "mobilenet", "nasbench201")
+PICTURES = ("backbones", "cells", "distributed", "diverse-cells", "mobilenet", "nasbench201")
 SPECS = {
     **dict.fromkeys(PICTURES, TaskSpec("digits", "classification", (1, 8, 8), 10)),
     "recurrent": TaskSpec("text", "language", (1,), 9),
+}
+# Further kinds of tasks that a space serves.
+FURTHER_SPECS = {
+    "backbones": [TaskSpec("dense pictures", "dense", (2, 7, 10), 1)],
+    "diverse-cells": [
+        TaskSpec("sequences", "multilabel", (3, 22), 5),
+        TaskSpec("dense pictures", "dense", (2, 7, 10), 1),
+        TaskSpec("dense sequences", "dense", (2, 9), 2),
+    ],
 }
 # Settings that make a search a matter of seconds; a new method adds its line.
 SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
@@ -51,7 +62,16 @@ QUICK: dict[str, dict[str, Any]] = {
     "local": SHORT,
     "random": {"epochs": 1, "child": {"batch_size": 30}, "ranking": {"candidates": 3}},
     "reinforce": SHORT,
+    "dash": {"epochs": 2, "batch_size": 10, "kernel_sizes": [3, 5], "dilations": [1, 3]},
     "darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "pdarts": {
+        "stages": [{"skip_dropout": 0.2}, {"init_channels": 6}],
+        "epochs": 2,
+        "warmup_epochs": 1,
+        "batch_size": 10,
+        "validation_fraction": None,
+    },
+    "d2nas": {"cells": {"stages": [{}, {"init_channels": 6}], "epochs": 2, "warmup_epochs": 1, "batch_size": 10}},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
@@ -69,7 +89,8 @@ QUICK_ON: dict[tuple[str, str], dict[str, Any]] = {
 }
 # Options of a space in a search, for all methods or for one.
 OPTIONS: dict[str, dict[str, Any]] = {"distributed": {"cells": 3}, "dartopti": {"baseline": "resnet18"}}
-SPACE_NAMES = [*SPACES, ToySpace.name]
+# The space of networks of the user's own has none without one; see tests/spaces/test_given_module.py.
+SPACE_NAMES = [*(name for name in SPACES if name != "module"), ToySpace.name]
 METHOD_NAMES = [*METHODS, ToyMethod.name]
 
 
@@ -83,6 +104,18 @@ def spec_of(name: str) -> TaskSpec:
     return SPECS.get(name) or toy_task(Path()).spec
 
 
+def spaces_and_specs() -> list[Any]:
+    pairs: list[tuple[str, TaskSpec | None]] = [(name, None) for name in SPACE_NAMES]
+    pairs += [(name, spec) for name, specs in FURTHER_SPECS.items() for spec in specs]
+    return [pytest.param(name, spec, id=f"{name}-{spec.name}" if spec else name) for name, spec in pairs]
+
+
+def output_shape(spec: TaskSpec) -> tuple[int, ...]:
+    if spec.kind == "dense":
+        return (spec.outputs, *spec.input_shape[1:])
+    return (spec.outputs,) if spec.vocabulary is None else (1, spec.outputs)
+
+
 def inputs_of(spec: TaskSpec) -> torch.Tensor:
     if spec.vocabulary is not None:
         return torch.randint(spec.vocabulary, (2, *spec.input_shape))
@@ -90,7 +123,7 @@ def inputs_of(spec: TaskSpec) -> torch.Tensor:
 
 
 def test_every_registered_thing_is_tried_here() -> None:
-    assert set(SPACES) == set(SIZES)
+    assert set(SPACES) - {"module"} == set(SIZES)
     assert set(METHODS) == set(QUICK)
 
 
@@ -120,9 +153,9 @@ def test_architectures_round_trip_and_are_drawn(name: str) -> None:
         assert ARCHITECTURES.get(architecture.format) is type(architecture)
 
 
-@pytest.mark.parametrize("name", SPACE_NAMES)
-def test_networks_are_plain_modules(name: str) -> None:
-    space, spec = get_space(name), spec_of(name)
+@pytest.mark.parametrize(("name", "spec"), spaces_and_specs())
+def test_networks_are_plain_modules(name: str, spec: TaskSpec | None) -> None:
+    space, spec = get_space(name), spec or spec_of(name)
     size = space.size_model.read(SIZES[name])
     smallest, largest = space.extremes(spec, size)
     counts = []
@@ -133,16 +166,16 @@ def test_networks_are_plain_modules(name: str) -> None:
         twin.load_state_dict(network.state_dict())
         inputs = inputs_of(spec)
         outputs = network.eval()(inputs)
-        assert outputs.shape == ((2, spec.outputs) if spec.vocabulary is None else (2, 1, spec.outputs))
+        assert outputs.shape == (2, *output_shape(spec))
         assert torch.equal(outputs, twin.eval()(inputs))
         network.train()(inputs).sum().backward()
         counts.append(sum(parameter.numel() for parameter in network.parameters()))
     assert counts[0] <= counts[1] <= counts[2]
 
 
-@pytest.mark.parametrize("name", SPACE_NAMES)
-def test_networks_export(name: str, tmp_path: Path) -> None:
-    space, spec = get_space(name), spec_of(name)
+@pytest.mark.parametrize(("name", "spec"), spaces_and_specs())
+def test_networks_export(name: str, spec: TaskSpec | None, tmp_path: Path) -> None:
+    space, spec = get_space(name), spec or spec_of(name)
     network = space.build(space.random(Random(0)), spec, space.size_model.read(SIZES[name]))
     for report in export_network(network, spec.input_shape, tmp_path):
         assert report.ok
@@ -152,7 +185,7 @@ def test_networks_export(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SPACE_NAMES)
 def test_a_wrong_task_is_refused(name: str) -> None:
     with pytest.raises(SpaceError):
-        get_space(name).check(TaskSpec("odd", "multilabel", (7, 7), 3))
+        get_space(name).check(TaskSpec("odd", "multilabel", (2, 7, 7, 7), 3))
 
 
 @pytest.mark.parametrize("name", SPACE_NAMES)
@@ -225,7 +258,8 @@ def make_job(method: str, space_name: str) -> Job:
         engine=Engine(torch.device("cpu")),
         seed=0,
     )
-    return kind().stages()[0].make(context, None)
+    before = space.random(Random(0)) if getattr(kind, "starts_from_architecture", False) else None
+    return kind().stages()[0].make(context, before)
 
 
 def finish(job: Job) -> SearchResult:
@@ -267,7 +301,7 @@ def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:
             assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
             shown[method, space] = isinstance(job, Speaking)
     assert ("darts", "recurrent") in shown
-    for name in ("darts", "fairdarts", "d-darts", "dartopti"):
+    for name in ("darts", "fairdarts", "pdarts", "d-darts", "dartopti"):
         speaking = [speaks for (method, space), speaks in shown.items() if method == name and space != "recurrent"]
         assert speaking and all(speaking)
 

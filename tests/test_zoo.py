@@ -20,6 +20,7 @@ from archscout.measure import measure
 from archscout.spaces import (
     CellGenotype,
     DistributedGenotype,
+    DiverseGenotype,
     RecurrentGenotype,
     architecture_from_json,
     architecture_to_json,
@@ -27,7 +28,7 @@ from archscout.spaces import (
 )
 from archscout.spaces.published import format_published, parse_published, parse_published_genotype
 from archscout.spaces.published_nested import format_nested
-from archscout.tasks import task_spec
+from archscout.tasks import TaskSpec, task_spec
 from archscout.zoo import ZOO, load_zoo, read_zoo_entry, register_zoo_entry, resolve_architecture, zoo_names
 
 CELLS = [
@@ -50,10 +51,28 @@ NESTED = [
 BASELINES = [f"{name}{form}" for name in ("resnet18", "resnet50", "xception") for form in ("", ".published")]
 RECURRENT = ["darts_v1.ptb", "darts_v2.ptb", "ednas.ptb", "enas.ptb"]
 RELEASED = ["dsm_nas.imagenet", "dsm_nas_plus.imagenet"]
-ALL = sorted([*CELLS, *NESTED, *BASELINES, *RECURRENT, *RELEASED])
+D2NAS = [
+    *(f"d2nas.{task}.common" for task in ("cifar100", "spherical", "ninapro", "fsd50k", "darcy", "psicov", "cosmic")),
+    *(f"d2nas.{task}.common" for task in ("ecg", "satellite", "deepsea")),
+    *(f"d2nas.{task}.custom" for task in ("cifar100", "spherical", "ninapro", "fsd50k", "cosmic", "ecg")),
+]
+BACKBONES = ["wide_resnet", "sequence_resnet"]
+ALL = sorted([*CELLS, *NESTED, *BASELINES, *RECURRENT, *RELEASED, *D2NAS, *BACKBONES])
 TWO_INPUTS = [name for name in CELLS if not name.startswith("fairdarts")]
 UNBUILDABLE = "do.xception.cifar100.edge"
 CIFAR_SIZES = {"dd": (36, 8), "dd.cifar100.edge": (36, 14), "xception": (64, 13), "resnet": (64, 4), "": (36, 20)}
+DIVERSE_TASKS: dict[str, tuple[tuple[int, ...], int]] = {
+    "cifar100": ((3, 32, 32), 100),
+    "spherical": ((3, 60, 60), 100),
+    "ninapro": ((1, 16, 52), 18),
+    "fsd50k": ((1, 96, 102), 200),
+    "darcy": ((3, 85, 85), 1),
+    "psicov": ((57, 128, 128), 1),
+    "cosmic": ((1, 128, 128), 1),
+    "ecg": ((1, 1000), 4),
+    "satellite": ((1, 46), 24),
+    "deepsea": ((4, 1000), 36),
+}
 SHORT = {
     "max_pool_3x3": "max3",
     "avg_pool_3x3": "avg3",
@@ -97,7 +116,7 @@ def test_every_entry_is_complete_and_its_architecture_round_trips(name: str) -> 
     assert architecture_from_json(architecture_to_json(entry.architecture)) == entry.architecture
     assert hash(entry) == hash(load_zoo(name))
     assert bool(entry.recounted) == (name != UNBUILDABLE)
-    if name in RELEASED:
+    if name in (*RELEASED, *D2NAS, *BACKBONES):
         return
     if name in RECURRENT:
         assert {task: count.size for task, count in entry.recounted.items()} == {"ptb": {"width": 850}}
@@ -189,9 +208,38 @@ def test_released_networks_have_their_published_figures(name: str, top1: float, 
     assert (cost.parameters, round(cost.madds / 1e6, 1)) == (recounted.parameters, recounted.madds_millions)
 
 
+@pytest.mark.parametrize("name", D2NAS)
+def test_cells_for_diverse_tasks_have_their_recounted_sizes(name: str) -> None:
+    """With the kernels of the operations' names; the published ranges are in the tests of the space."""
+    entry = load_zoo(name)
+    assert isinstance(entry.architecture, DiverseGenotype)
+    task = name.split(".")[1]
+    shape, outputs = DIVERSE_TASKS[task]
+    dense = not entry.architecture.reduces
+    assert dense == (task in ("darcy", "psicov", "cosmic"))
+    assert len(entry.architecture.normal.nodes) == len(shape) + 1
+    spec = TaskSpec(task, "dense" if dense else "classification", shape, outputs)
+    space, recounted = get_space("diverse-cells"), entry.recounted[task]
+    with torch.device("meta"):
+        network = space.build(entry.architecture, spec, space.size_model.read(recounted.size))
+    cost = measure(network, shape)
+    assert (cost.parameters, round(cost.madds / 1e6, 1)) == (recounted.parameters, recounted.madds_millions)
+
+
+def test_the_limit_of_two_skip_connections_was_kept() -> None:
+    architecture = load_zoo("d2nas.cifar100.custom").architecture
+    assert isinstance(architecture, DiverseGenotype)
+    assert [item.operation for node in architecture.normal.nodes for item in node].count("skip_connect") == 2
+
+
 @pytest.mark.parametrize(
     ("name", "normal", "reduce"),
     [
+        (
+            "d2nas.ecg.common",
+            "sep3<-0 sep3<-1 | skip<-1 skip<-2 | dil5<-1 dil5<-2",
+            "skip<-0 dil5<-1 | sep3<-0 dil5<-2 | dil5<-0 skip<-2",
+        ),
         (
             "ednas.cifar10",
             "sep3<-0 dil3<-1 | sep5<-0 avg3<-1 | sep5<-0 sep5<-3 | avg3<-0 sep5<-1",

@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 from archscout.errors import DivergedError, RunError, StoppedError
 from archscout.rundir import RunDirectory
 
-__all__ = ["Driver", "Job", "Metrics", "Observer", "Speaking", "StopSignals"]
+__all__ = ["Closing", "Driver", "Job", "Metrics", "Observer", "Speaking", "StopSignals"]
 
 Metrics = Mapping[str, float]
 """Numbers of one advance. The key `progress` is the share of the job that is done, in [0, 1]."""
@@ -59,6 +59,15 @@ class Speaking(Protocol):
 
     def notices(self) -> list[str]:
         """What came up since the last call, each a sentence or two; said once."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A job that holds something beside memory: processes, connections."""
+
+    def close(self) -> None:
+        """Give it up. The job ended, was stopped or failed, and is not asked for anything any more."""
         ...
 
 
@@ -162,6 +171,13 @@ class Driver:
             DivergedError: a metric is not finite; the last checkpoint is from before.
             RunError: the run directory cannot be written.
         """
+        try:
+            return self._steps(stage, job)
+        finally:
+            if isinstance(job, Closing):
+                job.close()
+
+    def _steps(self, stage: str, job: Job) -> Any:
         step, spent = self._restore(stage, job)
         self._tell("started", stage, step)
         began = saved = time.monotonic()

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from archscout.errors import RunError
 
-__all__ = ["pack", "read_state", "state_bytes", "tensor_bytes", "unpack"]
+__all__ = ["pack", "read_state", "state_bytes", "state_from_bytes", "tensor_bytes", "unpack"]
 
 
 def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -68,6 +68,13 @@ def state_bytes(state: Any) -> bytes:
     """A state as one safetensors file, with the JSON tree in its metadata."""
     tree, tensors = pack(state)
     return save(tensors, metadata={"archscout": json.dumps(tree)})
+
+
+def state_from_bytes(content: bytes) -> Any:
+    """The inverse of `state_bytes`."""
+    length = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines its files
+    tree = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["archscout"])
+    return unpack(tree, load(content))
 
 
 def read_state(path: Path) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import DepthwiseConv2d, depthwise_conv2d, from_phases, to_phases
+from archscout.nn.depthwise import DepthwiseConv1d, DepthwiseConv2d, depthwise_conv, from_phases, to_phases
 
 
 def gradients(outputs: Tensor, *leaves: Tensor) -> list[Tensor]:
@@ -28,10 +30,35 @@ def test_outputs_and_gradients_equal_the_plain_convolution(
     weight = torch.randn(4, 1, kernel, kernel, dtype=dtype, generator=draw).requires_grad_()
     padding = dilation * (kernel - 1) // 2
     plain = gradients(F.conv2d(inputs, weight, None, stride, padding, dilation, 4), inputs, weight)
-    fast = gradients(depthwise_conv2d(inputs, weight, stride, dilation), inputs, weight)
+    fast = gradients(depthwise_conv(inputs, weight, stride, dilation), inputs, weight)
     tolerance = 1e-10 if dtype == torch.float64 else 1e-4
     for ours, reference in zip(fast, plain, strict=True):
         assert (ours - reference).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("length", [1, 8, 9])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 5, 11])
+def test_sequences_equal_the_plain_convolution(kernel: int, stride: int, dilation: int, length: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, 4, length, dtype=torch.float64, generator=draw).requires_grad_()
+    weight = torch.randn(4, 1, kernel, dtype=torch.float64, generator=draw).requires_grad_()
+    padding = dilation * (kernel - 1) // 2
+    plain = gradients(F.conv1d(inputs, weight, None, stride, padding, dilation, 4), inputs, weight)
+    fast = gradients(depthwise_conv(inputs, weight, stride, dilation), inputs, weight)
+    for ours, reference in zip(fast, plain, strict=True):
+        assert (ours - reference).abs().max() < 1e-10
+
+
+def test_other_dilations_equal_the_plain_convolution() -> None:
+    inputs, weight = (
+        torch.randn(2, 3, 9, 8).double().requires_grad_(),
+        torch.randn(3, 1, 5, 5).double().requires_grad_(),
+    )
+    plain = gradients(F.conv2d(inputs, weight, None, 1, 14, 7, 3), inputs, weight)
+    for ours, reference in zip(gradients(depthwise_conv(inputs, weight, 1, 7), inputs, weight), plain, strict=True):
+        assert (ours - reference).abs().max() < 1e-10
 
 
 def test_channels_last_inputs_stay_channels_last() -> None:
@@ -60,19 +87,20 @@ def test_second_derivatives_equal_the_plain_convolutions(kernel: int, stride: in
         return list(torch.autograd.grad(sum(part.square().sum() for part in first), (inputs, weight)))  # type: ignore[arg-type]
 
     plain = second(F.conv2d(inputs, weight, None, stride, dilation * (kernel - 1) // 2, dilation, 3))
-    for ours, reference in zip(second(depthwise_conv2d(inputs, weight, stride, dilation)), plain, strict=True):
+    for ours, reference in zip(second(depthwise_conv(inputs, weight, stride, dilation)), plain, strict=True):
         assert (ours - reference).abs().max() < 1e-9 * reference.abs().max()
 
 
-@pytest.mark.parametrize("size", [(4, 6), (2, 2)])
-def test_phases_and_back_give_the_pixels(size: tuple[int, int]) -> None:
-    pixels = torch.arange(2 * 3 * size[0] * size[1], dtype=torch.float32).reshape(2, 3, *size)
+@pytest.mark.parametrize("size", [(4, 6), (2, 2), (8,)])
+def test_phases_and_back_give_the_pixels(size: tuple[int, ...]) -> None:
+    pixels = torch.arange(2 * 3 * math.prod(size), dtype=torch.float32).reshape(2, 3, *size)
     assert torch.equal(from_phases(to_phases(pixels)), pixels)
 
 
-def test_it_is_an_ordinary_convolution_to_state_dict_and_export() -> None:
-    module = DepthwiseConv2d(4, 3, stride=2)
+@pytest.mark.parametrize("dims", [1, 2])
+def test_it_is_an_ordinary_convolution_to_state_dict_and_export(dims: int) -> None:
+    module = (DepthwiseConv2d if dims == 2 else DepthwiseConv1d)(4, 3, stride=2)
     assert list(module.state_dict()) == ["weight"]
-    program = torch.export.export(module.eval(), (torch.randn(1, 4, 8, 8),))
-    inputs = torch.randn(1, 4, 8, 8)
+    inputs = torch.randn(1, 4, *(8,) * dims)
+    program = torch.export.export(module.eval(), (torch.randn(inputs.shape),))
     assert torch.allclose(program.module()(inputs), module(inputs))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from archscout.nn.layout import concatenate, pick_even, relu_halves
+from archscout.nn.layout import channels_last, concatenate, pick_even, relu_halves
 
 
 def leaf(channels: int, size: tuple[int, int]) -> Tensor:
@@ -38,6 +38,20 @@ def test_both_halves_after_a_relu(size: tuple[int, int]) -> None:
     inputs = leaf(4, size)
     plain = torch.cat([inputs[:, :, ::2, ::2].relu(), inputs[:, :, 1::2, 1::2].relu()], dim=1)
     check(torch.cat(relu_halves(inputs), dim=1), plain, inputs)
+
+
+def test_sequences_are_treated_as_pictures() -> None:
+    draw = torch.Generator().manual_seed(0)
+    inputs = channels_last(torch.randn(2, 4, 6, dtype=torch.float64, generator=draw)).requires_grad_()
+    for ours, plain in (
+        (pick_even(inputs), inputs[:, :, ::2]),
+        (torch.cat(relu_halves(inputs), 1), torch.cat([inputs[:, :, ::2].relu(), inputs[:, :, 1::2].relu()], 1)),
+        (concatenate([inputs, inputs]), torch.cat([inputs, inputs], 1)),
+    ):
+        assert torch.equal(ours, plain)
+        (fast,), (reference,) = gradients(ours, inputs), gradients(plain, inputs)
+        assert torch.equal(fast, reference)
+        assert fast.transpose(1, 2).is_contiguous()
 
 
 def test_concatenation() -> None:

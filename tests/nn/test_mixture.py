@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from archscout.nn.layout import channels_last
 from archscout.nn.mixture import MixedSource, NodeSum
 from archscout.spaces.genotype import OPERATIONS
 from tests.reference.mixture import PlainSource, copy_weights
@@ -25,25 +26,41 @@ SUBSETS: list[Sequence[str]] = [
 ]
 
 
-def twins(operations: Sequence[str], channels: int, stride: int, targets: int) -> tuple[MixedSource, PlainSource, Ties]:
+PROGRESSIVE = ("skip_connect", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_5x5")
+# What a progressive search may leave on three edges.
+LIVE: list[Sequence[Sequence[str]]] = [
+    [("skip_connect", "sep_conv_3x3"), PROGRESSIVE, ("avg_pool_3x3", "dil_conv_5x5")],
+    [("skip_connect",), ("skip_connect", "avg_pool_3x3"), ("skip_connect",)],
+    [("dil_conv_5x5",), ("sep_conv_3x3", "dil_conv_5x5"), ("sep_conv_3x3",)],
+]
+
+
+def twins(
+    operations: Sequence[str],
+    channels: int,
+    stride: int,
+    targets: int,
+    dims: int = 2,
+    live: Sequence[Sequence[str]] | None = None,
+) -> tuple[MixedSource, PlainSource, Ties]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        fast = MixedSource(channels, stride, targets, operations).double()
-    plain = PlainSource(channels, stride, targets, operations).double()
+        fast = MixedSource(channels, stride, targets, operations, dims=dims, live=live).double()
+    plain = PlainSource(channels, stride, targets, operations, dims=dims, live=live).double()
     return fast, plain, copy_weights(fast, plain)
 
 
 def run_fast(fast: MixedSource, inputs: Tensor, mixing: Tensor) -> list[Tensor]:
     sums = [NodeSum() for _ in mixing]
     fast(inputs, mixing, sums)
-    height, width = ((size + fast.stride - 1) // fast.stride for size in inputs.shape[-2:])
-    return [each.finish(len(inputs), height, width) for each in sums]
+    size = [(length + fast.stride - 1) // fast.stride for length in inputs.shape[2:]]
+    return [each.finish(len(inputs), size) for each in sums]
 
 
-def case(size: tuple[int, int], channels: int, targets: int, operations: Sequence[str]) -> tuple[Tensor, Tensor]:
+def case(size: tuple[int, ...], channels: int, targets: int, operations: Sequence[str]) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
     inputs = torch.randn(2, channels, *size, dtype=torch.float64, generator=draw)
-    inputs = inputs.contiguous(memory_format=torch.channels_last).requires_grad_()
+    inputs = channels_last(inputs).requires_grad_()
     return inputs, torch.rand(targets, len(operations), dtype=torch.float64, generator=draw).requires_grad_()
 
 
@@ -59,8 +76,34 @@ def close(ours: Tensor, reference: Tensor) -> bool:
 def test_outputs_and_all_gradients_equal_the_plain_twin(
     operations: Sequence[str], size: tuple[int, int], stride: int, targets: int
 ) -> None:
+    compare(operations, size, stride, targets)
+
+
+@pytest.mark.parametrize("operations", [OPERATIONS, ("none", *PROGRESSIVE), ("dil_conv_3x3", "skip_connect")])
+@pytest.mark.parametrize("size", [(8,), (7,), (46,)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_sequences_equal_the_plain_twin(operations: Sequence[str], size: tuple[int], stride: int) -> None:
+    compare(operations, size, stride, 3)
+
+
+@pytest.mark.parametrize("live", LIVE, ids=["mixed", "no-convolutions", "only-convolutions"])
+@pytest.mark.parametrize("size", [(8, 6), (7, 5), (8,), (9,)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_edges_with_subsets_of_their_own_equal_the_plain_twin(
+    live: Sequence[Sequence[str]], size: tuple[int, ...], stride: int
+) -> None:
+    compare(PROGRESSIVE, size, stride, 3, live)
+
+
+def compare(
+    operations: Sequence[str],
+    size: tuple[int, ...],
+    stride: int,
+    targets: int,
+    live: Sequence[Sequence[str]] | None = None,
+) -> None:
     channels = 5 if size == (7, 5) else 4
-    fast, plain, ties = twins(operations, channels, stride, targets)
+    fast, plain, ties = twins(operations, channels, stride, targets, len(size), live)
     inputs, mixing = case(size, channels, targets, operations)
     ours, theirs = run_fast(fast, inputs, mixing), plain(inputs, mixing)
     draw = torch.Generator().manual_seed(2)
@@ -77,6 +120,24 @@ def test_outputs_and_all_gradients_equal_the_plain_twin(
     for (stacked, row, _), reference in zip(ties, expected[2:], strict=True):
         gradient = gradients[id(stacked)]
         assert close((gradient if row is None else gradient[row]).reshape(reference.shape), reference)
+
+
+def test_dropout_is_on_skip_connections_of_stride_one_in_training_only() -> None:
+    inputs, mixing = torch.randn(1, 4, 6, 6), torch.ones(2, 1)
+    for stride in (1, 2):
+        source = MixedSource(4, stride, 2, ("skip_connect",))
+        plain = run_fast(source, inputs, mixing)
+        source.skip_dropout = 0.5
+        torch.manual_seed(0)
+        dropped = run_fast(source, inputs, mixing)
+        if stride == 2:
+            assert all(torch.equal(ours, theirs) for ours, theirs in zip(dropped, plain, strict=True))
+            continue
+        assert not torch.equal(dropped[0], dropped[1])  # each edge has a mask of its own
+        for output in dropped:
+            assert torch.equal(output, torch.where(output == 0, 0, 2 * inputs))
+        source.eval()
+        assert torch.equal(run_fast(source, inputs, mixing)[0], inputs)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,21 +15,31 @@ __all__ = ["PlainSource", "copy_weights"]
 
 
 class PlainSource(nn.Module):
-    """The edges from one node to J others, each a weighted sum over its operations."""
+    """The edges from one node to J others, each a weighted sum over its operations, or over a subset of its own."""
 
-    def __init__(self, channels: int, stride: int, targets: int, operations: Sequence[str]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        targets: int,
+        operations: Sequence[str],
+        *,
+        dims: int = 2,
+        live: Sequence[Collection[str]] | None = None,
+    ) -> None:
         super().__init__()
         self.names = list(operations)
+        self.live = live or [operations] * targets
         self.edges = nn.ModuleList(
-            nn.ModuleList(make_operation(name, channels, stride, search=True) for name in operations)
+            nn.ModuleList(make_operation(name, channels, stride, search=True, dims=dims) for name in operations)
             for _ in range(targets)
         )
 
     def forward(self, inputs: Tensor, mixing: Tensor) -> list[Tensor]:
         outputs = []
-        for edge, row in zip(self.edges, mixing, strict=True):
-            modules = cast(nn.ModuleList, edge)
-            terms = [weight * module(inputs) for weight, module in zip(row, modules, strict=True)]
+        for edge, row, live in zip(self.edges, mixing, self.live, strict=True):
+            modules = zip(self.names, row, cast(nn.ModuleList, edge), strict=True)
+            terms = [weight * module(inputs) for name, weight, module in modules if name in live]
             outputs.append(torch.stack(terms).sum(0))
         return outputs
 
@@ -45,12 +55,17 @@ def copy_weights(fast: MixedSource, plain: PlainSource) -> list[tuple[nn.Paramet
     def tie(stacked: Any, parts: Sequence[Any], first_row: int = 0) -> None:
         ties.extend((stacked, row, part) for row, part in enumerate(parts, start=first_row))
 
+    def targets_of(name: str) -> list[int]:
+        return [target for target, names in enumerate(plain.live) if name in names]
+
     for column, name in enumerate(plain.names):
-        modules: list[Any] = [edge[column] for edge in plain.edges]  # type: ignore[index]
+        modules: list[Any] = [plain.edges[target][column] for target in targets_of(name)]  # type: ignore[index]
+        if not modules:
+            continue
         if name in SEPARABLE or name in DILATED:
             for stage, offset in ((fast.first, 0), (fast.second, 4)):
                 if stage is not None and name in stage.names:
-                    first_row = stage.names.index(name) * len(modules)
+                    first_row = sum(len(targets_of(each)) for each in stage.names[: stage.names.index(name)])
                     tie(stage.depthwise[name], [module[offset + 1].weight for module in modules])
                     tie(stage.pointwise, [module[offset + 2].weight for module in modules], first_row)
         elif name == "skip_connect" and fast.stride == 2:

@@ -113,6 +113,44 @@ def test_items_from_nodes_that_do_not_exist_go_and_a_cell_never_ends_empty() -> 
     assert cell == Cell(((), (Input("skip_connect", 0),)), (3,))
 
 
+PROGRESSIVE = ("skip_connect", "sep_conv_3x3")
+
+
+def progressive(weights: list[list[float]], skip_limit: int | None = None) -> list[list[tuple[str, int]]]:
+    nodes = {2: 1, 5: 2, 9: 3}[len(weights)]
+    cell = discretise_cell(weights, PROGRESSIVE, nodes, "progressive", 0.0, skip_limit=skip_limit)
+    return [[(item.operation[:4], item.source) for item in node] for node in cell.nodes]
+
+
+def test_progressive_keeps_both_edges_of_the_first_node_and_the_two_strongest_of_later_ones() -> None:
+    weights = [[0.1, 0.0], [0.0, 0.2], [0.3, 0.9], [0.8, 0.1], [0.2, 0.85]]
+    assert progressive(weights) == [[("skip", 0), ("sep_", 1)], [("sep_", 0), ("sep_", 2)]]
+
+
+def test_progressive_takes_the_later_of_equal_edges() -> None:
+    assert progressive([[0.5, 0.1]] * 5)[1] == [("skip", 1), ("skip", 2)]
+    assert progressive([[0.5, 0.1]] * 2 + [[0.5, 0.1], [0.1, 0.4], [0.5, 0.1]])[1] == [("skip", 0), ("skip", 2)]
+
+
+def test_the_limit_leaves_the_strongest_skip_connections() -> None:
+    weights = [[0.6, 0.3], [0.7, 0.2], [0.8, 0.1], [0.5, 0.4], [0.9, 0.05]]
+    assert progressive(weights) == [[("skip", 0), ("skip", 1)], [("skip", 0), ("skip", 2)]]
+    # Four are too many: the best three edges keep theirs (3.2, 3.0, 2.1). Then three are: the best two (3.2, 3.0).
+    assert progressive(weights, 3) == [[("sep_", 0), ("skip", 1)], [("skip", 0), ("skip", 2)]]
+    assert progressive(weights, 2) == [[("sep_", 0), ("sep_", 1)], [("skip", 0), ("skip", 2)]]
+    assert progressive(weights, 0) == [[("sep_", 0), ("sep_", 1)], [("sep_", 0), ("sep_", 1)]]
+
+
+@pytest.mark.parametrize("limit", range(7))
+def test_the_limit_on_skip_connections_is_kept_whatever_the_weights(limit: int) -> None:
+    for seed in range(30):
+        draw = torch.Generator().manual_seed(seed)
+        weights = torch.rand(9, 2, generator=draw) * torch.tensor([4.0, 1.0])
+        found = progressive(weights.tolist(), limit)
+        assert sum(item[0] == "skip" for node in found for item in node) <= limit
+        assert [len(node) for node in found] == [2, 2, 2]
+
+
 def test_present_operations_are_the_inverse() -> None:
     cell = discretise_cell(WEIGHTS, NAMES, 2, "complete", 0.85)
     table = [[weight >= 0.85 for weight in row] for row in WEIGHTS]

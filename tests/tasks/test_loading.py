@@ -89,6 +89,17 @@ def test_the_last_smaller_batch_is_kept_or_dropped(digits: Task, drop_last: bool
     assert [len(targets) for _, targets in take(only, 1)] == [1197]
 
 
+@pytest.mark.parametrize(("share", "batches"), [(None, 10), (0.01, 1), (0.3, 4), (1.0, 10)])
+def test_an_epoch_may_be_its_first_batches_only(digits: Task, share: float | None, batches: int) -> None:
+    split = digits.train.subset(torch.arange(100))
+    stream = BatchStream(digits, split, 10, CPU, 0, share=share)
+    assert stream.batches_per_epoch == batches
+    first = [stream.next_batch().targets for _ in range(batches)]
+    assert (stream.epoch, stream.position) == (1, 0)
+    whole = BatchStream(digits, split, 10, CPU, 0)
+    assert all(torch.equal(batch, whole.next_batch().targets) for batch in first)
+
+
 def test_the_seed_decides_and_augmentation_changes(digits: Task) -> None:
     def first(seed: int, augment: bool = True) -> Tensor:
         return BatchStream(digits, digits.train, 64, CPU, seed=seed, augment=augment).next_batch().inputs

@@ -69,6 +69,24 @@ def test_cosine_equals_torchs() -> None:
         scheduler.step()
 
 
+@pytest.mark.parametrize(
+    ("milestones", "lr", "expected"),
+    [
+        ((61, 121, 161), 0.1, {0: 0, 60: 0, 61: 1, 120: 1, 121: 2, 160: 2, 161: 3, 199: 3}),
+        ((31, 61, 91, 121, 161), 0.1, {30: 0, 31: 1, 61: 2, 91: 3, 121: 4, 161: 5}),
+        ((31, 61, 91, 121, 161), 1e-3, {91: 3, 121: 4, 161: 4}),  # 1e-3 * 0.2^4 is below 5e-6
+        ((61, 121, 161), 1e-4, {121: 2, 161: 2}),  # 4e-6 stays
+    ],
+)
+def test_steps_end_at_the_lowest_rate_as_published_for_d2nas(
+    milestones: tuple[int, ...], lr: float, expected: dict[int, int]
+) -> None:
+    factors = tuple(0.2**j for j in range(1, len(milestones) + 1))
+    schedule = ScheduleSettings(kind="steps", milestones=milestones, factors=factors, lr_min=5e-6)
+    for epoch, passed in expected.items():
+        assert schedule.rate(lr, epoch, 200) == pytest.approx(lr * 0.2**passed)
+
+
 def test_steps_and_warm_up_follow_the_published_imagenet_search() -> None:
     schedule = ScheduleSettings(
         kind="steps", warmup_epochs=5, milestones=(10, 20, 30, 40), factors=(0.5, 0.1, 0.01, 0.001)
@@ -239,3 +257,25 @@ def test_colour_augmentation_changes_training_batches_and_nothing_else(wanted: d
 def test_colour_augmentation_of_grey_pictures_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"train.auto_augment: only for colour .*--set train.auto_augment=null"):
         job(auto_augment="svhn")
+
+
+def test_dropout_is_set_where_the_network_has_it_and_refused_where_not() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+    settings = {"epochs": 1, "batch_size": 16, "cutout": 0}
+    TrainingJob(plain, small_digits(), TrainSettings.read(settings), CPU, seed=0)
+    assert plain[1].p == 0.5
+    TrainingJob(plain, small_digits(), TrainSettings.read({**settings, "dropout": 0.05}), CPU, seed=0)
+    assert plain[1].p == 0.05
+    with pytest.raises(SettingsError, match="no dropout layers"):
+        job(dropout=0.1)
+    job(dropout=0.0)
+
+
+def test_validation_while_training_may_be_rare() -> None:
+    for every, expected in ((1, [0, 1]), (2, [1]), (0, [])):
+        training = job(split="train", validation_epochs=every)
+        seen = []
+        while not training.done:
+            metrics = training.advance()
+            seen += [int(metrics["epoch"])] if "validation_accuracy" in metrics else []
+        assert seen == expected

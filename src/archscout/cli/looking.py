@@ -159,6 +159,7 @@ def _zoo() -> list[tuple[str, str]]:
 
 def status(path: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show which stages of a run are done, and what is next."""
+    from archscout.methods.tuning.settings import flat
     from archscout.pipeline.run import Run
 
     run = Run.open(path)
@@ -171,12 +172,15 @@ def status(path: RunArgument, as_json: Annotated[bool, typer.Option("--json", he
         rows.append({"stage": name, "state": state, "progress": progress, "seconds": facts.get("seconds")})
     pending = run.pending()
     if as_json:
-        typer.echo(json.dumps({"run": str(path), "stages": rows, "next": pending[0] if pending else None}, indent=2))
+        content = {"run": str(path), "stages": rows, "training": run.training, "next": pending[0] if pending else None}
+        typer.echo(json.dumps(content, indent=2))
         return
     for row in rows:
         share = f"{100 * row['progress']:.0f} %" if row["state"] == "started" and row["progress"] is not None else ""
         seconds = f"{row['seconds']:.0f} s" if row["seconds"] is not None else ""
         typer.echo(f"{row['stage']:<10} {row['state']:<8} {share:>5} {seconds:>8}")
+    for setting, value in flat(run.training, "train.").items():
+        typer.echo(f"tuned: {setting} = {value}")
     typer.echo(f"Next: archscout resume {path}" if pending else f"Report: {path / 'report.html'}")
 
 

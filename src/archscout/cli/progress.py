@@ -25,6 +25,7 @@ _OTHERS = (
     "pixel_accuracy",
 )
 SHOWN = (
+    "search_stage",
     "epoch",
     "loss",
     "accuracy",
@@ -38,10 +39,13 @@ SHOWN = (
     "entropy",
     "skip_share",
     "distance",
+    "trials",
+    "diverged",
     "best",
 )
 # Shares of one: entropies are of their maximum, which is an undecided search.
 PERCENT = ("accuracy", "entropy", "share", "false_negative_rate")
+COUNTS = ("search_stage", "epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -59,7 +63,7 @@ def _describe(metrics: Metrics) -> str:
 def _value(name: str, value: float) -> str:
     if name.endswith(PERCENT):
         return f"{100 * value:.1f} %"
-    return f"{value:.0f}" if name == "epoch" else f"{value:.3f}"
+    return f"{value:.0f}" if name in COUNTS else f"{value:.3f}"
 
 
 def _time_left(metrics: Metrics, seconds: float) -> str:
@@ -102,12 +106,9 @@ class LineObserver:
         values = self._latest.update(metrics)
         if time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES and not self._quiet:
             self._printed = time.monotonic()
-            share = f"{100 * values.get('progress', 0):3.0f} %"
-            print(
-                f"{stage}: {share}, {_describe(values)}, left {_time_left(values, seconds)}",
-                file=self._stream,
-                flush=True,
-            )
+            parts = (f"{100 * values.get('progress', 0):3.0f} %", _describe(values))
+            text = ", ".join([part for part in parts if part] + [f"left {_time_left(values, seconds)}"])
+            print(f"{stage}: {text}", file=self._stream, flush=True)
 
     def checkpointed(self, stage: str, step: int, job: Job) -> None:
         """Nothing: a checkpoint is no news."""

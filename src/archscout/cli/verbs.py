@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archscout.cli.own_model import BaseOption, ModelOption, load_model
+
 if TYPE_CHECKING:
     from archscout.pipeline.run import Run
 
@@ -40,12 +42,25 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1,
 LimitOption = Annotated[
     float | None, typer.Option("--time-limit", help="Stop cleanly after so many minutes; resume later.")
 ]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(help="Where independent trainings run: local, ray, ray://HOST:PORT.", metavar="EXECUTOR"),
+]
+UntilOption = Annotated[str | None, typer.Option(help="Last stage to run; see: archscout status RUN.", metavar="STAGE")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def _values(data: Path | None, space: str | None, seed: int | None, device: str | None, limit: float | None) -> Any:
+def _values(
+    data: Path | None,
+    space: str | None,
+    seed: int | None,
+    device: str | None,
+    limit: float | None,
+    executor: str | None = None,
+) -> Any:
     return {
+        "executor": executor,
         "data": None if data is None else str(data),
         "space": space,
         "seed": seed,
@@ -71,7 +86,10 @@ def _start(
     quiet: bool,
     as_json: bool,
     *,
-    search_only: bool,
+    architecture: str | None,
+    model: str | None,
+    search_only: bool = False,
+    until: str | None = None,
 ) -> None:
     """What `run` and `search` share."""
     from archscout import api
@@ -86,6 +104,9 @@ def _start(
         out=out,
         observers=[make_observer(quiet)],
         search_only=search_only,
+        until=until,
+        architecture=architecture,
+        model=load_model(model),
     )
     _conclude(done, as_json)
 
@@ -104,12 +125,17 @@ def run(
     table: TableOption = None,
     dataset: DatasetOption = None,
     trials: TrialsOption = None,
+    architecture: BaseOption = None,
+    model: ModelOption = None,
+    executor: ExecutorOption = None,
+    until: UntilOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search, train, evaluate, export and report: from a task to a network in one command."""
-    values = {**_values(data, space, seed, device, limit), **_query_values(table, dataset, trials)}
-    _start(task, method, recipe, overrides, values, out, quiet, as_json, search_only=False)
+    values = {**_values(data, space, seed, device, limit, executor), **_query_values(table, dataset, trials)}
+    start: dict[str, Any] = {"architecture": architecture, "model": model}
+    _start(task, method, recipe, overrides, values, out, quiet, as_json, **start, until=until)
 
 
 def search(
@@ -126,12 +152,18 @@ def search(
     table: TableOption = None,
     dataset: DatasetOption = None,
     trials: TrialsOption = None,
+    architecture: BaseOption = None,
+    model: ModelOption = None,
+    executor: ExecutorOption = None,
+    until: UntilOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search only: ends with an architecture."""
-    values = {**_values(data, space, seed, device, limit), **_query_values(table, dataset, trials)}
-    _start(task, method, recipe, overrides, values, out, quiet, as_json, search_only=True)
+    values = {**_values(data, space, seed, device, limit, executor), **_query_values(table, dataset, trials)}
+    only = until is None
+    start: dict[str, Any] = {"architecture": architecture, "model": model}
+    _start(task, method, recipe, overrides, values, out, quiet, as_json, **start, search_only=only, until=until)
 
 
 def train(
@@ -144,6 +176,7 @@ def train(
     seed: SeedOption = None,
     device: DeviceOption = None,
     limit: LimitOption = None,
+    executor: ExecutorOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -162,14 +195,14 @@ def train(
                 "a run is trained with the settings that it was started with. To train its architecture with others, "
                 "name the task: archscout train RUN --task TASK --set ..."
             )
-        done = api.resume(source, until="train", observers=observers)
+        done = api.resume(source, until="train", observers=observers, executor=executor)
     else:
         done = api.train(
             source,
             task=task,
             recipe=recipe,
             overrides=overrides or (),
-            values=_values(data, None, seed, device, limit),
+            values=_values(data, None, seed, device, limit, executor),
             out=out,
             observers=observers,
         )
@@ -233,12 +266,20 @@ def report(
     typer.echo(api.report(path, compare=compare or ()))
 
 
-def resume(path: RunArgument, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
+def resume(
+    path: RunArgument,
+    until: UntilOption = None,
+    model: ModelOption = None,
+    executor: ExecutorOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Go on with a run that was stopped or killed."""
     from archscout import api
     from archscout.cli.progress import make_observer
 
-    _conclude(api.resume(path, observers=[make_observer(quiet)]), as_json)
+    observers = [make_observer(quiet)]
+    _conclude(api.resume(path, until=until, executor=executor, observers=observers, model=load_model(model)), as_json)
 
 
 def _conclude(run: Run, as_json: bool) -> None:

@@ -61,6 +61,7 @@ class SearchResult:
         candidates: everything that was scored, best first.
         artifact: what later stages need, as in a job's state; they read it with `SearchContext.artifact`.
         weights: of the architecture's evaluation network, for the final training to start from; None: from scratch.
+        training: settings that the final training takes instead of the run's `train`, nested as those are.
         facts: more that is worth keeping, as JSON types: results of several trials, the course of a search.
     """
 
@@ -68,6 +69,7 @@ class SearchResult:
     candidates: Sequence[Candidate] = ()
     artifact: Any = None
     weights: Mapping[str, Tensor] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -102,6 +104,10 @@ class SearchContext:
         seed: the run's; derive one for each purpose.
         artifact: the artifact of an earlier stage, by its name.
         source: where the task can be loaded from again; None for a task object of the caller's own.
+        train: the settings of the final training, with what earlier stages changed.
+        initial: the weights that an earlier stage left for the final training; None where there are none.
+        folder: where a stage may keep files of its own; None: nowhere.
+        executor: where independent pieces of work run; see `archscout.parallel`.
     """
 
     task: Task
@@ -113,6 +119,10 @@ class SearchContext:
     seed: int
     artifact: Callable[[str], Any] = field(default=_no_artifact, repr=False)
     source: TaskSource | None = None
+    train: Any = None
+    initial: Callable[[], Mapping[str, Tensor] | None] = field(default=lambda: None, repr=False)
+    folder: Path | None = None
+    executor: str = "local"
     _costs: dict[Architecture, Measurements] = field(default_factory=dict, repr=False)
 
     def cost(self, architecture: Architecture) -> Measurements:
@@ -157,7 +167,8 @@ class Method(Protocol):
         settings_model: with the published defaults.
         requires: protocols of `archscout.spaces.base` that a space must implement; of a union one is enough.
 
-    A method with settings of its own for some spaces has a further function `settings_for`; see `SettlesBySpace`.
+    A method with settings of its own for some spaces has a further function `settings_for`; see `SettlesBySpace`. One
+    whose first stage can start from an architecture that the user gives says `starts_from_architecture = True`.
     """
 
     name: ClassVar[str]

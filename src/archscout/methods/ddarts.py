@@ -244,7 +244,8 @@ class DartoptiSearch(DDartsSearch):
 
     def epoch_ended(self) -> dict[str, float]:
         """The distance to the baseline; ends the search where it stands still."""
-        found = self.relaxation.discretise(self.mixing(self.alphas.detach()), "edge", self.settings.threshold)
+        threshold = cast(RelaxedSettings, self.settings).threshold
+        found = self.relaxation.discretise(self.mixing(self.alphas.detach()), "edge", threshold)
         distance = cast(Measured, self.context.space).distance(self._baseline, found)
         self._distances.append(distance)
         last = self._distances[self.warmup_epochs :][-self._stop_epochs :]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,16 @@ import torch
 from archscout.engine import Engine
 from archscout.methods.base import SearchContext
 from archscout.methods.path_training import PathTrainer
+from archscout.methods.portable import Portable, context_workers
 from archscout.methods.scoring import FunctionScorer
-from archscout.parallel import Workers, default_workers
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
-from archscout.spaces.base import get_space
 from archscout.tasks.metrics import Metric
 from archscout.tasks.task import Task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob, TrainSettings
 
 if TYPE_CHECKING:
-    from archscout.methods.base import TaskSource
     from archscout.methods.query_settings import CandidateSettings, SharedSettings
 
 __all__ = ["SharedScorer", "TrainedScorer"]
@@ -37,34 +34,25 @@ PERCENT = 100.0
 class _Work:
     """One training, as plain data that another process can read."""
 
-    source: TaskSource
-    space: str
-    options: dict[str, Any]
+    problem: Portable
     size: dict[str, Any]
     train: dict[str, Any]
     batch_size: int
     architecture: str
     seed: int
-    device: str
-    precision: str
-
-
-@lru_cache(maxsize=1)
-def _task_of(source: TaskSource) -> Task:
-    return source.load()
 
 
 def _train_elsewhere(work: _Work) -> float:
     """The score of one candidate, in a worker process."""
-    space = get_space(work.space, work.options)
+    task, space, engine = work.problem.open()
     return _train(
-        _task_of(work.source),
+        task,
         space,
         space.size_model.read(work.size),
         TrainSettings.read(work.train),
         work.batch_size,
         architecture_from_json(work.architecture),
-        Engine.create(work.device, work.precision),  # type: ignore[arg-type]
+        engine,
         work.seed,
     )
 
@@ -96,21 +84,20 @@ def _scale(metric: Metric) -> float:
 
 
 class TrainedScorer(FunctionScorer):
-    """Trains every candidate from scratch for a few epochs, several at a time in processes of their own.
-
-    A task that cannot be loaded by name in another process (one made of arrays in Python) is used in this one.
-    """
+    """Trains every candidate from scratch for a few epochs, several at a time in processes of their own."""
 
     def __init__(self, context: SearchContext, settings: CandidateSettings) -> None:
         super().__init__(self._train_all, name="train")
         self._context, self._settings = context, settings
-        count = settings.workers or (default_workers() if context.engine.device.type == "cpu" else 1)
-        alone = context.source is None or context.engine.world_size > 1  # processes of torchrun share each training
-        self.workers = Workers(1 if alone else count)
+        self.workers = context_workers(context, settings.workers)
+
+    def close(self) -> None:
+        """End the processes: what comes after the search has the memory and the cores to itself."""
+        self.workers.close()
 
     def _train_all(self, architectures: Sequence[Architecture]) -> list[float]:
         context, settings = self._context, self._settings
-        if context.source is None or self.workers.count == 1:
+        if self.workers.here:
 
             def train(architecture: Architecture) -> float:
                 return _train(
@@ -125,19 +112,15 @@ class TrainedScorer(FunctionScorer):
                 )
 
             return self.workers.map(train, architectures)
-        options = getattr(context.space, "options", None)
+        problem = Portable.of(context)
         work = [
             _Work(
-                source=context.source,
-                space=context.space.name,
-                options={} if options is None else options.model_dump(mode="json"),
+                problem=problem,
                 size=context.supernet_size.model_dump(mode="json"),
                 train=settings.train.model_dump(mode="json"),
                 batch_size=settings.batch_size,
                 architecture=json.dumps(json.loads(architecture_to_json(architecture))),
                 seed=context.seed,
-                device=str(context.engine.device),
-                precision=context.engine.precision,
             )
             for architecture in architectures
         ]

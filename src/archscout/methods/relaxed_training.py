@@ -26,7 +26,7 @@ from archscout.tasks.loading import Batch, BatchStream
 from archscout.training.evaluation import pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
-__all__ = ["STEPS_PER_ADVANCE", "AlphaSettings", "RelaxedSearch", "RelaxedSettings"]
+__all__ = ["STEPS_PER_ADVANCE", "AlphaSettings", "MixtureSettings", "RelaxedSearch", "RelaxedSettings"]
 
 STEPS_PER_ADVANCE = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 COLLAPSE = 0.5  # share of skip connections from which on a search is said to collapse
@@ -39,6 +39,7 @@ class AlphaSettings(Settings):
     lr_min: float | None = Field(default=None, ge=0, description="end of a cosine over the epochs; null: constant")
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = Field(default=1e-3, ge=0, description="L2, as Adam couples it")
+    clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; null clips nothing")
 
     def create(self, alphas: Sequence[Tensor]) -> torch.optim.Adam:
         """The optimiser."""
@@ -51,8 +52,8 @@ class AlphaSettings(Settings):
         return self.lr_min + 0.5 * (self.lr - self.lr_min) * (1 + math.cos(math.pi * share))
 
 
-class RelaxedSettings(Settings):
-    """Settings of all differentiable searches."""
+class MixtureSettings(Settings):
+    """Settings of everything that trains a supernet of mixed edges."""
 
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=64, ge=2, description="per process, of both the weights' and the tensors' steps")
@@ -61,6 +62,11 @@ class RelaxedSettings(Settings):
     )
     optimizer: SgdSettings = SgdSettings()
     alphas: AlphaSettings = AlphaSettings()
+
+
+class RelaxedSettings(MixtureSettings):
+    """Settings of the differentiable searches that keep all operations to the end."""
+
     rule: DiscretisationRule = Field(default="two_edges", description="how the tensors become an architecture")
     threshold: float = Field(default=0.85, ge=0, le=1, description="of a mixing weight; not for two_edges")
 
@@ -80,11 +86,11 @@ class RelaxedSearch:
                 "too small for it. Choose bfloat16 or float32."
             )
         self.context, self.warmup_epochs = context, warmup_epochs
-        self.settings = cast(RelaxedSettings, context.settings)
+        self.settings = cast(MixtureSettings, context.settings)
         engine = context.engine
         self.relaxation = cast(Relaxed, context.space).relaxation(context.task.spec, context.supernet_size)
         with engine.seeded(context.seed, "supernet"):
-            self.network = engine.place(self.relaxation.supernet())
+            self.network = engine.place(self.make_supernet())
         self.mixed = cast(MixtureNetwork, self.network)
         self.functional = Functional(self.network)
         self.weights = self.functional.weights
@@ -114,6 +120,10 @@ class RelaxedSearch:
 
     # -- what a method decides -----------------------------------------------------------------------------------
 
+    def make_supernet(self) -> torch.nn.Module:
+        """A fresh network; called once, when the relaxation is there."""
+        return self.relaxation.supernet()
+
     def initial_alphas(self) -> Tensor:
         """`(K, E, O)` or wider, on the CPU."""
         return torch.zeros(self.relaxation.shape)
@@ -141,7 +151,7 @@ class RelaxedSearch:
     def advance(self) -> dict[str, float]:
         """Some steps, at most to the end of the epoch."""
         epoch, metric = self.stream.epoch, self.context.task.metric
-        self._set_rates(epoch)
+        self.set_rates(epoch)
         self.warming_up = epoch < self.warmup_epochs
         self.network.train()
         accumulator = metric.create().to(self.context.engine.device)
@@ -166,7 +176,8 @@ class RelaxedSearch:
             metrics |= self._evaluate() | self.epoch_ended()
         return {"progress": self._progress(), **metrics}
 
-    def _set_rates(self, epoch: int) -> None:
+    def set_rates(self, epoch: int) -> None:
+        """The learning rates of an epoch."""
         settings, world_size = self.settings, self.context.engine.world_size
         sgd, adam = settings.optimizer, settings.alphas
         self.stepper.set_rate(sgd.schedule.rate(sgd.lr, epoch, settings.epochs, world_size))
@@ -191,6 +202,8 @@ class RelaxedSearch:
         """One Adam step along a gradient of the shape of the tensors."""
         self.alphas.grad = gradient.to(self.alphas.dtype)
         self.context.engine.average_gradients([cast(torch.nn.Parameter, self.alphas)])
+        if self.settings.alphas.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.alphas, self.settings.alphas.clip)
         self.adam.step()
         self.alphas.grad = None
 
@@ -246,7 +259,7 @@ class RelaxedSearch:
 
     def architecture(self) -> Architecture:
         """The architecture as it stands."""
-        settings = self.settings
+        settings = cast(RelaxedSettings, self.settings)
         found: Architecture = self.relaxation.discretise(
             self.mixing(self.alphas.detach()), settings.rule, settings.threshold
         )

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.layout import pick_even
+from archscout.nn.layout import channels_last, pick_even
 
-__all__ = ["DepthwiseConv2d", "depthwise_conv2d", "from_phases", "to_phases"]
+__all__ = ["DepthwiseConv1d", "DepthwiseConv2d", "depthwise_conv", "from_phases", "to_phases"]
 
 FAST_COLUMNS = 3  # the widest kernel for which oneDNN has a fast weight gradient
 
@@ -33,23 +33,35 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """`(N, C, H, W)` to `(N, C, ceil(H / stride), ceil(W / stride))`."""
-        return depthwise_conv2d(input, self.weight, self.stride[0], self.dilation[0])
+        return depthwise_conv(input, self.weight, self.stride[0], self.dilation[0])
 
 
-def depthwise_conv2d(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Equals `F.conv2d(inputs, weight, None, stride, dilation * (k - 1) // 2, dilation, groups=C)`.
+class DepthwiseConv1d(nn.Conv1d):
+    """The same for sequences: parameters, state dict and evaluation are those of `nn.Conv1d`."""
+
+    def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
+        padding = dilation * (kernel - 1) // 2
+        super().__init__(channels, channels, kernel, stride, padding, dilation=dilation, groups=channels, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(N, C, L)` to `(N, C, ceil(L / stride))`."""
+        return depthwise_conv(input, self.weight, self.stride[0], self.dilation[0])
+
+
+def depthwise_conv(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """Equals `F.conv2d(inputs, weight, None, stride, dilation * (k - 1) // 2, dilation, groups=C)`, or `F.conv1d`.
 
     Args:
-        inputs: `(N, C, H, W)`.
-        weight: `(C, 1, k, k)` with odd k.
+        inputs: `(N, C, H, W)`, or `(N, C, L)`.
+        weight: `(C, 1, k, k)`, or `(C, 1, k)`, with odd k.
         stride: 1 or 2.
-        dilation: 1 or 2.
+        dilation: any; training on a CPU is fast for 1 and 2.
     """
     fast = inputs.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
     if fast and stride == 2 and dilation == 2:
         # The padding is even, so only even pixels are read: an undilated convolution of these.
         inputs, stride, dilation = pick_even(inputs), 1, 1
-    slow_gradient = stride == 1 and (dilation == 2 or weight.shape[-1] > FAST_COLUMNS)
+    slow_gradient = stride == 1 and (dilation == 2 or (dilation == 1 and weight.shape[-1] > FAST_COLUMNS))
     if fast and slow_gradient and torch.is_grad_enabled():
         result: Tensor = _Depthwise.apply(inputs, weight, dilation)  # type: ignore[no-untyped-call]
         return result
@@ -57,7 +69,8 @@ def depthwise_conv2d(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: 
 
 
 def _convolve(inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    return F.conv2d(inputs, weight, None, stride, dilation * (weight.shape[-1] - 1) // 2, dilation, weight.shape[0])
+    convolve = F.conv1d if inputs.dim() == 3 else F.conv2d
+    return convolve(inputs, weight, None, stride, dilation * (weight.shape[-1] - 1) // 2, dilation, weight.shape[0])
 
 
 class _Depthwise(torch.autograd.Function):
@@ -67,15 +80,15 @@ class _Depthwise(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, dilation: int) -> Tensor:
         ctx.save_for_backward(inputs, weight)  # as given: a copy would not be connected for second derivatives
         ctx.dilation = dilation
-        return _convolve(inputs.contiguous(memory_format=torch.channels_last), weight, 1, dilation)
+        return _convolve(channels_last(inputs), weight, 1, dilation)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         inputs, weight = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        gradient = channels_last(gradients[0])
         into_inputs = into_weight = None
         if ctx.needs_input_grad[0]:
-            into_inputs = depthwise_conv2d(gradient, weight.flip(2, 3), 1, ctx.dilation)
+            into_inputs = depthwise_conv(gradient, _flipped(weight), 1, ctx.dilation)
         if ctx.needs_input_grad[1]:
             size = weight.shape[-1]
             into_weight = _WeightGradient.apply(gradient, inputs, size, ctx.dilation)  # type: ignore[no-untyped-call]
@@ -83,7 +96,7 @@ class _Depthwise(torch.autograd.Function):
 
 
 class _WeightGradient(torch.autograd.Function):
-    """The weight gradient `(C, 1, k, k)` of `_Depthwise`: bilinear in the gradient of the output and the inputs."""
+    """The weight gradient of `_Depthwise`: bilinear in the gradient of the output and the inputs."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, inputs: Tensor, size: int, dilation: int) -> Tensor:
@@ -98,49 +111,64 @@ class _WeightGradient(torch.autograd.Function):
         gradient, inputs = ctx.saved_tensors
         into_gradient = into_inputs = None
         if ctx.needs_input_grad[0]:
-            into_gradient = depthwise_conv2d(inputs, gradients[0], 1, ctx.dilation)
+            into_gradient = depthwise_conv(inputs, gradients[0], 1, ctx.dilation)
         if ctx.needs_input_grad[1]:
-            into_inputs = depthwise_conv2d(gradient, gradients[0].flip(2, 3), 1, ctx.dilation)
+            into_inputs = depthwise_conv(gradient, _flipped(gradients[0]), 1, ctx.dilation)
         return into_gradient, into_inputs, None, None
+
+
+def _flipped(weight: Tensor) -> Tensor:
+    return weight.flip(*range(2, weight.dim()))
 
 
 def to_phases(pixels: Tensor) -> Tensor:
     """`(N, C, H, W)` to `(4 N, C, ceil(H / 2), ceil(W / 2))`: even and odd rows and columns apart, zeros where needed.
 
-    Within a phase, dilation 2 is dilation 1.
+    Within a phase, dilation 2 is dilation 1. A sequence `(N, C, L)` becomes `(2 N, C, ceil(L / 2))`.
     """
-    count, channels, height, width = pixels.shape
-    if height % 2 or width % 2:
-        pixels = F.pad(pixels, (0, width % 2, 0, height % 2))
-        height, width = height + height % 2, width + width % 2
-    split = pixels.permute(0, 2, 3, 1).reshape(count, height // 2, 2, width // 2, 2, channels)
-    apart = split.permute(2, 4, 0, 1, 3, 5).reshape(4 * count, height // 2, width // 2, channels)
-    return apart.permute(0, 3, 1, 2)
+    count, channels, *size = pixels.shape
+    if any(length % 2 for length in size):
+        pixels = F.pad(pixels, [part for length in reversed(size) for part in (0, length % 2)])
+        size = [length + length % 2 for length in size]
+    dims = len(size)
+    split = pixels.movedim(1, -1).reshape(count, *(part for length in size for part in (length // 2, 2)), channels)
+    phases, places = range(2, 2 * dims + 1, 2), range(1, 2 * dims, 2)
+    apart = split.permute(*phases, 0, *places, 2 * dims + 1)
+    return apart.reshape(2**dims * count, *(length // 2 for length in size), channels).movedim(-1, 1)
 
 
 def from_phases(apart: Tensor) -> Tensor:
     """The inverse of `to_phases` for even sizes: `(4 N, C, H / 2, W / 2)` to `(N, C, H, W)`."""
-    count, channels, height, width = apart.shape
-    split = apart.permute(0, 2, 3, 1).reshape(2, 2, count // 4, height, width, channels)
-    joined = split.permute(2, 3, 0, 4, 1, 5).reshape(count // 4, 2 * height, 2 * width, channels)
-    return joined.permute(0, 3, 1, 2)
+    count, channels, *size = apart.shape
+    dims = len(size)
+    split = apart.movedim(1, -1).reshape(*(2,) * dims, count // 2**dims, *size, channels)
+    order = [dims, *(axis for dim in range(dims) for axis in (dims + 1 + dim, dim)), 2 * dims + 1]
+    return split.permute(order).reshape(count // 2**dims, *(2 * length for length in size), channels).movedim(-1, 1)
 
 
 def _weight_gradient(gradient: Tensor, inputs: Tensor, size: int) -> Tensor:
     """Of an undilated convolution of stride 1, a few kernel columns at a time."""
-    if size <= FAST_COLUMNS:
-        return _columns_gradient(gradient, inputs, (size, size), (size - 1) // 2)
-    half, width = size // 2, inputs.shape[-1]
-    padded = F.pad(inputs, (half, half, half, half))
+    if gradient.dim() == 3:  # a picture of one row
+        return _rows_gradient(gradient.unsqueeze(2), inputs.unsqueeze(2), (1, size)).squeeze(2)
+    return _rows_gradient(gradient, inputs, (size, size))
+
+
+def _rows_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int]) -> Tensor:
+    """Of a kernel of `(rows, columns)`."""
+    high, wide = size[0] // 2, size[1] // 2
+    if size[1] <= FAST_COLUMNS:
+        return _columns_gradient(gradient, inputs, size, (high, wide))
+    width = inputs.shape[-1]
+    padded = F.pad(inputs, (wide, wide, high, high))
     parts = []
-    for start in range(0, size, FAST_COLUMNS):
-        columns = min(FAST_COLUMNS, size - start)
+    for start in range(0, size[1], FAST_COLUMNS):
+        columns = min(FAST_COLUMNS, size[1] - start)
         window = padded[..., start : start + width + columns - 1]
-        parts.append(_columns_gradient(gradient, window, (size, columns), 0))
+        parts.append(_columns_gradient(gradient, window, (size[0], columns), (0, 0)))
     return torch.cat(parts, 3)
 
 
-def _columns_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int], padding: int) -> Tensor:
+def _columns_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     channels = gradient.shape[1]
     result: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         gradient,
@@ -148,7 +176,7 @@ def _columns_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int], p
         gradient.new_empty((channels, 1, *size)),
         None,
         [1, 1],
-        [padding, padding],
+        list(padding),
         [1, 1],
         False,
         [0, 0],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import depthwise_conv2d
+from archscout.nn.depthwise import depthwise_conv
 from archscout.nn.mobile import Squeeze, activation
 
 __all__ = ["ElasticBatchNorm", "ElasticConv", "ElasticDepthwiseConv", "ElasticInvertedBlock", "ElasticSqueeze"]
@@ -188,4 +188,4 @@ def _depthwise(inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
     channels, kernel = weight.shape[0], weight.shape[-1]
     if inputs.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return F.conv2d(inputs, weight, None, stride, kernel // 2, 1, channels)
-    return depthwise_conv2d(inputs, weight, stride)
+    return depthwise_conv(inputs, weight, stride)

@@ -1,10 +1,27 @@
-"""Classifiers: the auxiliary head of the DARTS family."""
+"""From the last cell to the outputs: classifiers, maps of every pixel, and the auxiliary head of the DARTS family."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["AuxiliaryHead"]
+from archscout.nn.dimensions import LAYERS
+
+__all__ = ["AuxiliaryHead", "make_head"]
+
+
+def make_head(channels: int, outputs: int, *, dims: int, dense: bool) -> tuple[nn.Module, nn.Module]:
+    """Two modules that follow each other: what pools the features, and the linear map.
+
+    Args:
+        channels: of the features `(N, C, H, W)` or `(N, C, L)`.
+        outputs: classes, labels or channels.
+        dims: 2 for pictures, 1 for sequences.
+        dense: one output for every pixel, `(N, outputs, H, W)`, in place of one for all, `(N, outputs)`.
+    """
+    layers = LAYERS[dims]
+    if dense:
+        return nn.Identity(), layers.conv(channels, outputs, 1)
+    return nn.Sequential(layers.global_pool(1), nn.Flatten()), nn.Linear(channels, outputs)
 
 
 class AuxiliaryHead(nn.Module):

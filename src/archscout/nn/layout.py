@@ -3,7 +3,7 @@
 Slices hand back gradients in NCHW and concatenations strided views of theirs; the backward passes of batch norm and
 ReLU then take paths that are three to five times slower, and so does everything that these gradients are added to.
 The functions here compute what their plain formulas compute, in the good layout. On other devices, in inference and
-under tracing they are the plain formulas.
+under tracing they are the plain formulas. Sequences `(N, C, L)` are treated as pictures are: channels last in memory.
 """
 
 from __future__ import annotations
@@ -15,27 +15,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["concatenate", "pick_even", "relu_halves"]
+__all__ = ["channels_last", "concatenate", "pick_even", "relu_halves"]
+
+
+def channels_last(inputs: Tensor) -> Tensor:
+    """The same `(N, C, H, W)` or `(N, C, L)` with the channels next to each other in memory."""
+    if inputs.dim() == 3:
+        return inputs.transpose(1, 2).contiguous().transpose(1, 2)
+    return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def _every_other(inputs: Tensor, start: int = 0) -> tuple[Any, ...]:
+    """The index of the pixels at even (0) or odd (1) places along all axes behind the channels."""
+    return (..., *(slice(start, None, 2),) * (inputs.dim() - 2))
 
 
 def pick_even(inputs: Tensor) -> Tensor:
-    """`inputs[:, :, ::2, ::2]` of `(N, C, H, W)`."""
+    """`inputs[:, :, ::2, ::2]` of `(N, C, H, W)`, `inputs[:, :, ::2]` of `(N, C, L)`."""
     if not _needed(inputs):
-        return inputs[:, :, ::2, ::2]
+        return inputs[_every_other(inputs)]
     picked: Tensor = _PickEven.apply(inputs)  # type: ignore[no-untyped-call]
     return picked
 
 
 def relu_halves(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """`relu(inputs[:, :, ::2, ::2])` and `relu(inputs[:, :, 1::2, 1::2])` of `(N, C, H, W)`."""
+    """`relu(inputs[:, :, ::2, ::2])` and `relu(inputs[:, :, 1::2, 1::2])` of pictures; likewise of sequences."""
     if not _needed(inputs):
-        return F.relu(inputs[:, :, ::2, ::2]), F.relu(inputs[:, :, 1::2, 1::2])
+        return F.relu(inputs[_every_other(inputs)]), F.relu(inputs[_every_other(inputs, 1)])
     halves: tuple[Tensor, Tensor] = _ReluHalves.apply(inputs)  # type: ignore[no-untyped-call]
     return halves
 
 
 def concatenate(parts: Sequence[Tensor]) -> Tensor:
-    """`torch.cat(parts, dim=1)` of several `(N, C_i, H, W)`."""
+    """`torch.cat(parts, dim=1)` of several `(N, C_i, H, W)` or `(N, C_i, L)`."""
     return torch.cat([_DenseGradient.apply(part) if _needed(part) else part for part in parts], dim=1)  # type: ignore[no-untyped-call]
 
 
@@ -49,20 +61,21 @@ def _needed(inputs: Tensor) -> bool:
 
 
 def _zeros(size: torch.Size, like: Tensor) -> Tensor:
-    empty = torch.empty(size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-    return empty.zero_()
+    count, channels, *pixels = size
+    zeros = torch.zeros((count, *pixels, channels), dtype=like.dtype, device=like.device)
+    return zeros.movedim(-1, 1)
 
 
 class _PickEven(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor) -> Tensor:
         ctx.size = inputs.shape
-        return inputs[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
+        return channels_last(inputs[_every_other(inputs)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         whole = _zeros(ctx.size, gradients[0])
-        whole[:, :, ::2, ::2] = gradients[0]
+        whole[_every_other(whole)] = gradients[0]
         return whole
 
 
@@ -70,7 +83,7 @@ class _ReluHalves(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
         ctx.size = inputs.shape
-        even, odd = F.relu(inputs[:, :, ::2, ::2]), F.relu(inputs[:, :, 1::2, 1::2])
+        even, odd = F.relu(inputs[_every_other(inputs)]), F.relu(inputs[_every_other(inputs, 1)])
         ctx.save_for_backward(even, odd)
         return even, odd
 
@@ -78,8 +91,8 @@ class _ReluHalves(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         even, odd = ctx.saved_tensors
         whole = _zeros(ctx.size, gradients[0])
-        whole[:, :, ::2, ::2] = torch.ops.aten.threshold_backward(gradients[0], even, 0)
-        whole[:, :, 1::2, 1::2] = torch.ops.aten.threshold_backward(gradients[1], odd, 0)
+        whole[_every_other(whole)] = torch.ops.aten.threshold_backward(gradients[0], even, 0)
+        whole[_every_other(whole, 1)] = torch.ops.aten.threshold_backward(gradients[1], odd, 0)
         return whole
 
 
@@ -90,4 +103,4 @@ class _DenseGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0].contiguous(memory_format=torch.channels_last)
+        return channels_last(gradients[0])

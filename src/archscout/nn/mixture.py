@@ -5,34 +5,42 @@ sigmoids in FairDARTS and D-DARTS). `MixedSource` equals that plain formula with
 and shares what the edges have in common: the ReLU, the pools and their norms, and the rearranged inputs of dilated and
 strided operations are computed once; pointwise convolutions, batch norms and mixing weights become one product that is
 added to the node's sum (see `pointwise_norm`). An operation `none` is simply left out.
+
+Values are pictures `(N, C, H, W)` or sequences `(N, C, L)`. Each edge may have a subset of the operations of its own: a
+progressive search drops some of them between its stages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import depthwise_conv2d, from_phases, to_phases
+from archscout.nn.depthwise import depthwise_conv, from_phases, to_phases
+from archscout.nn.dimensions import LAYERS
 from archscout.nn.layout import pick_even, relu_halves
-from archscout.nn.operations import make_operation
+from archscout.nn.operations import make_operation, pad_to_even
 from archscout.nn.pointwise_norm import RunningNorms, as_matrix, from_matrix
 
 __all__ = ["MixedSource", "NodeSum"]
 
 SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7}
 DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
-POOLS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "max_pool_3x3": lambda inputs, stride: F.max_pool2d(inputs, 3, stride, 1),
-    "avg_pool_3x3": lambda inputs, stride: F.avg_pool2d(inputs, 3, stride, 1, count_include_pad=False),
-}
+POOLS = ("max_pool_3x3", "avg_pool_3x3")
+
+
+def _pool(name: str, inputs: Tensor, stride: int) -> Tensor:
+    if name == "max_pool_3x3":
+        return (F.max_pool1d if inputs.dim() == 3 else F.max_pool2d)(inputs, 3, stride, 1)
+    average = F.avg_pool1d if inputs.dim() == 3 else F.avg_pool2d
+    return average(inputs, 3, stride, 1, count_include_pad=False)
 
 
 class NodeSum:
-    """The sum at a node while the edges that enter it are evaluated: matrices `(N H W, C)` are added in place."""
+    """The sum at a node while the edges that enter it are evaluated: matrices `(N H W, C)` add up in place."""
 
     def __init__(self) -> None:
         self._plain: Tensor | None = None
@@ -57,35 +65,42 @@ class NodeSum:
         else:
             self._plain.addcmul_(values, scale)
 
-    def finish(self, count: int, height: int, width: int) -> Tensor:
-        """The sum as `(N, C, H, W)`."""
+    def finish(self, count: int, size: Sequence[int]) -> Tensor:
+        """The sum as `(N, C, *size)`."""
         parts = []
         if self._plain is not None:
-            parts.append(from_matrix(self._plain, count, height, width))
+            parts.append(from_matrix(self._plain, count, size))
         if self._phased is not None:
-            parts.append(from_phases(from_matrix(self._phased, 4 * count, height // 2, width // 2)))
+            halves = [length // 2 for length in size]
+            parts.append(from_phases(from_matrix(self._phased, 2 ** len(size) * count, halves)))
         total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         if self._shifts:
-            total = total + torch.stack(self._shifts).sum(0).view(1, -1, 1, 1)
+            total = total + torch.stack(self._shifts).sum(0).view(1, -1, *(1,) * len(size))
         return total
 
 
 class _Stage(nn.Module):
     """One half of separable convolutions, or the first halves and the dilated ones: depthwise, pointwise, norm.
 
-    Each of several operations on each of J edges has a row: all edges of the first operation, then of the second, ...
+    Each of several operations on each of its edges has a row: all edges of the first operation, then of the second, ...
+
+    Args:
+        channels: of every row.
+        kernels: kernel size of each operation.
+        targets: the edges that have the operation, by operation.
+        dims: of the kernels.
     """
 
-    def __init__(self, targets: int, channels: int, kernels: dict[str, int]) -> None:
+    def __init__(self, channels: int, kernels: dict[str, int], targets: dict[str, list[int]], dims: int) -> None:
         super().__init__()
         self.names = tuple(kernels)
         self.depthwise = nn.ParameterDict(
             {
-                name: _uniform((targets, channels, 1, kernel, kernel), kernel * kernel)
+                name: _uniform((len(targets[name]), channels, 1, *(kernel,) * dims), kernel**dims)
                 for name, kernel in kernels.items()
             }
         )
-        rows = len(kernels) * targets
+        rows = sum(len(targets[name]) for name in kernels)
         self.pointwise = _uniform((rows, channels, channels), channels)
         self.norms = RunningNorms(rows, channels)
 
@@ -104,87 +119,115 @@ class MixedSource(nn.Module):
         stride: 1, or 2 for an input of a reduction cell.
         targets: J.
         operations: names, in the order of the mixing weights' columns.
+        dims: 2 for pictures, 1 for sequences.
+        live: the operations that each of the J edges has; None: all of them have all.
+
+    Attributes:
+        skip_dropout: share of the values of skip connections of stride 1 that training drops, on each edge by itself;
+            draws from torch's default generator.
     """
 
-    def __init__(self, channels: int, stride: int, targets: int, operations: Sequence[str]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        targets: int,
+        operations: Sequence[str],
+        *,
+        dims: int = 2,
+        live: Sequence[Collection[str]] | None = None,
+    ) -> None:
         super().__init__()
-        self.stride, self._targets = stride, targets
-        self._columns = {name: column for column, name in enumerate(operations) if name != "none"}
-        separable = {name: SEPARABLE[name] for name in self._columns if name in SEPARABLE}
-        dilated = {name: DILATED[name] for name in self._columns if name in DILATED}
-        self.first = _Stage(targets, channels, {**separable, **dilated}) if separable or dilated else None
-        self.second = _Stage(targets, channels, separable) if separable else None
+        self.stride, self.skip_dropout = stride, 0.0
+        edges = {
+            name: [target for target in range(targets) if live is None or name in live[target]]
+            for name in operations
+            if name != "none"
+        }
+        self._edges = {name: targets for name, targets in edges.items() if targets}
+        self._columns = {name: column for column, name in enumerate(operations)}
+        separable = {name: SEPARABLE[name] for name in self._edges if name in SEPARABLE}
+        dilated = {name: DILATED[name] for name in self._edges if name in DILATED}
+        both = {**separable, **dilated}
+        self.first = _Stage(channels, both, self._edges, dims) if both else None
+        self.second = _Stage(channels, separable, self._edges, dims) if separable else None
         self.pools = nn.ModuleDict(
-            {name: nn.BatchNorm2d(channels, affine=False) for name in self._columns if name in POOLS}
+            {name: LAYERS[dims].norm(channels, affine=False) for name in self._edges if name in POOLS}
         )
         self.others = nn.ModuleDict()
-        for name in self._columns:
+        for name, mine in self._edges.items():
             if name == "skip_connect" and stride == 2:
-                self.reduce_even = _uniform((targets, channels // 2, channels), channels)
-                self.reduce_odd = _uniform((targets, channels - channels // 2, channels), channels)
-                self.reduce_norms = RunningNorms(targets, channels)
+                self.reduce_even = _uniform((len(mine), channels // 2, channels), channels)
+                self.reduce_odd = _uniform((len(mine), channels - channels // 2, channels), channels)
+                self.reduce_norms = RunningNorms(len(mine), channels)
             elif name not in {*separable, *dilated, *POOLS, "skip_connect"}:
                 self.others[name] = nn.ModuleList(
-                    make_operation(name, channels, stride, search=True) for _ in range(targets)
+                    make_operation(name, channels, stride, search=True, dims=dims) for _ in mine
                 )
 
     def forward(self, inputs: Tensor, mixing: Tensor, sums: Sequence[NodeSum]) -> None:
         """Add every edge to the sum of its target.
 
         Args:
-            inputs: the node's value `(N, C, H, W)`.
-            mixing: `(J, O)`, a column for each operation.
+            inputs: the node's value `(N, C, H, W)` or `(N, C, L)`.
+            mixing: `(J, O)`, a column for each operation; only those that an edge has are read.
             sums: of the J targets.
         """
-        scales = {name: mixing[:, column] for name, column in self._columns.items()}
+        scales = {
+            name: mixing[:, self._columns[name]] if len(mine) == len(sums) else mixing[mine, self._columns[name]]
+            for name, mine in self._edges.items()
+        }
+        targets = {name: [sums[target] for target in mine] for name, mine in self._edges.items()}
         for name, norm in self.pools.items():
-            pooled = as_matrix(norm(POOLS[name](inputs, self.stride)))
-            _add_scaled(pooled, scales[name], sums)
+            pooled = as_matrix(norm(_pool(name, inputs, self.stride)))
+            for total, scale in zip(targets[name], scales[name].unbind(), strict=True):
+                total.add_scaled(pooled, scale)
         if "skip_connect" in scales:
-            if self.stride == 1:
-                _add_scaled(as_matrix(inputs), scales["skip_connect"], sums)
-            else:
-                self._factorized_reduce(inputs, scales["skip_connect"], sums)
+            skip = self._skip if self.stride == 1 else self._factorized_reduce
+            skip(inputs, scales["skip_connect"], targets["skip_connect"])
         if self.first is None and not self.others:
             return
         activated = F.relu(inputs)
         if self.first is not None:
-            self._convolutions(self.first, activated, scales, sums)
+            self._convolutions(self.first, activated, scales, targets)
         for name, modules in self.others.items():
-            for module, scale, total in zip(cast(nn.ModuleList, modules), scales[name].unbind(), sums, strict=True):
+            pairs = zip(cast(nn.ModuleList, modules), scales[name].unbind(), targets[name], strict=True)
+            for module, scale, total in pairs:
                 total.add_scaled(as_matrix(_without_relu(module, activated)), scale)
 
+    def _skip(self, inputs: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
+        rate = self.skip_dropout if self.training else 0.0
+        for total, scale in zip(sums, scales.unbind(), strict=True):
+            total.add_scaled(as_matrix(F.dropout(inputs, rate) if rate else inputs), scale)
+
     def _factorized_reduce(self, inputs: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
-        height, width = inputs.shape[-2:]
-        if height % 2 or width % 2:
-            inputs = F.pad(inputs, (0, width % 2, 0, height % 2))
-        halves = torch.cat([as_matrix(half) for half in relu_halves(inputs)], dim=1)
+        halves = torch.cat([as_matrix(half) for half in relu_halves(pad_to_even(inputs))], dim=1)
         channels = inputs.shape[1]
         weights = torch.cat([F.pad(self.reduce_even, (0, channels)), F.pad(self.reduce_odd, (channels, 0))], dim=1)
-        products = self.reduce_norms.fold(weights, [halves], scales, [0] * self._targets)
+        products = self.reduce_norms.fold(weights, [halves], scales, [0] * len(sums))
         for total, factor, shift in zip(sums, *(part.unbind() for part in products), strict=True):
             total.add_product(halves, factor, shift)
 
     def _convolutions(
-        self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], sums: Sequence[NodeSum]
+        self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], targets: dict[str, list[NodeSum]]
     ) -> None:
         """The separable and the dilated convolutions."""
         dilated = _DilatedInputs(activated, self.stride)
         outputs: list[Tensor] = []
         for name in stage.names:
             inputs, stride, dilation = (activated, self.stride, 1) if name in SEPARABLE else dilated.arrange()
-            outputs += [depthwise_conv2d(inputs, weight, stride, dilation) for weight in stage.depthwise[name].unbind()]
+            outputs += [depthwise_conv(inputs, weight, stride, dilation) for weight in stage.depthwise[name].unbind()]
         matrices = [as_matrix(output) for output in outputs]
         # The first half of a separable convolution is not weighted: its second half is.
-        ones = torch.ones_like(next(iter(scales.values())))
-        rows = torch.cat([ones if name in SEPARABLE else scales[name] for name in stage.names])
+        rows = torch.cat([torch.ones_like(scales[name]) if name in SEPARABLE else scales[name] for name in stage.names])
         folded = stage.norms.fold(stage.pointwise, matrices, rows)
         products = list(zip(matrices, *(part.unbind() for part in folded), strict=True))
-        halves = sum(name in SEPARABLE for name in stage.names) * self._targets
-        for row, (matrix, factor, shift) in enumerate(products[halves:]):
-            sums[row % self._targets].add_product(matrix, factor, shift, phased=dilated.phased)
+        halves = sum(len(targets[name]) for name in stage.names if name in SEPARABLE)
+        sums = [total for name in stage.names if name in DILATED for total in targets[name]]
+        for total, (matrix, factor, shift) in zip(sums, products[halves:], strict=True):
+            total.add_product(matrix, factor, shift, phased=dilated.phased)
         if self.second is not None:
-            self._second_halves(self.second, outputs[0].shape, products[:halves], scales, sums)
+            self._second_halves(self.second, outputs[0].shape, products[:halves], scales, targets)
 
     def _second_halves(
         self,
@@ -192,30 +235,25 @@ class MixedSource(nn.Module):
         shape: torch.Size,
         products: Sequence[tuple[Tensor, Tensor, Tensor]],
         scales: dict[str, Tensor],
-        sums: Sequence[NodeSum],
+        targets: dict[str, list[NodeSum]],
     ) -> None:
         """The second halves of the separable convolutions, on the products of the first ones."""
-        count, _, height, width = shape
         weights = [weight for name in stage.names for weight in stage.depthwise[name].unbind()]
         matrices = []
         for weight, (matrix, factor, shift) in zip(weights, products, strict=True):
-            inner = from_matrix(torch.addmm(shift, matrix, factor).relu_(), count, height, width)
-            matrices.append(as_matrix(depthwise_conv2d(inner, weight)))
+            inner = from_matrix(torch.addmm(shift, matrix, factor).relu_(), shape[0], shape[2:])
+            matrices.append(as_matrix(depthwise_conv(inner, weight)))
         folded = stage.norms.fold(stage.pointwise, matrices, torch.cat([scales[name] for name in stage.names]))
-        for row, (matrix, factor, shift) in enumerate(zip(matrices, *(part.unbind() for part in folded), strict=True)):
-            sums[row % self._targets].add_product(matrix, factor, shift)
-
-
-def _add_scaled(values: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
-    for total, scale in zip(sums, scales.unbind(), strict=True):
-        total.add_scaled(values, scale)
+        sums = [total for name in stage.names for total in targets[name]]
+        for total, matrix, factor, shift in zip(sums, matrices, *(part.unbind() for part in folded), strict=True):
+            total.add_product(matrix, factor, shift)
 
 
 class _DilatedInputs:
     """The inputs of dilated convolutions, rearranged once for all of them so that dilation 2 becomes dilation 1."""
 
     def __init__(self, activated: Tensor, stride: int) -> None:
-        even = activated.shape[-2] % 2 == 0 and activated.shape[-1] % 2 == 0
+        even = all(length % 2 == 0 for length in activated.shape[2:])
         self._activated, self._stride = activated, stride
         self.phased = stride == 1 and even and activated.device.type == "cpu"
         self._rearranged: Tensor | None = None

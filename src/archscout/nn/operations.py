@@ -3,76 +3,89 @@
 All take `(N, C, H, W)` and keep the number of channels; with stride 2 they halve height and width, rounding up. No
 convolution has a bias. In search networks batch norms have no affine parameters and pools are followed by one; in
 evaluation networks batch norms are affine and pools stand alone.
+
+Those that D2NAS searches (pools, skip connections, separable and dilated convolutions; spec d2nas 2) also take
+sequences `(N, C, L)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.errors import ArchitectureError
-from archscout.nn.depthwise import DepthwiseConv2d
+from archscout.nn.dimensions import LAYERS
 from archscout.nn.layout import concatenate, relu_halves
 
-__all__ = ["FactorizedReduce", "ReluConvNorm", "make_operation"]
+__all__ = ["FactorizedReduce", "ReluConvNorm", "make_operation", "pad_to_even"]
 
 
 class ReluConvNorm(nn.Sequential):
     """ReLU, 1 x 1 convolution, batch norm: fits the number of channels."""
 
-    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
-        super().__init__(nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=affine))
+    def __init__(self, inputs: int, outputs: int, affine: bool, *, dims: int = 2) -> None:
+        layers = LAYERS[dims]
+        super().__init__(nn.ReLU(), layers.conv(inputs, outputs, 1, bias=False), layers.norm(outputs, affine=affine))
 
 
 class FactorizedReduce(nn.Module):
     """Halves height and width with two 1 x 1 convolutions of stride 2, the second shifted by one pixel.
 
     Odd sizes are padded with a zero row and column at the end, so that both halves have the same size; even sizes,
-    the published case, are not padded.
+    the published case, are not padded. (D2NAS's code leaves the second convolution of an odd size out and doubles the
+    outputs of the first; spec d2nas 6.1.)
     """
 
-    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, affine: bool, *, dims: int = 2) -> None:
         super().__init__()
-        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, affine=affine)
+        layers = LAYERS[dims]
+        self.even = layers.conv(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.odd = layers.conv(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
+        self.norm = layers.norm(outputs, affine=affine)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`(N, C, H, W)` to `(N, C_out, ceil(H / 2), ceil(W / 2))`."""
-        height, width = inputs.shape[-2:]
-        if height % 2 or width % 2:
-            inputs = F.pad(inputs, (0, width % 2, 0, height % 2))
+        """`(N, C, H, W)` to `(N, C_out, ceil(H / 2), ceil(W / 2))`, `(N, C, L)` to `(N, C_out, ceil(L / 2))`."""
         # A 1 x 1 convolution of stride 2 reads every other pixel: picking them first, before the ReLU, is the same at
         # half the cost.
-        even, odd = relu_halves(inputs)
-        parts = [F.conv2d(even, self.even.weight), F.conv2d(odd, self.odd.weight)]
+        even, odd = relu_halves(pad_to_even(inputs))
+        convolve = F.conv1d if inputs.dim() == 3 else F.conv2d
+        parts = [convolve(even, self.even.weight), convolve(odd, self.odd.weight)]
         joined: Tensor = self.norm(concatenate(parts))
         return joined
 
 
-def _separable(channels: int, stride: int, affine: bool, kernel: int) -> nn.Module:
-    return nn.Sequential(
-        nn.ReLU(),
-        DepthwiseConv2d(channels, kernel, stride=stride),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
-        nn.ReLU(inplace=True),
-        DepthwiseConv2d(channels, kernel),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
-    )
+def pad_to_even(inputs: Tensor) -> Tensor:
+    """Zeros at the end of every axis behind the channels whose size is odd."""
+    size = inputs.shape[2:]
+    if not any(length % 2 for length in size):
+        return inputs
+    return F.pad(inputs, [part for length in reversed(size) for part in (0, length % 2)])
 
 
-def _dilated(channels: int, stride: int, affine: bool, kernel: int) -> nn.Module:
-    return nn.Sequential(
-        nn.ReLU(),
-        DepthwiseConv2d(channels, kernel, stride=stride, dilation=2),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
-    )
+def _depthwise_separable(
+    channels: int, stride: int, affine: bool, dims: int, kernel: int, dilation: int = 1, *, inplace: bool = False
+) -> list[nn.Module]:
+    """ReLU, depthwise convolution, 1 x 1 convolution, batch norm."""
+    layers = LAYERS[dims]
+    return [
+        nn.ReLU(inplace=inplace),
+        layers.depthwise(channels, kernel, stride=stride, dilation=dilation),
+        layers.conv(channels, channels, 1, bias=False),
+        layers.norm(channels, affine=affine),
+    ]
+
+
+def _separable(channels: int, stride: int, affine: bool, dims: int, kernel: int) -> nn.Module:
+    first = _depthwise_separable(channels, stride, affine, dims, kernel)
+    return nn.Sequential(*first, *_depthwise_separable(channels, 1, affine, dims, kernel, inplace=True))
+
+
+def _dilated(channels: int, stride: int, affine: bool, dims: int, kernel: int) -> nn.Module:
+    return nn.Sequential(*_depthwise_separable(channels, stride, affine, dims, kernel, 2))
 
 
 def _simple(channels: int, stride: int, affine: bool, kernel: int) -> nn.Module:
@@ -113,8 +126,8 @@ def _bottleneck(channels: int, stride: int, affine: bool) -> nn.Module:
     )
 
 
-def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+def _skip(channels: int, stride: int, affine: bool, dims: int) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine, dims=dims)
 
 
 class Zero(nn.Module):
@@ -125,37 +138,56 @@ class Zero(nn.Module):
         self.stride = stride
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`(N, C, H, W)` to zeros `(N, C, ceil(H / stride), ceil(W / stride))`."""
-        return torch.zeros_like(inputs[:, :, :: self.stride, :: self.stride])
+        """`(N, C, H, W)` to zeros `(N, C, ceil(H / stride), ceil(W / stride))`; likewise `(N, C, L)`."""
+        every: tuple[Any, ...] = (slice(None, None, self.stride),) * (inputs.dim() - 2)
+        return torch.zeros_like(inputs[(..., *every)])
 
 
-_MAKERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
-    "none": lambda channels, stride, affine: Zero(stride),
-    "max_pool_3x3": lambda channels, stride, affine: nn.MaxPool2d(3, stride, 1),
-    "avg_pool_3x3": lambda channels, stride, affine: nn.AvgPool2d(3, stride, 1, count_include_pad=False),
-    "skip_connect": _skip,
-    "sep_conv_3x3": lambda channels, stride, affine: _separable(channels, stride, affine, 3),
-    "sep_conv_5x5": lambda channels, stride, affine: _separable(channels, stride, affine, 5),
-    "sep_conv_7x7": lambda channels, stride, affine: _separable(channels, stride, affine, 7),
-    "dil_conv_3x3": lambda channels, stride, affine: _dilated(channels, stride, affine, 3),
-    "dil_conv_5x5": lambda channels, stride, affine: _dilated(channels, stride, affine, 5),
+_PICTURE_MAKERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "simple_conv_1x1": lambda channels, stride, affine: _simple(channels, stride, affine, 1),
     "simple_conv_3x3": lambda channels, stride, affine: _simple(channels, stride, affine, 3),
     "conv_3x1_1x3": lambda channels, stride, affine: _factorized(channels, stride, affine, 3),
     "conv_7x1_1x7": lambda channels, stride, affine: _factorized(channels, stride, affine, 7),
     "bottleneck_1x3x1": _bottleneck,
 }
+_SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7}
+_DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
+_NAMES = (
+    *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
+    *_SEPARABLE,
+    *_DILATED,
+    *_PICTURE_MAKERS,
+)
 
 
-def make_operation(name: str, channels: int, stride: int, *, search: bool) -> nn.Module:
+def make_operation(name: str, channels: int, stride: int, *, search: bool, dims: int = 2) -> nn.Module:
     """The operation of that name, in its search or its evaluation form.
 
+    Args:
+        name: as in a genotype.
+        channels: of inputs and outputs.
+        stride: 1 or 2.
+        search: see the module's docstring.
+        dims: 2 for pictures, 1 for sequences.
+
     Raises:
-        ArchitectureError: the name is not known.
+        ArchitectureError: the name is not known, or the operation is one of pictures only.
     """
-    if name not in _MAKERS:
-        raise ArchitectureError(f"unknown operation '{name}'; known: {', '.join(_MAKERS)}.")
-    operation = _MAKERS[name](channels, stride, not search)
-    if search and name.endswith("pool_3x3"):
-        return nn.Sequential(operation, nn.BatchNorm2d(channels, affine=False))
-    return operation
+    if name not in _NAMES:
+        raise ArchitectureError(f"unknown operation '{name}'; known: {', '.join(_NAMES)}.")
+    affine, layers = not search, LAYERS[dims]
+    if name in _SEPARABLE:
+        return _separable(channels, stride, affine, dims, _SEPARABLE[name])
+    if name in _DILATED:
+        return _dilated(channels, stride, affine, dims, _DILATED[name])
+    if name == "none":
+        return Zero(stride)
+    if name == "skip_connect":
+        return _skip(channels, stride, affine, dims)
+    if name.endswith("pool_3x3"):
+        max_pool = name == "max_pool_3x3"
+        pool = layers.max_pool(3, stride, 1) if max_pool else layers.average_pool(3, stride, 1, count_include_pad=False)
+        return nn.Sequential(pool, layers.norm(channels, affine=False)) if search else pool
+    if dims != 2:
+        raise ArchitectureError(f"the operation '{name}' is one of pictures; it cannot be used on sequences.")
+    return _PICTURE_MAKERS[name](channels, stride, affine)

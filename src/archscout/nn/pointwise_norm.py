@@ -21,13 +21,13 @@ MOMENTUM = 0.1
 
 
 def as_matrix(pixels: Tensor) -> Tensor:
-    """`(N, C, H, W)` to `(N H W, C)`; a view where the memory is channels_last."""
-    return pixels.permute(0, 2, 3, 1).reshape(-1, pixels.shape[1])
+    """`(N, C, H, W)` to `(N H W, C)`, or `(N, C, L)` to `(N L, C)`; a view where the channels are last in memory."""
+    return pixels.movedim(1, -1).reshape(-1, pixels.shape[1])
 
 
-def from_matrix(matrix: Tensor, count: int, height: int, width: int) -> Tensor:
-    """The inverse of `as_matrix`: `(N, C, H, W)` in channels_last."""
-    return matrix.view(count, height, width, -1).permute(0, 3, 1, 2)
+def from_matrix(matrix: Tensor, count: int, size: Sequence[int]) -> Tensor:
+    """The inverse of `as_matrix`: `(N, C, *size)` with the channels last in memory."""
+    return matrix.view(count, *size, -1).movedim(-1, 1)
 
 
 def moments(matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

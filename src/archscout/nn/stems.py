@@ -1,18 +1,25 @@
-"""The first layers of cell networks: from pictures to the two inputs of the first cell."""
+"""The first layers of cell networks: from pictures or sequences to the two inputs of the first cell."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["IMAGENET_STEM_FROM", "STEMS", "STEM_CHANNELS", "ImageNetStem", "SmallPictureStem", "make_stem"]
+from archscout.nn.dimensions import LAYERS
+
+__all__ = ["IMAGENET_STEM_FROM", "STEMS", "STEM_CHANNELS", "FullSizeStem", "ImageNetStem", "make_stem"]
 
 STEM_CHANNELS = 3  # the small stem has 3 C channels (spec ednas 2.3)
 IMAGENET_STEM_FROM = 96  # pictures from this many pixels a side on get an ImageNet stem
-STEMS = ("small", "imagenet", "imagenet_quarter")
+STEMS = ("small", "single", "imagenet", "imagenet_quarter")
 
 
-class SmallPictureStem(nn.Module):
-    """One 3 x 3 convolution at full resolution, fed to both inputs of the first cell.
+class FullSizeStem(nn.Module):
+    """One convolution at full resolution and a batch norm, fed to both inputs of the first cell.
+
+    Args:
+        inputs: channels of the data.
+        channels: of the output.
+        dims: 2 for pictures, 1 for sequences.
 
     Attributes:
         channels: of the two outputs.
@@ -22,16 +29,15 @@ class SmallPictureStem(nn.Module):
 
     halvings = 0
 
-    def __init__(self, inputs: int, channels: int) -> None:
+    def __init__(self, inputs: int, channels: int, *, dims: int = 2) -> None:
         super().__init__()
-        wide = STEM_CHANNELS * channels
-        self.conv = nn.Conv2d(inputs, wide, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(wide)
-        self.channels = (wide, wide)
+        self.conv = LAYERS[dims].conv(inputs, channels, 3, padding=1, bias=False)
+        self.norm = LAYERS[dims].norm(channels)
+        self.channels = (channels, channels)
         self.reduced = False
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """`(N, C_in, H, W)` to twice the same `(N, 3 C, H, W)`."""
+        """`(N, C_in, H, W)` to twice the same `(N, C, H, W)`; likewise `(N, C_in, L)`."""
         state = self.norm(self.conv(inputs))
         return state, state
 
@@ -68,8 +74,17 @@ class ImageNetStem(nn.Module):
         return early, self.second(early)
 
 
-def make_stem(kind: str, inputs: int, channels: int, *, affine: bool) -> SmallPictureStem | ImageNetStem:
-    """The stem of one of the names in `STEMS`."""
-    if kind == "small":
-        return SmallPictureStem(inputs, channels)
+def make_stem(kind: str, inputs: int, channels: int, *, affine: bool, dims: int = 2) -> FullSizeStem | ImageNetStem:
+    """The stem of one of the names in `STEMS`: `small` is 3 times as wide as `single` (the DARTS family and D2NAS).
+
+    Args:
+        kind: its name.
+        inputs: channels of the data.
+        channels: of the nodes of the first cell.
+        affine: of the batch norms of an ImageNet stem; a full-size one is always affine.
+        dims: of a full-size stem; see `FullSizeStem`.
+    """
+    if kind in ("small", "single"):
+        wide = STEM_CHANNELS * channels if kind == "small" else channels
+        return FullSizeStem(inputs, wide, dims=dims)
     return ImageNetStem(inputs, channels, affine, quarter=kind == "imagenet_quarter")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import torch
 
 from archscout.engine import Engine
-from archscout.jobs import Job, Metrics
+from archscout.errors import RunError
+from archscout.jobs import Closing, Job, Metrics
 from archscout.measure import Measurements, peak_memory
-from archscout.methods.base import METHODS
 from archscout.pipeline.run import Run
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
@@ -51,11 +50,12 @@ def estimate_run(run: Run) -> Estimate:
     """Measure a few steps of every job of a run, without writing anything.
 
     The jobs get a small part of the data, so that an epoch is a few steps: the first warms up, the second is timed, the
-    third is measured for memory. The total follows from the progress that the job itself reports.
+    third is measured for memory. The total follows from the progress that the job itself reports. A stage that needs
+    what an earlier one leaves behind is left out; one that needs an architecture gets a random one.
     """
     whole = run.task
-    run.task, scale = _part(whole, _largest_batch(run.settings.search))
-    context, space, spec = run.context, run.space, run.task.spec
+    run.task, scale = _part(whole, max(_largest_batch(run.settings.search), _largest_batch(run.settings.train)))
+    context, space, spec = replace(run.context, folder=None), run.space, run.task.spec
     draw = Random(derive_seed(run.settings.seed, "estimate"))
     low, high = (context.cost(architecture) for architecture in space.extremes(spec, run.settings.network))
     costs = [context.cost(space.random(draw)) for _ in range(SAMPLES)]
@@ -64,16 +64,21 @@ def estimate_run(run: Run) -> Estimate:
         madds=round(statistics.mean(cost.madds for cost in costs)),
     )
     stages = []
-    if run.settings.method is not None:
-        stage = METHODS.get(run.settings.method)().stages()[0]
-        stages.append(_measure_job(stage.name, lambda: stage.make(context, None), run.engine, scale))
+    searches = run.search_stages()
+    given = run.settings.method is None
+    for number, stage in enumerate(searches):
+        before = None if number == 0 and not given else space.random(draw)
+        try:
+            job = stage.make(context, before)
+        except RunError:
+            continue
+        stages.append(_measure_job(stage.name, job, run.engine, scale))
     size = run.settings.network
     largest = space.extremes(spec, size)[1]
     if run.settings.train.epochs > 0:
         task, scale = _part(whole, _largest_batch(run.settings.train))
-        stages.append(
-            _measure_job("train", lambda: _training(task, run, space.build(largest, spec, size)), run.engine, scale)
-        )
+        job = _training(task, run, space.build(largest, spec, size))
+        stages.append(_measure_job("train", job, run.engine, scale))
     return Estimate(low, mean, high, tuple(stages))
 
 
@@ -108,8 +113,7 @@ def _first(split: Split, share: float) -> Split:
     return split.subset(torch.arange(max(1, round(share * len(split)))))
 
 
-def _measure_job(name: str, make: Callable[[], Job], engine: Engine, scale: float) -> StageEstimate:
-    job = make()
+def _measure_job(name: str, job: Job, engine: Engine, scale: float) -> StageEstimate:
     warm = _cycle(job)[-1]
     began = time.perf_counter()
     timed = _cycle(job) or [warm]
@@ -120,6 +124,8 @@ def _measure_job(name: str, make: Callable[[], Job], engine: Engine, scale: floa
     for _ in timed:
         if not job.done:
             peak = max(peak, peak_memory(job.advance, engine.device))
+    if isinstance(job, Closing):
+        job.close()
     total = scale * seconds / gained if gained > 0 else float("nan")
     return StageEstimate(name, seconds / max(1.0, steps), total, peak)
 

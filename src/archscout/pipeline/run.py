@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from archscout.atomic import TEMPORARY_PREFIX
 from archscout.engine import Engine
@@ -30,12 +30,23 @@ from archscout.methods.base import (
     TaskSource,
     check_fit,
 )
+from archscout.methods.tuning import check_tuning, tuning_stage
+from archscout.parallel import check_executor
 from archscout.pipeline.artifacts import load_network, network_bytes
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.summary import report_html
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
-from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
+from archscout.settings import merge
+from archscout.spaces import (
+    Architecture,
+    ModuleSpace,
+    SearchSpace,
+    architecture_from_json,
+    architecture_to_json,
+    get_space,
+)
+from archscout.spaces.base import KernelPatterned
 from archscout.state import read_state, state_bytes
 from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
@@ -46,6 +57,7 @@ __all__ = ["FINAL_STAGES", "Run"]
 
 FINAL_STAGES = ("train", "evaluate", "export", "report")
 INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
+TRAINING = "training.json"  # settings that a tuning hands to it
 CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
 
 
@@ -56,6 +68,7 @@ class Run:
         directory: where everything is.
         settings: resolved.
         task: a task object of the caller's own; None loads the task that the settings name.
+        model: a network of the caller's own, for the space `module`.
         observers: who watches.
     """
 
@@ -65,11 +78,13 @@ class Run:
         settings: RunSettings,
         *,
         task: Task | None = None,
+        model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.directory = directory
         self.settings = settings
         self._given_task = task
+        self._given_model = model
         self._observers = tuple(observers)
 
     @classmethod
@@ -81,6 +96,7 @@ class Run:
         command: str = "",
         architecture: Architecture | None = None,
         task: Task | None = None,
+        model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
     ) -> Run:
         """Create a run directory, or go on with one that was started with the same settings.
@@ -91,10 +107,10 @@ class Run:
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
         if directory.exists():
             _check_same(directory, settings)
-            return cls(directory, settings, task=task, observers=observers)
+            return cls(directory, settings, task=task, model=model, observers=observers)
         if path.exists() and not _only_begun(path):
             raise RunError(f"{path} exists and is no run directory. Choose an empty or a new folder with --out.")
-        run = cls(directory, settings, task=task, observers=observers)
+        run = cls(directory, settings, task=task, model=model, observers=observers)
         # Everything that can be wrong with the data shows before a folder is made.
         run.check()
         with directory.hold():
@@ -104,17 +120,39 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path | str, *, task: Task | None = None, observers: Sequence[Observer] = ()) -> Run:
-        """An existing run."""
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        task: Task | None = None,
+        model: nn.Module | None = None,
+        observers: Sequence[Observer] = (),
+        executor: str | None = None,
+    ) -> Run:
+        """An existing run; its independent trainings may go on elsewhere."""
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
-        return cls(directory, read_config(directory), task=task, observers=observers)
+        settings = read_config(directory)
+        if executor is not None:
+            check_executor(executor)
+            settings = settings.model_copy(update={"executor": executor})
+        return cls(directory, settings, task=task, model=model, observers=observers)
 
     def check(self) -> None:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
+        check_executor(self.settings.executor)
+        if self.settings.tuning is not None:
+            check_tuning(self.settings.tuning, self.settings.train)
+            if isinstance(self.space, ModuleSpace):
+                raise SettingsError(
+                    "tuning: its trainings run in processes of their own, which do not have a network that was given "
+                    "from Python. Set tuning=null."
+                )
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
             check_fit(method, self.space, self.task, self.settings.search)
+            if getattr(method, "starts_from_architecture", False) and self.settings.architecture is None:
+                cast(KernelPatterned, self.space).kernel_base(self.task.spec)  # says so if there is none
             made = method()
             if isinstance(made, ChecksContext):
                 made.check(self.context)
@@ -142,7 +180,14 @@ class Run:
     def space(self) -> SearchSpace:
         """The search space."""
         options = self.settings.space_options
-        return get_space(self.settings.space, options.model_dump() if options is not None else None)
+        space = get_space(self.settings.space, options.model_dump() if options is not None else None)
+        if self._given_model is None:
+            return space
+        if not isinstance(space, ModuleSpace):
+            raise SettingsError(
+                f"a model was given, but the space is '{space.name}'; set space=module, or leave it out."
+            )
+        return space.given(self._given_model)
 
     @cached_property
     def engine(self) -> Engine:
@@ -163,7 +208,26 @@ class Run:
             seed=settings.seed,
             artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
             source=self._task_source(),
+            train=settings.train,
+            initial=self._initial_weights,
+            folder=self.directory.path,
+            executor=settings.executor,
         )
+
+    def _initial_weights(self) -> dict[str, Tensor] | None:
+        path = self.directory.path / INITIAL_WEIGHTS
+        return read_state(path) if path.is_file() else None
+
+    @property
+    def train_settings(self) -> Any:
+        """The settings of the final training: those of the run, with what its stages found."""
+        train = self.settings.train
+        return type(train).read(merge(train.model_dump(), self.training), where="train")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What stages of this run have changed in the settings of the final training."""
+        return dict(self.directory.read_json(TRAINING)) if self.directory.has(TRAINING) else {}
 
     def _task_source(self) -> TaskSource | None:
         settings = self.settings
@@ -172,8 +236,12 @@ class Run:
         return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:
-        """The method's stages; none where the architecture was given."""
-        return [] if self.settings.method is None else METHODS.get(self.settings.method)().stages()
+        """The method's stages, none where the architecture was given; then tuning, where it is asked for."""
+        settings = self.settings
+        stages = [] if settings.method is None else [*METHODS.get(settings.method)().stages()]
+        if settings.tuning is not None and settings.task is not None:
+            stages.append(tuning_stage(settings.tuning))
+        return stages
 
     def stage_names(self) -> list[str]:
         """All stages in order. Without a task nothing can be trained."""
@@ -197,7 +265,15 @@ class Run:
             raise RunError(
                 f"{self.directory.path} has no trained network yet. Next: archscout resume {self.directory.path}"
             )
-        return load_network(self.directory.path / "model.safetensors")[0]
+        return load_network(self.directory.path / "model.safetensors", model=self._given_model)[0]
+
+    def untrained(self) -> nn.Module:
+        """The network of the architecture, in training mode, on the CPU, before the final training.
+
+        Freshly initialised; of a network of the caller's own, what the search has not changed keeps its weights.
+        """
+        with self.engine.seeded(self.settings.seed, "network"):
+            return self.space.build(self.architecture, self.task.spec, self.settings.network)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -298,6 +374,8 @@ class Run:
             self.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
         if result.weights is not None:
             self.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
+        if result.training:
+            self.directory.write_json(TRAINING, merge(self.training, result.training))
         if result.facts:
             self.directory.write_json("search.json", {**self.search_facts, stage.name: dict(result.facts)})
         self.directory.write("architecture.json", architecture_to_json(result.architecture))
@@ -305,11 +383,11 @@ class Run:
     def _train(self, driver: Driver) -> None:
         settings = self.settings
         architecture = self.architecture
-        with self.engine.seeded(settings.seed, "network"):
-            network = self.space.build(architecture, self.task.spec, settings.network)
-        if self.directory.has(INITIAL_WEIGHTS):
-            network.load_state_dict(read_state(self.directory.path / INITIAL_WEIGHTS))
-        job: Job = settings.train.job(network, self.task, self.engine, settings.seed)
+        network = self.untrained()
+        initial = self._initial_weights()
+        if initial is not None:
+            network.load_state_dict(initial)
+        job: Job = self.train_settings.job(network, self.task, self.engine, settings.seed)
         trained = driver.drive("train", job)
         content = network_bytes(
             trained, self.space, settings.space_options, architecture, self.task.spec, settings.network
@@ -393,7 +471,7 @@ def _only_begun(path: Path) -> bool:
 
 def _check_same(directory: RunDirectory, settings: RunSettings) -> None:
     """Raise RunError if a run was started with other settings; how it is watched and stopped may change."""
-    may_change = {"checkpoint_seconds", "time_limit_minutes", "threads", "data"}
+    may_change = {"checkpoint_seconds", "time_limit_minutes", "threads", "data", "executor"}
     old = read_config(directory).model_dump(mode="json")
     new = settings.model_dump(mode="json")
     changed = sorted(key for key in new if key not in may_change and old.get(key) != new[key])

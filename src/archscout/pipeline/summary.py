@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from archscout.methods.tuning import TUNING
+from archscout.methods.tuning.trial import TrialRecord
 from archscout.spaces import architecture_from_json
 from archscout.spaces.base import LayerCoded
 from archscout.tasks.metrics import Metric
-from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView, SubspaceView
+from archscout.viz.content import (
+    CandidateView,
+    ComparisonRow,
+    NumberView,
+    ReportContent,
+    StageView,
+    SubspaceView,
+    TrialView,
+    TuningView,
+)
 from archscout.viz.report import render_report
 
 if TYPE_CHECKING:
@@ -20,7 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_row", "next_commands", "report_html"]
 
-UNDRAWN = ("stage", "steps", "scored", "progress", "best_reward", "epoch")  # metrics that no curve is drawn of
+UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
+    "stage",
+    "search_stage",
+    "steps",
+    "scored",
+    "progress",
+    "best_reward",
+    "epoch",
+)  # metrics that no curve is drawn of
 
 
 def report_html(run: Run, others: Sequence[Run] = ()) -> str:
@@ -49,6 +68,7 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         candidates=_candidates(run),
         numbers=[*_numbers(result, run.task.metrics), *_trial_numbers(run)],
         subspaces=_subspaces(run),
+        tuning=_tuning(run),
         comparison=[comparison_row(run, current=True), *(comparison_row(other) for other in others)] if others else [],
         environment={
             "device": str(result.get("device", run.engine.describe())),
@@ -157,6 +177,32 @@ def _subspaces(run: Run) -> SubspaceView | None:
                 steps=facts["course"]["steps"],
             )
     return None
+
+
+def _tuning(run: Run) -> TuningView | None:
+    """The trials of the tuning, where it is done."""
+    facts = run.search_facts.get(TUNING, {}).get("tuning")
+    if facts is None:
+        return None
+    records = [TrialRecord.from_fields(fields) for fields in facts["each"]]
+    metric = run.task.metric
+    trials = [
+        TrialView(
+            number=record.number,
+            parameters=[_parameter(value) for value in record.parameters.values()],
+            value="diverged" if record.value is None else metric.format(record.value),
+            score=record.value,
+            epochs=record.epochs,
+            state=record.state,
+            chosen=record.number == facts["chosen"],
+        )
+        for record in records
+    ]
+    return TuningView(facts["metric"], list(records[0].parameters), trials, facts["configurations"] - len(records))
+
+
+def _parameter(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def comparison_row(run: Run, *, current: bool = False) -> ComparisonRow:

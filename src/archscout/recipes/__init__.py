@@ -15,7 +15,7 @@ import yaml
 from archscout.errors import SettingsError, UnknownNameError
 from archscout.settings import load_yaml, merge
 
-__all__ = ["default_recipe", "load_recipe", "recipe_description", "recipe_names"]
+__all__ = ["default_recipe", "find_recipe", "load_recipe", "recipe_description", "recipe_names"]
 
 
 def _files() -> dict[str, Traversable]:
@@ -41,15 +41,24 @@ def recipe_description(name: str) -> str:
 
 
 def default_recipe(method: str, task: str | None, space: str | None = None) -> str | None:
-    """`<method>/<task>` (of `family:name` also `<method>/<family>`), else `<method>/<space>` with a named space, else
-    `<method>/default`, else None.
+    """`<method>/<task>`, else `<method>/<space>` where a space was named, else `<method>/default`, else None.
+
+    A task of a family (`family:name`) also has that of the family; where a task has recipes with further names only
+    (`d2nas/ecg-common`), `common` is its own.
 
     In place of a method, the name of a space: its recipes train its architectures.
     """
     files = _files()
     family = None if task is None else task.partition(":")[0]  # ucr:GunPoint is trained as any ucr task
-    names = (f"{method}/{task}", f"{method}/{family}", f"{method}/{space}", f"{method}/default")
+    own = (task, f"{task}-common", family)
+    names = [f"{method}/{name}" for name in (*own, space, "default")]
     return next((name for name in names if name in files), None)
+
+
+def find_recipe(name: str, method: str, task: str | None) -> str:
+    """The full name of a recipe that is named in short: `<method>/<task>-<name>`, else `<method>/<name>`."""
+    files = _files()
+    return next((full for full in (f"{method}/{task}-{name}", f"{method}/{name}") if full in files), name)
 
 
 def load_recipe(name: str) -> dict[str, Any]:

@@ -25,7 +25,9 @@ class Architecture(Protocol):
 
     format: ClassVar[str]
     version: ClassVar[int]
-    space: ClassVar[str]
+
+    @property
+    def space(self) -> str: ...
 
     def to_fields(self) -> dict[str, Any]:
         """The content as JSON types, without format and version."""

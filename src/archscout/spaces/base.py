@@ -26,6 +26,7 @@ __all__ = [
     "Extractable",
     "Factorization",
     "Factorized",
+    "KernelPatterned",
     "LayerCode",
     "LayerCoded",
     "Measured",
@@ -136,7 +137,10 @@ class ClosedFormCost(Protocol):
 
 
 class MixtureNetwork(Protocol):
-    """A network that runs all operations at once, each weighted by a mixing weight."""
+    """A network that runs all operations at once, each weighted by a mixing weight.
+
+    One whose skip connections can have dropout has an attribute `skip_dropout`, its rate in training.
+    """
 
     def __call__(self, inputs: Tensor, mixing: Tensor) -> Tensor:
         """Outputs on a batch for mixing weights `(K, E, O)`."""
@@ -173,12 +177,21 @@ class Relaxation(Protocol):
     @property
     def start(self) -> Tensor | None: ...
 
-    def supernet(self) -> nn.Module:
-        """A module that is a `MixtureNetwork`, freshly initialised."""
+    def supernet(self, live: Tensor | None = None) -> nn.Module:
+        """A module that is a `MixtureNetwork`, freshly initialised.
+
+        Args:
+            live: boolean `(K, E, O)`, the operations that are left on each edge; None: all. Only progressive methods
+                give it.
+        """
         ...
 
-    def discretise(self, weights: Tensor, rule: Any, threshold: float) -> A:
-        """The architecture of mixing weights `(K, E, O)`; the rules are those of the space."""
+    def discretise(self, weights: Tensor, rule: Any, threshold: float, *, skip_limit: int | None = None) -> A:
+        """The architecture of mixing weights `(K, E, O)`; the rules are those of the space.
+
+        Args:
+            skip_limit: most skip connections in each cell that does not reduce; only progressive methods give it.
+        """
         ...
 
 
@@ -312,6 +325,30 @@ class LayerCoded(Protocol):
 
     def canonical(self, codes: Tensor) -> Tensor:
         """Codes `(N, layers)` brought to the one form that `encode` gives of each architecture."""
+        ...
+
+
+@runtime_checkable
+class KernelPatterned(Protocol):
+    """A space whose networks may get other kernels: its `build` takes a `KernelPattern` over its architectures too."""
+
+    def kernel_base(self, spec: TaskSpec) -> A:
+        """The architecture whose kernels are searched where none was found or given before.
+
+        Raises SpaceError if the space has none to offer.
+        """
+        ...
+
+    def kernel_layers(self, network: nn.Module) -> Sequence[str]:
+        """The names of the convolutions of a built network that take a kernel, in the order of its modules.
+
+        Usually `archscout.nn.kernel_layers.kernel_layers(network)`; without auxiliary heads, which not every network
+        of an architecture has.
+        """
+        ...
+
+    def build(self, architecture: A, spec: TaskSpec, size: Any) -> nn.Module:
+        """As of `SearchSpace`; for a pattern `archscout.spaces.kernel_pattern.build_with_kernels`."""
         ...
 
 

@@ -7,7 +7,8 @@ chosen pair contains the edge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from random import Random
 
 from archscout.errors import ArchitectureError
 from archscout.spaces.cell_supernet import edge_index
@@ -25,10 +26,17 @@ class CellChoices:
     """Implements `archscout.spaces.base.Factorization` for cells with a number of computed nodes.
 
     All rows of the normal cell come first, then all rows of the reduction cell.
+
+    Args:
+        nodes: computed nodes in a cell.
+        operations: on each edge.
+        make: the architecture of a normal and a reduction cell.
     """
 
-    def __init__(self, nodes: int, operations: Sequence[str]) -> None:
-        self._nodes = nodes
+    def __init__(
+        self, nodes: int, operations: Sequence[str], make: Callable[[Cell, Cell], CellGenotype] = CellGenotype
+    ) -> None:
+        self._nodes, self._make = nodes, make
         self._names = tuple(operations)
         self._pairs = [pairs(node) for node in range(2, nodes + 2)]
         self._edges = edge_index(nodes + 2, 0)
@@ -59,7 +67,24 @@ class CellChoices:
         for cell, _, pair in self._chosen_pairs(structure):
             nodes[cell].append(tuple(Input(self._names[next(chosen)], source) for source in pair))
         concat = tuple(range(2, self._nodes + 2))
-        return CellGenotype(Cell(tuple(nodes[0]), concat), Cell(tuple(nodes[1]), concat))
+        return self._make(Cell(tuple(nodes[0]), concat), Cell(tuple(nodes[1]), concat))
+
+    def random(self, draw: Random) -> CellGenotype:
+        """A genotype with pairs and operations drawn uniformly."""
+        structure = [draw.randrange(options) for options in self.structure]
+        return self.assemble(structure, [draw.randrange(len(self.operations[row])) for row in self.active(structure)])
+
+    def mutate(self, architecture: CellGenotype, draw: Random) -> CellGenotype:
+        """The genotype with one choice changed: the pair of one node, or the operation on one edge."""
+        structure, operations = (list(part) for part in self.disassemble(architecture))
+        position = draw.randrange(len(structure) + len(operations))
+        part, options, index = (
+            (structure, self.structure, position)
+            if position < len(structure)
+            else (operations, [len(self._names)] * len(operations), position - len(structure))
+        )
+        part[index] = (part[index] + draw.randrange(1, options[index])) % options[index]
+        return self.assemble(structure, operations)
 
     def disassemble(self, architecture: CellGenotype) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The choices of a genotype.

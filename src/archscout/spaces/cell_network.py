@@ -1,6 +1,6 @@
 """The evaluation network of cells in a row: the plain module that a user trains and takes home.
 
-Genotypes of two cells and of cells that all differ build the same class.
+Genotypes of two cells and of cells that all differ build the same class, for pictures and for sequences.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from archscout.nn.drop_path import drop_path
-from archscout.nn.heads import AuxiliaryHead
+from archscout.nn.heads import AuxiliaryHead, make_head
 from archscout.nn.layout import concatenate
 from archscout.nn.operations import FactorizedReduce, ReluConvNorm, make_operation
 from archscout.nn.stems import make_stem
@@ -29,21 +29,29 @@ class EvaluationCell(nn.Module):
         cell: pruned.
         layout: its place.
         drop_nodes: drop path drops the sum of a node, skips included, instead of single operations.
+        dims: 2 for pictures, 1 for sequences.
     """
 
-    def __init__(self, cell: Cell, layout: CellLayout, *, drop_nodes: bool = False) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        layout: CellLayout,
+        *,
+        drop_nodes: bool = False,
+        dims: int = 2,
+    ) -> None:
         super().__init__()
         first, second = layout.inputs
         make_first = FactorizedReduce if layout.previous_reduces else ReluConvNorm
-        self.preprocess0 = make_first(first, layout.channels, affine=True)
-        self.preprocess1 = ReluConvNorm(second, layout.channels, affine=True)
+        self.preprocess0 = make_first(first, layout.channels, affine=True, dims=dims)
+        self.preprocess1 = ReluConvNorm(second, layout.channels, affine=True, dims=dims)
         self.operations = nn.ModuleList()
         self._wiring: list[list[int]] = []
         for inputs in cell.nodes:
             self._wiring.append([source for _, source in inputs])
             for operation, source in inputs:
                 stride = 2 if layout.reduces and source < 2 else 1
-                self.operations.append(make_operation(operation, layout.channels, stride, search=False))
+                self.operations.append(make_operation(operation, layout.channels, stride, search=False, dims=dims))
         self._concat = cell.concat
         self._drop_nodes = drop_nodes
 
@@ -66,12 +74,12 @@ class EvaluationCell(nn.Module):
 
 
 class CellNetwork(nn.Module):
-    """Stem, cells of which some reduce, global average pool, linear classifier.
+    """Stem, cells of which some reduce, and a head: a linear classifier on the mean, or a linear map of every pixel.
 
     Args:
         cells: the wiring of each cell; what cannot have an effect is left out (`Cell.pruned`).
         reductions: the cells, by position, that halve height and width and double the channels.
-        spec: of the task; pictures `(C, H, W)`.
+        spec: of the task; pictures `(C, H, W)` or sequences `(C, L)`; its kind decides the head.
         init_channels: channels of the nodes before the first reduction.
         stem: one of `archscout.nn.stems.STEMS`.
         auxiliary: add the auxiliary head, after the last reduction; in training mode `forward` then returns
@@ -98,13 +106,15 @@ class CellNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path_rate = 0.0
+        dims = len(spec.input_shape) - 1
         pruned = {cell: cell.pruned(f"cell {position}") for position, cell in reversed(list(enumerate(cells)))}
         row = [pruned[cell] for cell in cells]
-        self.stem = make_stem(stem, spec.input_shape[0], init_channels, affine=True)
+        self.stem = make_stem(stem, spec.input_shape[0], init_channels, affine=True, dims=dims)
         widths = [len(cell.concat) for cell in row]
         plan = plan_row(widths, reductions, init_channels, self.stem.channels, self.stem.reduced)
         self.cells = nn.ModuleList(
-            EvaluationCell(cell, layout, drop_nodes=drop_nodes) for cell, layout in zip(row, plan.cells, strict=True)
+            EvaluationCell(cell, layout, drop_nodes=drop_nodes, dims=dims)
+            for cell, layout in zip(row, plan.cells, strict=True)
         )
         self.auxiliary: AuxiliaryHead | None = None
         self._auxiliary_after = max(reductions, default=2 * len(row) // 3)
@@ -112,11 +122,14 @@ class CellNetwork(nn.Module):
             channels = plan.output_channels(self._auxiliary_after)
             size = plan.output_size(self._auxiliary_after, spec.input_shape[1:], self.stem.halvings)
             self.auxiliary = AuxiliaryHead(channels, size, spec.outputs, imagenet=stem == "imagenet")
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(plan.output_channels(len(row) - 1), spec.outputs)
+        channels = plan.output_channels(len(row) - 1)
+        self.pool, self.classifier = make_head(channels, spec.outputs, dims=dims, dense=spec.kind == "dense")
 
     def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """`(N, C, H, W)` to logits `(N, outputs)`; with the auxiliary head in training mode, both logits."""
+        """`(N, *input_shape)` to `(N, outputs)`, or `(N, outputs, *size)` where the task is dense.
+
+        With the auxiliary head in training mode, both logits.
+        """
         rate = self.drop_path_rate if self.training else 0.0
         auxiliary_logits: Tensor | None = None
         before, last = self.stem(inputs)
@@ -124,5 +137,5 @@ class CellNetwork(nn.Module):
             before, last = last, cell(before, last, rate)
             if self.training and self.auxiliary is not None and index == self._auxiliary_after:
                 auxiliary_logits = self.auxiliary(last)
-        logits: Tensor = self.classifier(self.pool(last).flatten(1))
+        logits: Tensor = self.classifier(self.pool(last))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)

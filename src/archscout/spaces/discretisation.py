@@ -1,6 +1,6 @@
 """From mixing weights to a cell: which operations on which edges stay.
 
-Source: the rules of DARTS, FairDARTS and D-DARTS (spec d_darts 1.8, ednas 5.4).
+Source: the rules of DARTS, FairDARTS and D-DARTS (spec d_darts 1.8, ednas 5.4), and of P-DARTS (spec d2nas 1.2).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from archscout.spaces.genotype import Cell, Input
 
 __all__ = ["DiscretisationRule", "discretise_cell", "present_operations"]
 
-DiscretisationRule = Literal["two_edges", "sparse", "edge", "complete"]
-"""`two_edges` keeps the strongest operation on the two strongest edges into each node (DARTS). The others keep only
-operations that reach the threshold: `sparse` of those that `two_edges` names, `edge` of the two strongest on every
+DiscretisationRule = Literal["two_edges", "progressive", "sparse", "edge", "complete"]
+"""`two_edges` keeps the strongest operation on the two strongest edges into each node (DARTS). So does `progressive`
+(P-DARTS), but of equal edges it takes the later one, and it may limit the number of skip connections. The others keep
+only operations that reach the threshold: `sparse` of those that `two_edges` names, `edge` of the two strongest on every
 edge, `complete` of all."""
 
 Weights = Sequence[Sequence[float]]
@@ -23,7 +24,13 @@ Weights = Sequence[Sequence[float]]
 
 
 def discretise_cell(
-    weights: Weights, operations: Sequence[str], nodes: int, rule: DiscretisationRule, threshold: float
+    weights: Weights,
+    operations: Sequence[str],
+    nodes: int,
+    rule: DiscretisationRule,
+    threshold: float,
+    *,
+    skip_limit: int | None = None,
 ) -> Cell:
     """The cell of a rule; its output is the concatenation of all nodes that data reaches.
 
@@ -35,7 +42,10 @@ def discretise_cell(
         operations: names of the columns.
         nodes: computed nodes.
         rule, threshold: see `DiscretisationRule`.
+        skip_limit: most skip connections in the cell, for `progressive`; None: any number.
     """
+    if rule == "progressive":
+        return _progressive(weights, operations, nodes, skip_limit)
     rows = iter(weights)
     incoming = [[next(rows) for _ in range(node)] for node in range(2, nodes + 2)]
     chosen = [_node(edges, operations, rule, threshold) for edges in incoming]
@@ -63,6 +73,30 @@ def present_operations(cell: Cell, operations: Sequence[str], nodes: int) -> lis
                 )
         rows += [[Input(name, source) in inputs for name in operations] for source in range(node)]
     return rows
+
+
+def _progressive(weights: Weights, operations: Sequence[str], nodes: int, skip_limit: int | None) -> Cell:
+    """While there are too many skip connections, they lose all weight except on the edges where it is largest."""
+    rows = [list(row) for row in weights]
+    while True:
+        cell = _two_edges(rows, operations, nodes)
+        skips = sum(item.operation == "skip_connect" for inputs in cell.nodes for item in inputs)
+        if skip_limit is None or skips <= skip_limit:
+            return cell
+        column = operations.index("skip_connect")
+        ranked = sorted(range(len(rows)), key=lambda edge: (-rows[edge][column], -edge))
+        for edge in ranked[skips - 1 :]:
+            rows[edge][column] = 0.0
+
+
+def _two_edges(weights: Weights, operations: Sequence[str], nodes: int) -> Cell:
+    rows, chosen = iter(weights), []
+    for node in range(2, nodes + 2):
+        edges = [next(rows) for _ in range(node)]
+        kept = sorted(range(node), key=lambda source, edges=edges: (max(edges[source]), source))[-2:]  # type: ignore[misc]
+        inputs = (Input(operations[edges[source].index(max(edges[source]))], source) for source in sorted(kept))
+        chosen.append(tuple(inputs))
+    return Cell(tuple(chosen), tuple(range(2, nodes + 2)))
 
 
 def _node(edges: Weights, operations: Sequence[str], rule: DiscretisationRule, threshold: float) -> tuple[Input, ...]:

@@ -20,7 +20,7 @@ class CellRelaxation:
     """Implements `archscout.spaces.base.Relaxation` for cells.
 
     Args:
-        spec: of the task; pictures.
+        spec: of the task; pictures or sequences.
         plan: of the supernet.
         assemble: makes the architecture of the K discretised cells.
         start: a cell for each of the K tensors to start from, or None.
@@ -40,13 +40,17 @@ class CellRelaxation:
         if start is not None:
             self.start = torch.tensor([present_operations(cell, self.operations, plan.nodes) for cell in start])
 
-    def supernet(self) -> MixtureSupernet:
-        """The network that the mixing weights weigh."""
-        return MixtureSupernet(self._spec, self._plan)
+    def supernet(self, live: Tensor | None = None) -> MixtureSupernet:
+        """The network that the mixing weights weigh, of all operations, or of those that are left: `(K, E, O)`."""
+        return MixtureSupernet(self._spec, self._plan, live)
 
-    def discretise(self, weights: Tensor, rule: DiscretisationRule, threshold: float) -> Architecture:
-        """The architecture of mixing weights `(K, E, O)`."""
-        tensors = weights.detach().double().cpu().tolist()
-        return self._assemble(
-            [discretise_cell(tensor, self.operations, self._plan.nodes, rule, threshold) for tensor in tensors]
-        )
+    def discretise(
+        self, weights: Tensor, rule: DiscretisationRule, threshold: float, *, skip_limit: int | None = None
+    ) -> Architecture:
+        """The architecture of mixing weights `(K, E, O)`; the limit is on cells that do not reduce."""
+        plan, cells = self._plan, []
+        reducing = {plan.owners[index] for index in plan.reductions}
+        for owner, tensor in enumerate(weights.detach().double().cpu().tolist()):
+            limit = None if owner in reducing else skip_limit
+            cells.append(discretise_cell(tensor, self.operations, plan.nodes, rule, threshold, skip_limit=limit))
+        return self._assemble(cells)

@@ -45,6 +45,7 @@ class BatchStream:
         augment: whether to augment.
         extra: transforms after normalisation.
         drop_last: leave out the last batch of an epoch where it is smaller; always kept if it is the only one.
+        share: of an epoch's n batches only the first floor(share * n) + 1 (spec d2nas 1.3, 1.4); None takes all.
         rank, world_size: with several processes each takes its own share of every epoch.
     """
 
@@ -59,6 +60,7 @@ class BatchStream:
         augment: bool = True,
         extra: tuple[Transform, ...] = (),
         drop_last: bool = False,
+        share: float | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -69,10 +71,10 @@ class BatchStream:
         self._task, self._split, self._device = task, split, device
         self._batch_size, self._seed, self._augment, self._extra = batch_size, seed, augment, extra
         self._rank, self._world_size = rank, world_size
-        share = len(split) // world_size
-        whole, rest = divmod(share, batch_size)
-        self.batches_per_epoch = max(1, whole if drop_last or rest == 0 else whole + 1)
-        self._share = share
+        self._samples = len(split) // world_size
+        whole, rest = divmod(self._samples, batch_size)
+        batches = max(1, whole if drop_last or rest == 0 else whole + 1)
+        self.batches_per_epoch = batches if share is None else min(batches, int(share * batches) + 1)
         self.epoch = 0
         self.position = 0
         self._iterator: Iterator[tuple[Tensor, Tensor]] | None = None
@@ -84,7 +86,7 @@ class BatchStream:
 
     def _epoch_indices(self, start: int) -> Iterator[Tensor]:
         order = torch.randperm(len(self._split), generator=generator(self._seed, "order", self.epoch))
-        mine = self._split.indices[order[self._rank :: self._world_size][: self._share]]
+        mine = self._split.indices[order[self._rank :: self._world_size][: self._samples]]
         for position in range(start, self.batches_per_epoch):
             yield mine[position * self._batch_size : (position + 1) * self._batch_size]
 
@@ -102,6 +104,10 @@ class BatchStream:
         if self.position == self.batches_per_epoch:
             self.epoch, self.position, self._iterator = self.epoch + 1, 0, None
         return Batch(self._task.prepare(raw, seed=seed, extra=self._extra), targets)
+
+    def skip_epoch(self) -> None:
+        """Leave out the rest of this epoch; the next one has an order of its own."""
+        self.epoch, self.position, self._iterator = self.epoch + 1, 0, None
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch and position, and the number of processes, without which they mean nothing."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from archscout.engine import Engine, Stepper
+from archscout.errors import SettingsError
 from archscout.seeds import derive_seed
 from archscout.tasks.loading import BatchStream
 from archscout.tasks.task import Task, Transform
@@ -28,8 +29,14 @@ class TrainSettings(AugmentationSettings):
 
     epochs: int = Field(default=600, ge=0, description="0 keeps the weights that the search hands over")
     batch_size: int = Field(default=128, ge=2, description="per process")
+    epoch_share: float | None = Field(
+        default=None, gt=0, le=1, description="only the first floor(share * n) + 1 of an epoch's n batches; null: all"
+    )
     optimizer: SgdSettings = SgdSettings()
     drop_path: float = Field(default=0.2, ge=0, lt=1, description="reached linearly over the epochs")
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="rate of the network's dropout layers; null: as they are"
+    )
     auxiliary_weight: float = Field(default=0.4, ge=0, description="of the auxiliary head's loss, if it has one")
     cutout: int = Field(default=16, ge=0, description="side of the hole in pixels; 0: none. Classes of pictures only")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -37,7 +44,10 @@ class TrainSettings(AugmentationSettings):
         default=None, gt=0, lt=1, description="exponential average of the weights, which is then the result"
     )
     split: Literal["development", "train"] = Field(
-        default="development", description="train: leaves validation out, and reports it after every epoch"
+        default="development", description="train: leaves validation out, and reports it while training"
+    )
+    validation_epochs: int = Field(
+        default=1, ge=0, description="with split: train, epochs between two validations; 0: never"
     )
 
     def job(self, network: nn.Module, task: Task, engine: Engine, seed: int) -> TrainingJob:
@@ -60,6 +70,7 @@ class TrainingJob:
         task = augmented(task, settings, "train")
         self._task, self._settings, self._engine, self._seed = task, settings, engine, seed
         self._network = engine.place(network)
+        self._set_dropout(settings.dropout)
         self._parameters = list(network.parameters())
         self._stepper = Stepper(engine, settings.optimizer.create(self._parameters), settings.optimizer.clip)
         self._average = copy.deepcopy(network) if settings.average_decay is not None else None
@@ -71,10 +82,22 @@ class TrainingJob:
             derive_seed(seed, "train"),
             extra=self._extra_transforms(),
             drop_last=True,
+            share=settings.epoch_share,
             rank=engine.rank,
             world_size=engine.world_size,
         )
         self._step = 0
+
+    def _set_dropout(self, rate: float | None) -> None:
+        layers = [module for module in self._network.modules() if isinstance(module, nn.Dropout)]
+        if rate and not layers:
+            raise SettingsError(
+                f"train.dropout = {rate}: the network has no dropout layers. Leave it out, here and in "
+                "tuning.parameters; networks of cells have train.drop_path."
+            )
+        if rate is not None:
+            for layer in layers:
+                layer.p = rate
 
     def _extra_transforms(self) -> tuple[Transform, ...]:
         wanted = self._settings.cutout and is_pictures(self._task)
@@ -112,7 +135,8 @@ class TrainingJob:
             f"train_{self._task.metric.name}": engine.average(float(accumulator.compute())),
             "learning_rate": float(self._stepper.optimizer.param_groups[0]["lr"]),
         }
-        if self._settings.split == "train" and self._stream.epoch != epoch:
+        every = self._settings.validation_epochs
+        if self._settings.split == "train" and self._stream.epoch != epoch and every and (epoch + 1) % every == 0:
             values = evaluate_network(self._current(), self._task, self._task.validation, self._engine)
             metrics |= {f"validation_{name}": value for name, value in values.items()}
         return metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -20,8 +20,9 @@ class ScheduleSettings(Settings):
     """The learning rate as a function of the epoch.
 
     `cosine` goes from `lr` to `lr_min` over all epochs; `steps` multiplies `lr` by `factors[i]` from the i-th
-    milestone on; `constant` stays. Before that, `warmup_epochs` rise linearly from `lr` to its multiple by the number
-    of processes (one process: no change), the linear scaling rule of Goyal et al. 2017.
+    milestone on, but passes no further milestone once the rate is at or below `lr_min`; `constant` stays. Before that,
+    `warmup_epochs` rise linearly from `lr` to its multiple by the number of processes (one process: no change), the
+    linear scaling rule of Goyal et al. 2017.
     """
 
     kind: Literal["cosine", "steps", "constant"] = "cosine"
@@ -47,8 +48,11 @@ class ScheduleSettings(Settings):
             return lr + (peak - lr) * epoch / self.warmup_epochs
         if self.kind == "cosine":
             return self.lr_min + 0.5 * (peak - self.lr_min) * (1 + math.cos(math.pi * epoch / epochs))
-        passed = sum(epoch >= milestone for milestone in self.milestones)
-        return peak * self.factors[passed - 1] if passed else peak
+        rate = peak
+        for milestone, factor in zip(self.milestones, self.factors, strict=True):
+            if epoch >= milestone and rate > self.lr_min:
+                rate = peak * factor
+        return rate
 
 
 class SgdSettings(Settings):
@@ -61,8 +65,8 @@ class SgdSettings(Settings):
     clip: float | None = Field(default=5.0, gt=0, description="largest global gradient norm; null clips nothing")
     schedule: ScheduleSettings = ScheduleSettings()
 
-    def create(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
-        """The optimiser; its momentum starts at zero for all parameters."""
+    def create(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.SGD:
+        """The optimiser; its momentum starts at zero for all parameters, which may be in groups as torch takes them."""
         optimizer = torch.optim.SGD(
             parameters,
             lr=self.lr,

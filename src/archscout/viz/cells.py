@@ -192,6 +192,13 @@ def _draw_registered(architecture: Any, theme: Theme) -> str:
     return draw_genotype(architecture, theme=theme)
 
 
+@DRAWINGS.register("archscout.diverse_genotype")
+def _draw_diverse(architecture: Any, theme: Theme) -> str:
+    if architecture.reduces:
+        return draw_genotype(architecture, theme=theme)
+    return draw_cell(architecture.normal, "Cell", theme=theme)
+
+
 def draw_genotype(genotype: CellGenotype, *, theme: Theme = "auto") -> str:
     """Both cells of a genotype on one sheet, as SVG text."""
     note = f"operations on {node_name(0)} and {node_name(1)} have stride 2"

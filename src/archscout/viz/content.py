@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
     from archscout.tasks.spec import TaskSpec
 
-__all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView", "SubspaceView"]
+__all__ = [
+    "CandidateView",
+    "ComparisonRow",
+    "NumberView",
+    "ReportContent",
+    "StageView",
+    "SubspaceView",
+    "TrialView",
+    "TuningView",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,29 @@ class SubspaceView:
 
 
 @dataclass(frozen=True)
+class TrialView:
+    """A trial of a tuning, its parameters and its value as text; `score` is None where it diverged."""
+
+    number: int
+    parameters: Sequence[str]
+    value: str
+    score: float | None
+    epochs: int
+    state: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class TuningView:
+    """The trials of a tuning; `left_out` configurations of a grid were not tried."""
+
+    metric: str
+    parameters: Sequence[str]
+    trials: Sequence[TrialView]
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that `render_report` shows.
 
@@ -114,6 +146,7 @@ class ReportContent:
     numbers: Sequence[NumberView] = ()
     comparison: Sequence[ComparisonRow] = ()
     subspaces: SubspaceView | None = None
+    tuning: TuningView | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     next_commands: Sequence[tuple[str, str]] = ()

@@ -18,6 +18,7 @@ from archscout.viz.sections import (
     subspaces_section,
 )
 from archscout.viz.svg import escape
+from archscout.viz.trials import tuning_section
 from archscout.viz.verdict import header
 
 __all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView", "render_report"]
@@ -34,6 +35,7 @@ def render_report(content: ReportContent) -> str:
         architecture_section(content),
         subspaces_section(content),
         *curve_sections(content),
+        tuning_section(content),
         candidates_section(content),
         comparison_section(content),
         next_section(content),

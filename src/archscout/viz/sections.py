@@ -48,8 +48,11 @@ def architecture_section(content: ReportContent) -> str:
     """The drawing, what changed from the baseline if there is one, and the description to copy."""
     body = ""
     if content.architecture is not None:
-        drawing = draw(content.architecture, theme="inherit", spec=content.spec, size=content.network_size)
-        body = f'<div class="drawing" tabindex="0">{drawing}</div>'
+        # A pattern stands on another architecture, whose network it fills in.
+        parts = [part for part in (getattr(content.architecture, "base", None), content.architecture) if part]
+        for part in parts:
+            drawing = draw(part, theme="inherit", spec=content.spec, size=content.network_size)
+            body += f'<div class="drawing" tabindex="0">{drawing}</div>'
     if content.architecture is not None and content.baseline is not None:
         changes = draw_changes(content.architecture, content.baseline, theme="inherit")
         body += f'<h3>What changed from the baseline</h3><div class="drawing" tabindex="0">{changes}</div>'
