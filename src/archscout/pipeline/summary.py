@@ -31,15 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_row", "next_commands", "report_html"]
 
-UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
-    "stage",
-    "search_stage",
-    "steps",
-    "scored",
-    "progress",
-    "best_reward",
-    "epoch",
-)  # metrics that no curve is drawn of
+# Metrics that no curve is drawn of.
+UNDRAWN = ("stage", "search_stage", "part", "steps", "scored", "progress", "best_reward", "epoch")
 
 
 def report_html(run: Run, others: Sequence[Run] = ()) -> str:
