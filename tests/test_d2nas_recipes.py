@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from archscout.pipeline.config import RunSettings, resolve_settings
 from archscout.recipes import recipe_names
+from archscout.spaces import get_space
+from archscout.spaces.diverse import DiverseSpace
+from archscout.spaces.kernel_pattern import with_kernels
+from archscout.tasks import task_spec
+from archscout.zoo import load_zoo
 
 TASKS = ("cifar100", "spherical", "ninapro", "fsd50k", "darcy", "psicov", "cosmic", "ecg", "satellite", "deepsea")
 FAMILY = {
@@ -86,7 +92,7 @@ MODES = [(task, mode) for task in TASKS for mode in ("common", "custom")]
 def test_every_task_has_its_recipes_and_common_is_the_default() -> None:
     names = set(recipe_names())
     assert {f"d2nas/{task}-{mode}" for task, mode in MODES} <= names
-    assert resolve_settings("ecg", method="d2nas") == settings_of("ecg", "common")
+    assert resolve_settings("ecg", method="d2nas").model_dump() == settings_of("ecg", "common").model_dump()
 
 
 @pytest.mark.parametrize(("task", "mode"), MODES)
@@ -99,6 +105,7 @@ def test_sizes_and_clips_are_those_of_the_table(task: str, mode: str) -> None:
     assert tuple(stage.skip_dropout for stage in cells.stages) == rows["skip_dropout"]
     assert tuple(stage.layers for stage in cells.stages) == rows["layers"]
     assert tuple(stage.init_channels for stage in cells.stages) == rows["widths"]
+    assert cells.stages[0].keep == 3
     assert cells.skip_limit == rows["skip_limit"]
     assert (settings.supernet.layers, settings.supernet.init_channels) == (rows["final"], rows["search_width"])
     assert (settings.network.layers, settings.network.init_channels) == (rows["final"], rows["width"])
@@ -182,3 +189,71 @@ def test_tuning_trains_on_as_many_batches_as_published(task: str, samples: tuple
     size = settings.train.batch_size
     share = settings.tuning.epoch_share or published_share(samples[0] // size)
     assert int(share * (samples[1] // size)) + 1 == steps
+
+
+# Convolutions with a searched kernel, and millions of parameters with the smallest and the largest kernels (spec
+# d2nas 2, 4). The published genotypes of a mode; satellite has one for both.
+PUBLISHED_SIZES: dict[tuple[str, str], tuple[int, float, float]] = {
+    ("cifar100", "common"): (28, 0.378, 0.575),
+    ("spherical", "common"): (24, 0.337, 0.506),
+    ("ninapro", "common"): (13, 0.201, 0.287),
+    ("fsd50k", "common"): (22, 0.364, 0.512),
+    ("darcy", "common"): (29, 0.135, 0.242),
+    ("psicov", "common"): (45, 0.203, 0.552),
+    ("cosmic", "common"): (17, 0.100, 0.159),
+    ("ecg", "common"): (18, 0.198, 0.220),
+    ("satellite", "common"): (29, 0.280, 0.317),
+    ("deepsea", "common"): (17, 0.217, 0.240),
+    ("cifar100", "custom"): (116, 1.60, 2.25),
+    ("spherical", "custom"): (29, 0.379, 0.583),
+    ("ninapro", "custom"): (13, 0.220, 0.306),
+    ("fsd50k", "custom"): (20, 0.566, 0.745),
+    ("cosmic", "custom"): (33, 0.069, 0.145),
+    ("ecg", "custom"): (17, 0.002, 0.004),
+    ("satellite", "custom"): (29, 0.489, 0.538),
+}
+
+
+@pytest.mark.parametrize(("task", "mode"), PUBLISHED_SIZES)
+def test_published_cells_have_their_sizes_in_the_networks_of_the_recipe(task: str, mode: str) -> None:
+    settings = settings_of(task, mode)
+    space = get_space(settings.space, settings.space_options.model_dump())
+    assert isinstance(space, DiverseSpace)
+    spec = task_spec(task)
+    cells = load_zoo(f"d2nas.{task}.{'common' if task == 'satellite' else mode}").architecture
+    count, least, most = PUBLISHED_SIZES[task, mode]
+    sizes = settings.search.kernels.kernel_sizes
+    with torch.device("meta"):
+        assert len(space.kernel_layers(space.build(cells, spec, settings.supernet))) == count
+        found = []
+        for size in (3, max(sizes) if FAMILY[task] != "series" else 19):
+            pattern = with_kernels(cells, [(size, 1)] * count)
+            network = space.build(pattern, spec, settings.network)
+            found.append(sum(parameter.numel() for parameter in network.parameters()) / 1e6)
+    digits = 3 if most < 1 else 2
+    assert [round(value, digits) for value in found] == [least, most]
+
+
+# -- DASH alone ----------------------------------------------------------------------------------------------------
+
+DASH_BATCH = {**{task: batch for task, (batch, _) in BATCH.items()}, "cifar100": 64, "fsd50k": 64}
+DASH_SIZES = {"ninapro": (3, 5, 7), **dict.fromkeys(("ecg", "satellite", "deepsea"), (3, 7, 11, 15, 19))}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_dash_has_its_published_recipe(task: str) -> None:
+    settings = resolve_settings(task, method="dash")
+    search, tuning, train = settings.search, settings.tuning, settings.train
+    assert (settings.task, settings.space) == (task, "backbones")
+    assert (settings.supernet.width, settings.network.width) == (1, 4)
+    assert search.batch_size == train.batch_size == DASH_BATCH[task]
+    assert search.kernel_sizes == DASH_SIZES.get(task, (3, 5, 7, 9))
+    assert search.dilations == ((1, 3, 7) if task == "ninapro" else (1, 3, 7, 15))
+    assert search.grad_scale == GRAD_SCALE.get(task, 100)
+    assert (search.optimizer.lr, search.alpha_lr) == ((0.01, 0.005) if FAMILY[task] == "dense" else (0.1, 0.05))
+    assert tuning is not None
+    assert tuning.epochs == 80
+    expected = 3 if task in SMALL_GRID else 12 if FAMILY[task] == "series" else 24
+    assert tuning.configurations == expected
+    assert train.epochs == 200
+    assert train.split == search.split == ("train" if task in TRAIN_ONLY else "development")

@@ -11,9 +11,9 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from archscout.errors import ArchitectureError, RunError
+from archscout.errors import ArchitectureError, RunError, SettingsError
 from archscout.jobs import Observer
 from archscout.pipeline.config import resolve_settings
 from archscout.pipeline.released import ImportReport, import_released
@@ -25,6 +25,9 @@ from archscout.spaces.derivation import derive as derive_genotype
 from archscout.spaces.distance import distance as architecture_distance
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = [
     "derive",
@@ -54,6 +57,9 @@ def run(
     observers: Sequence[Observer] = (),
     until: str | None = None,
     search_only: bool = False,
+    architecture: Architecture | str | Path | None = None,
+    model: nn.Module | None = None,
+    keep: Sequence[str] = (),
 ) -> Run:
     """Search, train, evaluate, export and report.
 
@@ -67,6 +73,10 @@ def run(
         observers: who watches.
         until: the last stage to run.
         search_only: run the stages before the final training only; `until` is then left alone.
+        architecture: to start from, for methods that change one (`dash`): an object, a name from the zoo, a file.
+        model: a network of your own to start from, which is copied; the space is then `module`, the method `dash`
+            unless another is named. It is needed again for `resume`, `load_run` and `load_network`.
+        keep: shell patterns of the model's layers that stay as they are, for example `("stem.*",)`.
 
     Raises:
         ArchscoutError: bad input; nothing was started.
@@ -74,10 +84,23 @@ def run(
     """
     given = task if isinstance(task, Task) else None
     name = given.name if given is not None else cast(str | None, task)
-    settings = resolve_settings(name, method=method, recipe=recipe, values=values, overrides=overrides)
+    if model is not None:
+        options = {"space_options": {"keep": list(keep)}} if keep else {}
+        given_values = {key: value for key, value in (values or {}).items() if value is not None}
+        values, method = {"space": "module", **options, **given_values}, method or "dash"
+    elif keep:
+        raise SettingsError("keep names layers of a model of your own; give model=... with it.")
+    base = None if architecture is None else load_architecture(architecture)
+    if base is not None:
+        values = {**(values or {}), "space": base.space}
+    settings = resolve_settings(
+        name, method=method, base=_label(architecture), recipe=recipe, values=values, overrides=overrides
+    )
     label = name or settings.search.dataset or Path(settings.search.table).stem
     path = Path(out) if out is not None else _free_folder(f"{Path(label).stem}-{settings.method}")
-    started = Run.start(path, settings, command=_command(), task=given, observers=observers)
+    started = Run.start(
+        path, settings, command=_command(), architecture=base, task=given, model=model, observers=observers
+    )
     return started.proceed(started.search_stages()[-1].name if search_only else until)
 
 
@@ -96,6 +119,7 @@ def train(
     out: Path | str | None = None,
     observers: Sequence[Observer] = (),
     until: str | None = "train",
+    model: nn.Module | None = None,
 ) -> Run:
     """Train a given architecture on a task, without a search.
 
@@ -103,24 +127,41 @@ def train(
         architecture: an object, a name from the zoo, a file, or published text.
         task, recipe, overrides, values, out, observers: as for `run`.
         until: the last stage to run; None goes on to the report.
+        model: the network of your own that the architecture, a pattern of kernels, belongs to.
     """
     found = load_architecture(architecture)
     name = task if isinstance(task, str) else task.name
-    label = "given" if isinstance(architecture, Architecture) else str(architecture)
+    label = cast(str, _label(architecture))
     settings = resolve_settings(
         name, architecture=label, recipe=recipe, values={**(values or {}), "space": found.space}, overrides=overrides
     )
     path = Path(out) if out is not None else _free_folder(f"{Path(name).stem}-{Path(label).stem[:40]}")
     given = None if isinstance(task, str) else task
-    started = Run.start(path, settings, command=_command(), architecture=found, task=given, observers=observers)
+    started = Run.start(
+        path, settings, command=_command(), architecture=found, task=given, model=model, observers=observers
+    )
     return started.proceed(until)
 
 
 def resume(
-    path: Path | str, *, until: str | None = None, executor: str | None = None, observers: Sequence[Observer] = ()
+    path: Path | str,
+    *,
+    until: str | None = None,
+    executor: str | None = None,
+    observers: Sequence[Observer] = (),
+    task: Task | None = None,
+    model: nn.Module | None = None,
 ) -> Run:
-    """Go on with a run where it was, up to a stage; another executor may take over its independent trainings."""
-    return Run.open(path, observers=observers, executor=executor).proceed(until)
+    """Go on with a run where it was, up to a stage.
+
+    Args:
+        path: of the run directory.
+        until: the last stage to run; None: all.
+        executor: another one may take over the run's independent trainings.
+        observers: who watches.
+        task, model: of your own, where the run was started with them.
+    """
+    return Run.open(path, task=task, model=model, observers=observers, executor=executor).proceed(until)
 
 
 def evaluate(path: Path | str, *, observers: Sequence[Observer] = ()) -> Run:
@@ -164,9 +205,12 @@ def generate(path: Path | str, prompt: str = "", *, words: int = 100, temperatur
     return generate_text(opened.model(), vocabulary, prompt, words=words, temperature=temperature, seed=seed)
 
 
-def load_run(path: Path | str, *, task: Task | None = None) -> Run:
-    """An existing run: `.architecture`, `.model()`, `.result`, `.metrics(stage)`, `.candidates()`."""
-    return Run.open(path, task=task)
+def load_run(path: Path | str, *, task: Task | None = None, model: nn.Module | None = None) -> Run:
+    """An existing run: `.architecture`, `.model()`, `.result`, `.metrics(stage)`, `.candidates()`.
+
+    `task` and `model` are those of your own that it was started with.
+    """
+    return Run.open(path, task=task, model=model)
 
 
 def load_architecture(source: Architecture | str | Path) -> Architecture:
@@ -209,6 +253,13 @@ def import_weights(
     return import_released(
         Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data
     )
+
+
+def _label(architecture: Architecture | str | Path | None) -> str | None:
+    """What a run's settings call an architecture that was given."""
+    if architecture is None:
+        return None
+    return "given" if isinstance(architecture, Architecture) else str(architecture)
 
 
 def _free_folder(name: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -215,6 +215,7 @@ class Stepper:
         *,
         dense: bool = False,
         accumulate: bool = False,
+        before_clip: Callable[[], None] | None = None,
     ) -> None:
         """Backward and one update of the parameters that the loss reached.
 
@@ -225,6 +226,7 @@ class Stepper:
             dense: treat missing gradients of the optimiser's parameters as zeros, so that momentum and weight decay
                 move them too (what old versions of torch did).
             accumulate: add the gradients to those that the parameters have already.
+            before_clip: changes gradients, which are averaged and unscaled by then.
         """
         if not accumulate:
             self.optimizer.zero_grad(set_to_none=True)
@@ -232,6 +234,8 @@ class Stepper:
             self._scaler.scale(each).backward()
         self._engine.average_gradients(parameters)
         self._scaler.unscale_(self.optimizer)
+        if before_clip is not None:
+            before_clip()
         if self._clip is not None:
             nn.utils.clip_grad_norm_(parameters, self._clip)
         if dense:

@@ -85,12 +85,13 @@ def make_workers(executor: str, count: int, *, threads: int | None = None, gpu: 
     return RayWorkers(address, count, threads=threads or 1, gpus=int(gpu))
 
 
-def _begin_worker(parent: int, threads: int) -> None:
+def _begin_worker(parent: int, threads: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    import torch
+    if threads is not None:
+        import torch
 
-    torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
 
 
 def _end_with(parent: int) -> None:

@@ -19,6 +19,7 @@ from archscout.methods.query_search import QuerySearch
 from archscout.methods.query_settings import QuerySettings, make_scorer
 from archscout.methods.reinforce import ReinforceSettings
 from archscout.methods.scoring import FunctionScorer, Preparation, TableScorer
+from archscout.parallel import Workers
 from archscout.spaces import NasBench201Cell, NasBench201Space, get_space
 from archscout.spaces.nasbench201 import SPACE_SIZE, NasBench201Size
 from archscout.spaces.nasbench201.table import Table
@@ -233,6 +234,7 @@ def test_candidates_are_trained_alike_in_this_process_and_in_others() -> None:
         candidate = {**short, "workers": workers}
         scorer = make_scorer(context("local", task, source, score="train", candidate=candidate))
         assert isinstance(scorer, TrainedScorer)
+        assert isinstance(scorer.workers, Workers)
         assert scorer.workers.count == workers
         scorer.workers._threads = 1
         scores.append(scorer.score(cells).values)
@@ -244,4 +246,4 @@ def test_candidates_are_trained_alike_in_this_process_and_in_others() -> None:
 def test_a_task_of_ones_own_is_trained_in_this_process() -> None:
     scorer = make_scorer(context("local", small_digits(), score="train", candidate={"workers": 4}))
     assert isinstance(scorer, TrainedScorer)
-    assert scorer.workers.count == 1
+    assert scorer.workers.here

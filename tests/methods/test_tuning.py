@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def toys() -> Iterator[None]:
         yield
 
 
-def toy_context(direction: str = "max", **changes: Any) -> SearchContext:
+def toy_context(direction: Literal["max", "min"] = "max", **changes: Any) -> SearchContext:
     task = toy_task(Path())
     task = replace(task, metric=replace(task.metric, direction=direction))
     context = SearchContext(
@@ -150,7 +150,7 @@ def test_remaining_rates_are_skipped_and_the_first_of_equals_wins(monkeypatch: p
 @pytest.mark.parametrize("direction", ["max", "min"])
 @pytest.mark.parametrize("kind", ["grid", "halving", "hyperband"])
 def test_diverged_trials_are_ranked_worst_in_both_directions(
-    monkeypatch: pytest.MonkeyPatch, direction: str, kind: str
+    monkeypatch: pytest.MonkeyPatch, direction: Literal["max", "min"], kind: str
 ) -> None:
     judged_by(monkeypatch, lambda train, until: 0.5 if train["optimizer"]["lr"] < 0.2 else None)
     settings = {**GRID, "kind": kind, "min_epochs": 1, "trials": 12, "sampler": "random"}

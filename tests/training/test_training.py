@@ -257,3 +257,25 @@ def test_colour_augmentation_changes_training_batches_and_nothing_else(wanted: d
 def test_colour_augmentation_of_grey_pictures_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"train.auto_augment: only for colour .*--set train.auto_augment=null"):
         job(auto_augment="svhn")
+
+
+def test_dropout_is_set_where_the_network_has_it_and_refused_where_not() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+    settings = {"epochs": 1, "batch_size": 16, "cutout": 0}
+    TrainingJob(plain, small_digits(), TrainSettings.read(settings), CPU, seed=0)
+    assert plain[1].p == 0.5
+    TrainingJob(plain, small_digits(), TrainSettings.read({**settings, "dropout": 0.05}), CPU, seed=0)
+    assert plain[1].p == 0.05
+    with pytest.raises(SettingsError, match="no dropout layers"):
+        job(dropout=0.1)
+    job(dropout=0.0)
+
+
+def test_validation_while_training_may_be_rare() -> None:
+    for every, expected in ((1, [0, 1]), (2, [1]), (0, [])):
+        training = job(split="train", validation_epochs=every)
+        seen = []
+        while not training.done:
+            metrics = training.advance()
+            seen += [int(metrics["epoch"])] if "validation_accuracy" in metrics else []
+        assert seen == expected

@@ -14,6 +14,16 @@ from archscout.jobs import Job, Metrics, Observer
 
 __all__ = ["LineObserver", "TerminalObserver", "make_observer"]
 
+# Metrics of tasks other than classification and language, logged as they are, and for train and validation.
+_OTHERS = (
+    "macro_f1",
+    "auroc",
+    "mean_average_precision",
+    "relative_l2",
+    "false_negative_rate",
+    "mae8",
+    "pixel_accuracy",
+)
 SHOWN = (
     "search_stage",
     "epoch",
@@ -23,6 +33,7 @@ SHOWN = (
     "validation_accuracy",
     "perplexity",
     "validation_perplexity",
+    *(f"{part}{name}" for name in _OTHERS for part in ("", "train_", "validation_")),
     "validation_loss",
     "reward",
     "entropy",
@@ -33,7 +44,7 @@ SHOWN = (
     "best",
 )
 # Shares of one: entropies are of their maximum, which is an undecided search.
-PERCENT = ("accuracy", "entropy", "share")
+PERCENT = ("accuracy", "entropy", "share", "false_negative_rate")
 COUNTS = ("search_stage", "epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archscout.cli.own_model import BaseOption, ModelOption, load_model
+
 if TYPE_CHECKING:
     from archscout.pipeline.run import Run
 
 __all__ = ["register"]
 
-TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of pictures, or .npz file.", metavar="TASK")]
+TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of data, .npz or .ts file.", metavar="TASK")]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 OptionalTaskArgument = Annotated[
     str | None,
-    typer.Argument(help="Registered task, folder of pictures, or .npz file; not needed with --table.", metavar="TASK"),
+    typer.Argument(help="Registered task, folder of data, .npz or .ts file; not needed with --table.", metavar="TASK"),
 ]
 TableOption = Annotated[
     Path | None, typer.Option(help="Score by a table, see: archscout table import.", metavar="FILE")
@@ -84,6 +86,8 @@ def _start(
     quiet: bool,
     as_json: bool,
     *,
+    architecture: str | None,
+    model: str | None,
     search_only: bool = False,
     until: str | None = None,
 ) -> None:
@@ -101,6 +105,8 @@ def _start(
         observers=[make_observer(quiet)],
         search_only=search_only,
         until=until,
+        architecture=architecture,
+        model=load_model(model),
     )
     _conclude(done, as_json)
 
@@ -119,6 +125,8 @@ def run(
     table: TableOption = None,
     dataset: DatasetOption = None,
     trials: TrialsOption = None,
+    architecture: BaseOption = None,
+    model: ModelOption = None,
     executor: ExecutorOption = None,
     until: UntilOption = None,
     quiet: QuietOption = False,
@@ -126,7 +134,8 @@ def run(
 ) -> None:
     """Search, train, evaluate, export and report: from a task to a network in one command."""
     values = {**_values(data, space, seed, device, limit, executor), **_query_values(table, dataset, trials)}
-    _start(task, method, recipe, overrides, values, out, quiet, as_json, until=until)
+    start: dict[str, Any] = {"architecture": architecture, "model": model}
+    _start(task, method, recipe, overrides, values, out, quiet, as_json, **start, until=until)
 
 
 def search(
@@ -143,6 +152,8 @@ def search(
     table: TableOption = None,
     dataset: DatasetOption = None,
     trials: TrialsOption = None,
+    architecture: BaseOption = None,
+    model: ModelOption = None,
     executor: ExecutorOption = None,
     until: UntilOption = None,
     quiet: QuietOption = False,
@@ -150,7 +161,9 @@ def search(
 ) -> None:
     """Search only: ends with an architecture."""
     values = {**_values(data, space, seed, device, limit, executor), **_query_values(table, dataset, trials)}
-    _start(task, method, recipe, overrides, values, out, quiet, as_json, search_only=until is None, until=until)
+    only = until is None
+    start: dict[str, Any] = {"architecture": architecture, "model": model}
+    _start(task, method, recipe, overrides, values, out, quiet, as_json, **start, search_only=only, until=until)
 
 
 def train(
@@ -256,6 +269,7 @@ def report(
 def resume(
     path: RunArgument,
     until: UntilOption = None,
+    model: ModelOption = None,
     executor: ExecutorOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -264,7 +278,8 @@ def resume(
     from archscout import api
     from archscout.cli.progress import make_observer
 
-    _conclude(api.resume(path, until=until, executor=executor, observers=[make_observer(quiet)]), as_json)
+    observers = [make_observer(quiet)]
+    _conclude(api.resume(path, until=until, executor=executor, observers=observers, model=load_model(model)), as_json)
 
 
 def _conclude(run: Run, as_json: bool) -> None:

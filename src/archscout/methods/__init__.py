@@ -1,6 +1,8 @@
 """Search methods: how to look."""
 
+from archscout.methods import d2nas as d2nas
 from archscout.methods import darts as darts
+from archscout.methods import dash as dash
 from archscout.methods import ddarts as ddarts
 from archscout.methods import dsm as dsm
 from archscout.methods import ednas as ednas

@@ -167,7 +167,8 @@ class Method(Protocol):
         settings_model: with the published defaults.
         requires: protocols of `archscout.spaces.base` that a space must implement; of a union one is enough.
 
-    A method with settings of its own for some spaces has a further function `settings_for`; see `SettlesBySpace`.
+    A method with settings of its own for some spaces has a further function `settings_for`; see `SettlesBySpace`. One
+    whose first stage can start from an architecture that the user gives says `starts_from_architecture = True`.
     """
 
     name: ClassVar[str]

@@ -11,7 +11,14 @@ from safetensors.torch import save
 from torch import nn
 
 from archscout.errors import DataError, SettingsError
-from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
+from archscout.spaces import (
+    Architecture,
+    ModuleSpace,
+    SearchSpace,
+    architecture_from_json,
+    architecture_to_json,
+    get_space,
+)
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["build_plain", "load_network", "network_bytes"]
@@ -46,11 +53,16 @@ def network_bytes(
     return save(tensors, metadata={"archscout": json.dumps(description)})
 
 
-def load_network(path: Path | str) -> tuple[nn.Module, TaskSpec]:
+def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[nn.Module, TaskSpec]:
     """The network in a `model.safetensors`, in evaluation mode, and the task that it serves.
+
+    Args:
+        path: of the file.
+        model: the network of the caller's own that was searched; the file holds its weights, not its code.
 
     Raises:
         DataError: no such file, not safetensors (pickles are refused), or not written by archscout.
+        SpaceError: the file is about a network of the user's own, and `model` was not given.
     """
     file = Path(path)
     if not file.is_file():
@@ -67,6 +79,8 @@ def load_network(path: Path | str) -> tuple[nn.Module, TaskSpec]:
     try:
         description = json.loads(metadata["archscout"])
         space = get_space(description["space"], description["space_options"])
+        if isinstance(space, ModuleSpace) and model is not None:
+            space = space.given(model)
         spec = TaskSpec(**{**description["task"], "input_shape": tuple(description["task"]["input_shape"])})
         architecture = architecture_from_json(json.dumps(description["architecture"]))
         size = space.size_model.read(description["size"])

@@ -47,7 +47,8 @@ class RunSettings(Settings):
 
     Attributes:
         method: None where the architecture is given.
-        architecture: what the user named instead of searching; the architecture itself is in `architecture.json`.
+        architecture: what the user named instead of searching, or for the search to start from; the architecture
+            itself is in `architecture.json`.
         task: None where a search reads a table in place of data; nothing can be trained then.
         data: folder of a registered task's files.
     """
@@ -98,6 +99,7 @@ def resolve_settings(
     *,
     method: str | None = None,
     architecture: str | None = None,
+    base: str | None = None,
     recipe: str | None = None,
     values: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
@@ -108,8 +110,9 @@ def resolve_settings(
         task: as the user named it; None for a search by table.
         method: as the user named it; None leaves it to the recipe.
         architecture: given instead of searched; the recipe's search is then left out.
-        recipe: a name, a file, or the last part of `<method>/<task>-<name>`; None takes `<method>/<task>`,
-            `<method>/<space>` or `<method>/default`.
+        base: the name of an architecture that the method starts from.
+        recipe: a name, or what follows `<method>/` or `<method>/<task>-` in it, or a file; None takes
+            `<method>/<task>`, `<method>/<space>` or `<method>/default`.
         values: top-level settings from options of the command line; None entries are not set.
         overrides: `key.key=value` texts.
     """
@@ -122,7 +125,8 @@ def resolve_settings(
         found = default_recipe(owner, task, space) or default_recipe(method or DEFAULT_METHOD, task, space)
         settings = load_recipe(found) if found is not None else {}
         if space is not None and space != settings.get("space", DEFAULT_SPACE):
-            settings = {}  # its sizes are of another space
+            own = default_recipe(owner, None, space)  # the one found has sizes of another space
+            settings = load_recipe(own) if own is not None and own.endswith(f"/{space}") else {}
     else:
         settings = load_recipe(find_recipe(recipe, method or DEFAULT_METHOD, task))
         if method is not None and settings.get("method", method) != method:
@@ -131,6 +135,9 @@ def resolve_settings(
                 "Leave one of the two out."
             )
     settings = merge(settings, {"task": task, **({"method": method} if method else {}), **given})
+    if base is not None:
+        _check_base(str(settings.get("method", DEFAULT_METHOD)))
+        settings["architecture"] = base
     if architecture is not None:
         settings |= {"architecture": architecture, "method": None}
         settings.pop("search", None)
@@ -143,6 +150,15 @@ def resolve_settings(
             "no task was named. Only a search by table goes without one: --table FILE. See: archscout list tasks"
         )
     return checked
+
+
+def _check_base(method: str) -> None:
+    """Raise SettingsError unless the method starts from an architecture."""
+    able = [name for name, each in METHODS.items() if getattr(each, "starts_from_architecture", False)]
+    if method not in able:
+        raise SettingsError(
+            f"the method '{method}' starts from nothing; an architecture to start from goes with {', '.join(able)}."
+        )
 
 
 def _full_key(model: type[RunSettings], override: str) -> str:

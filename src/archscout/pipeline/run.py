@@ -38,11 +38,19 @@ from archscout.pipeline.summary import report_html
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.settings import merge
-from archscout.spaces import Architecture, SearchSpace, architecture_from_json, architecture_to_json, get_space
+from archscout.spaces import (
+    Architecture,
+    ModuleSpace,
+    SearchSpace,
+    architecture_from_json,
+    architecture_to_json,
+    get_space,
+)
+from archscout.spaces.base import KernelPatterned
 from archscout.state import read_state, state_bytes
 from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
-from archscout.training.augmentation import AugmentationSettings, augmented
+from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
 from archscout.training.evaluation import evaluate_network
 
 __all__ = ["FINAL_STAGES", "Run"]
@@ -60,6 +68,7 @@ class Run:
         directory: where everything is.
         settings: resolved.
         task: a task object of the caller's own; None loads the task that the settings name.
+        model: a network of the caller's own, for the space `module`.
         observers: who watches.
     """
 
@@ -69,11 +78,13 @@ class Run:
         settings: RunSettings,
         *,
         task: Task | None = None,
+        model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.directory = directory
         self.settings = settings
         self._given_task = task
+        self._given_model = model
         self._observers = tuple(observers)
 
     @classmethod
@@ -85,6 +96,7 @@ class Run:
         command: str = "",
         architecture: Architecture | None = None,
         task: Task | None = None,
+        model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
     ) -> Run:
         """Create a run directory, or go on with one that was started with the same settings.
@@ -95,10 +107,10 @@ class Run:
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
         if directory.exists():
             _check_same(directory, settings)
-            return cls(directory, settings, task=task, observers=observers)
+            return cls(directory, settings, task=task, model=model, observers=observers)
         if path.exists() and not _only_begun(path):
             raise RunError(f"{path} exists and is no run directory. Choose an empty or a new folder with --out.")
-        run = cls(directory, settings, task=task, observers=observers)
+        run = cls(directory, settings, task=task, model=model, observers=observers)
         # Everything that can be wrong with the data shows before a folder is made.
         run.check()
         with directory.hold():
@@ -113,6 +125,7 @@ class Run:
         path: Path | str,
         *,
         task: Task | None = None,
+        model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
         executor: str | None = None,
     ) -> Run:
@@ -122,7 +135,7 @@ class Run:
         if executor is not None:
             check_executor(executor)
             settings = settings.model_copy(update={"executor": executor})
-        return cls(directory, settings, task=task, observers=observers)
+        return cls(directory, settings, task=task, model=model, observers=observers)
 
     def check(self) -> None:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
@@ -133,6 +146,8 @@ class Run:
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
             check_fit(method, self.space, self.task, self.settings.search)
+            if getattr(method, "starts_from_architecture", False) and self.settings.architecture is None:
+                cast(KernelPatterned, self.space).kernel_base(self.task.spec)  # says so if there is none
             made = method()
             if isinstance(made, ChecksContext):
                 made.check(self.context)
@@ -142,6 +157,7 @@ class Run:
         for where, section in sections.items():
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
+                check_cutout(self.task, section, where)
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
@@ -159,7 +175,14 @@ class Run:
     def space(self) -> SearchSpace:
         """The search space."""
         options = self.settings.space_options
-        return get_space(self.settings.space, options.model_dump() if options is not None else None)
+        space = get_space(self.settings.space, options.model_dump() if options is not None else None)
+        if self._given_model is None:
+            return space
+        if not isinstance(space, ModuleSpace):
+            raise SettingsError(
+                f"a model was given, but the space is '{space.name}'; set space=module, or leave it out."
+            )
+        return space.given(self._given_model)
 
     @cached_property
     def engine(self) -> Engine:
@@ -203,8 +226,8 @@ class Run:
 
     def _task_source(self) -> TaskSource | None:
         settings = self.settings
-        if self._given_task is not None or settings.task is None:
-            return None
+        if self._given_task is not None or self._given_model is not None or settings.task is None:
+            return None  # other processes do not have what was given from Python
         return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:
@@ -237,7 +260,15 @@ class Run:
             raise RunError(
                 f"{self.directory.path} has no trained network yet. Next: archscout resume {self.directory.path}"
             )
-        return load_network(self.directory.path / "model.safetensors")[0]
+        return load_network(self.directory.path / "model.safetensors", model=self._given_model)[0]
+
+    def untrained(self) -> nn.Module:
+        """The network of the architecture, in training mode, on the CPU, before the final training.
+
+        Freshly initialised; of a network of the caller's own, what the search has not changed keeps its weights.
+        """
+        with self.engine.seeded(self.settings.seed, "network"):
+            return self.space.build(self.architecture, self.task.spec, self.settings.network)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -347,8 +378,7 @@ class Run:
     def _train(self, driver: Driver) -> None:
         settings = self.settings
         architecture = self.architecture
-        with self.engine.seeded(settings.seed, "network"):
-            network = self.space.build(architecture, self.task.spec, settings.network)
+        network = self.untrained()
         initial = self._initial_weights()
         if initial is not None:
             network.load_state_dict(initial)
@@ -387,6 +417,7 @@ class Run:
             "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
             "device": self.engine.describe(),
             "data": {**task.provenance},
+            "splits": task.split_digests(),
         }
         self.directory.write_json("result.json", result)
         value = task.metric.format(values[task.metric.name])

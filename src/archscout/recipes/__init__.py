@@ -56,9 +56,9 @@ def default_recipe(method: str, task: str | None, space: str | None = None) -> s
 
 
 def find_recipe(name: str, method: str, task: str | None) -> str:
-    """The full name of a recipe that is named in short: `common` is `<method>/<task>-common`."""
-    full = f"{method}/{task}-{name}"
-    return full if full in _files() else name
+    """The full name of a recipe that is named in short: `<method>/<task>-<name>`, else `<method>/<name>`."""
+    files = _files()
+    return next((full for full in (f"{method}/{task}-{name}", f"{method}/{name}") if full in files), name)
 
 
 def load_recipe(name: str) -> dict[str, Any]:

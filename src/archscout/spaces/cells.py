@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from random import Random
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from pydantic import Field
 from torch import nn
 
 from archscout.errors import SpaceError
+from archscout.nn.kernel_layers import kernel_layers
 from archscout.nn.stems import IMAGENET_STEM_FROM
 from archscout.settings import Settings
 from archscout.spaces.base import SPACES
@@ -19,6 +21,7 @@ from archscout.spaces.cell_mixture import MixturePlan
 from archscout.spaces.cell_network import CellNetwork
 from archscout.spaces.cell_supernet import CellSupernet
 from archscout.spaces.genotype import OPERATIONS, Cell, CellGenotype, Input
+from archscout.spaces.kernel_pattern import KernelPattern, build_with_kernels
 from archscout.spaces.relaxation import CellRelaxation
 from archscout.tasks.spec import TaskSpec
 
@@ -84,9 +87,22 @@ class CellSpace:
             return size.stem
         return "imagenet" if min(spec.input_shape[1:]) >= IMAGENET_STEM_FROM else "small"
 
-    def build(self, architecture: CellGenotype, spec: TaskSpec, size: CellSize) -> CellNetwork:
-        """The evaluation network."""
+    def kernel_base(self, spec: TaskSpec) -> CellGenotype:
+        """There is none: kernels are searched in cells that were found or given."""
+        raise SpaceError(
+            "the space 'cells' has no network to start from; give cells that were found with --architecture, or "
+            "choose another space for dash: backbones."
+        )
+
+    def kernel_layers(self, network: nn.Module) -> Sequence[str]:
+        """The stem's and all depthwise convolutions; none of the auxiliary head takes another kernel."""
+        return kernel_layers(network)
+
+    def build(self, architecture: CellGenotype | KernelPattern, spec: TaskSpec, size: CellSize) -> CellNetwork:
+        """The evaluation network of a genotype, or of a pattern with a kernel for each of its convolutions."""
         self.check(spec)
+        if isinstance(architecture, KernelPattern):
+            return cast(CellNetwork, build_with_kernels(self, architecture, spec, size))
         reductions = sorted(set(reduction_indices(size.layers)))
         both = (architecture.normal, architecture.reduce)
         return CellNetwork(

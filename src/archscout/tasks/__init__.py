@@ -6,6 +6,7 @@ from archscout.tasks import darcy as darcy
 from archscout.tasks import digits as digits
 from archscout.tasks import imagenet as imagenet
 from archscout.tasks import imagenet16 as imagenet16
+from archscout.tasks import nasbench360 as nasbench360
 from archscout.tasks import series as series
 from archscout.tasks import text as text
 from archscout.tasks.registry import TASKS, load_task, register_task, task_spec

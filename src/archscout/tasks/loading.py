@@ -105,6 +105,10 @@ class BatchStream:
             self.epoch, self.position, self._iterator = self.epoch + 1, 0, None
         return Batch(self._task.prepare(raw, seed=seed, extra=self._extra), targets)
 
+    def skip_epoch(self) -> None:
+        """Leave out the rest of this epoch; the next one has an order of its own."""
+        self.epoch, self.position, self._iterator = self.epoch + 1, 0, None
+
     def state_dict(self) -> dict[str, Any]:
         """Epoch and position, and the number of processes, without which they mean nothing."""
         return {"epoch": self.epoch, "position": self.position, "world_size": self._world_size}

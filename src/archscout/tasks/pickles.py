@@ -18,12 +18,12 @@ import numpy as np
 from archscout.errors import DataError
 from archscout.inert_pickle import ForbiddenNameError, StandInDtype, load_inert
 
-__all__ = ["read_python2_pickle"]
+__all__ = ["latin1_bytes", "read_python2_pickle"]
 
 LARGEST_FILE = 512 * 2**20  # bytes; the official files have 31 to 154 MB
 
 
-def _encode(text: object = "", encoding: object = b"") -> bytes:
+def latin1_bytes(text: object = "", encoding: object = b"") -> bytes:
     """Stands for `_codecs.encode(text, "latin1")`, which is how protocol 2 writes the bytes of Python 3."""
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
         raise ValueError("bytes in another encoding than latin1")
@@ -64,7 +64,7 @@ ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _NdarrayType,
     ("numpy", "dtype"): StandInDtype,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): latin1_bytes,
 }
 
 

@@ -10,11 +10,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from archscout.engine import Engine, Stepper
+from archscout.errors import SettingsError
 from archscout.seeds import derive_seed
 from archscout.tasks.loading import BatchStream
 from archscout.tasks.task import Task, Transform
 from archscout.tasks.transforms import cutout
-from archscout.training.augmentation import AugmentationSettings, augmented
+from archscout.training.augmentation import AugmentationSettings, augmented, is_pictures
 from archscout.training.evaluation import evaluate_network
 from archscout.training.optimizers import SgdSettings
 
@@ -33,8 +34,11 @@ class TrainSettings(AugmentationSettings):
     )
     optimizer: SgdSettings = SgdSettings()
     drop_path: float = Field(default=0.2, ge=0, lt=1, description="reached linearly over the epochs")
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="rate of the network's dropout layers; null: as they are"
+    )
     auxiliary_weight: float = Field(default=0.4, ge=0, description="of the auxiliary head's loss, if it has one")
-    cutout: int = Field(default=16, ge=0, description="side of the hole in pixels; 0: none. Pictures only")
+    cutout: int = Field(default=16, ge=0, description="side of the hole in pixels; 0: none. Classes of pictures only")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     average_decay: float | None = Field(
         default=None, gt=0, lt=1, description="exponential average of the weights, which is then the result"
@@ -66,6 +70,7 @@ class TrainingJob:
         task = augmented(task, settings, "train")
         self._task, self._settings, self._engine, self._seed = task, settings, engine, seed
         self._network = engine.place(network)
+        self._set_dropout(settings.dropout)
         self._parameters = list(network.parameters())
         self._stepper = Stepper(engine, settings.optimizer.create(self._parameters), settings.optimizer.clip)
         self._average = copy.deepcopy(network) if settings.average_decay is not None else None
@@ -83,9 +88,20 @@ class TrainingJob:
         )
         self._step = 0
 
+    def _set_dropout(self, rate: float | None) -> None:
+        layers = [module for module in self._network.modules() if isinstance(module, nn.Dropout)]
+        if rate and not layers:
+            raise SettingsError(
+                f"train.dropout = {rate}: the network has no dropout layers. Leave it out, here and in "
+                "tuning.parameters; networks of cells have train.drop_path."
+            )
+        if rate is not None:
+            for layer in layers:
+                layer.p = rate
+
     def _extra_transforms(self) -> tuple[Transform, ...]:
-        is_picture = len(self._task.spec.input_shape) == 3
-        return (cutout(self._settings.cutout),) if self._settings.cutout and is_picture else ()
+        wanted = self._settings.cutout and is_pictures(self._task)
+        return (cutout(self._settings.cutout),) if wanted else ()
 
     @property
     def done(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -65,8 +65,8 @@ class SgdSettings(Settings):
     clip: float | None = Field(default=5.0, gt=0, description="largest global gradient norm; null clips nothing")
     schedule: ScheduleSettings = ScheduleSettings()
 
-    def create(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
-        """The optimiser; its momentum starts at zero for all parameters."""
+    def create(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.SGD:
+        """The optimiser; its momentum starts at zero for all parameters, which may be in groups as torch takes them."""
         optimizer = torch.optim.SGD(
             parameters,
             lr=self.lr,

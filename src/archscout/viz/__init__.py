@@ -8,6 +8,7 @@ from archscout.viz.content import CandidateView, ComparisonRow, NumberView, Repo
 from archscout.viz.drawings import DRAWINGS, SIZED_DRAWINGS, draw
 from archscout.viz.graph_text import to_dot, to_mermaid
 from archscout.viz.heat_map import heat_map
+from archscout.viz.kernels import draw_kernels
 from archscout.viz.nasbench201 import draw_nasbench201
 from archscout.viz.networks import draw_network
 from archscout.viz.recurrent import draw_recurrent
@@ -29,6 +30,7 @@ __all__ = [
     "draw_cell",
     "draw_changes",
     "draw_genotype",
+    "draw_kernels",
     "draw_mobilenet",
     "draw_nasbench201",
     "draw_network",

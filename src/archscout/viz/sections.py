@@ -48,8 +48,11 @@ def architecture_section(content: ReportContent) -> str:
     """The drawing, what changed from the baseline if there is one, and the description to copy."""
     body = ""
     if content.architecture is not None:
-        drawing = draw(content.architecture, theme="inherit", spec=content.spec, size=content.network_size)
-        body = f'<div class="drawing" tabindex="0">{drawing}</div>'
+        # A pattern stands on another architecture, whose network it fills in.
+        parts = [part for part in (getattr(content.architecture, "base", None), content.architecture) if part]
+        for part in parts:
+            drawing = draw(part, theme="inherit", spec=content.spec, size=content.network_size)
+            body += f'<div class="drawing" tabindex="0">{drawing}</div>'
     if content.architecture is not None and content.baseline is not None:
         changes = draw_changes(content.architecture, content.baseline, theme="inherit")
         body += f'<h3>What changed from the baseline</h3><div class="drawing" tabindex="0">{changes}</div>'
@@ -67,7 +70,7 @@ def curve_sections(content: ReportContent) -> list[str]:
         if charts:
             state = duration(stage.seconds) + ("" if stage.complete else ", not complete")
             rows = len(stage.metrics)
-            note = f"{rows} row{'' if rows == 1 else 's'} of metrics, {state}."
+            note = f"{rows} row{'' if rows == 1 else 's'} of metrics, {state}. {content.metric_note}".rstrip()
             body = f'<div class="charts">{"".join(charts)}</div>'
             sections.append(section(f"stage-{index}", f"Curves: {stage.name}", body, note))
     return sections
@@ -130,6 +133,7 @@ def candidates_section(content: ReportContent) -> str:
     body = _scatter(content) + table(columns, [_candidate_row(item) for item in shown])
     also = " and the chosen one," if len(shown) > SHOWN_CANDIDATES else ""
     note = f"The best {SHOWN_CANDIDATES}{also} of {len(ranked)} scored candidates." if len(shown) < len(ranked) else ""
+    note = f"{note} {content.metric_note if ranked else ''}".strip()
     return section("candidates", "Candidates", body, note)
 
 
