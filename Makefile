@@ -14,6 +14,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+# For the series that it brings; it is not imported, and what it depends on pins an old numpy.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps aeon
 	touch $@
 
 demo: $(VENV)/installed

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from archscout.pipeline.config import RunSettings, resolve_settings
 from archscout.recipes import recipe_names
+from archscout.spaces import get_space
+from archscout.spaces.diverse import DiverseSpace
+from archscout.spaces.kernel_pattern import with_kernels
+from archscout.tasks import task_spec
+from archscout.zoo import load_zoo
 
 TASKS = ("cifar100", "spherical", "ninapro", "fsd50k", "darcy", "psicov", "cosmic", "ecg", "satellite", "deepsea")
 FAMILY = {
@@ -183,6 +189,49 @@ def test_tuning_trains_on_as_many_batches_as_published(task: str, samples: tuple
     size = settings.train.batch_size
     share = settings.tuning.epoch_share or published_share(samples[0] // size)
     assert int(share * (samples[1] // size)) + 1 == steps
+
+
+# Convolutions with a searched kernel, and millions of parameters with the smallest and the largest kernels (spec
+# d2nas 2, 4). The published genotypes of a mode; satellite has one for both.
+PUBLISHED_SIZES: dict[tuple[str, str], tuple[int, float, float]] = {
+    ("cifar100", "common"): (28, 0.378, 0.575),
+    ("spherical", "common"): (24, 0.337, 0.506),
+    ("ninapro", "common"): (13, 0.201, 0.287),
+    ("fsd50k", "common"): (22, 0.364, 0.512),
+    ("darcy", "common"): (29, 0.135, 0.242),
+    ("psicov", "common"): (45, 0.203, 0.552),
+    ("cosmic", "common"): (17, 0.100, 0.159),
+    ("ecg", "common"): (18, 0.198, 0.220),
+    ("satellite", "common"): (29, 0.280, 0.317),
+    ("deepsea", "common"): (17, 0.217, 0.240),
+    ("cifar100", "custom"): (116, 1.60, 2.25),
+    ("spherical", "custom"): (29, 0.379, 0.583),
+    ("ninapro", "custom"): (13, 0.220, 0.306),
+    ("fsd50k", "custom"): (20, 0.566, 0.745),
+    ("cosmic", "custom"): (33, 0.069, 0.145),
+    ("ecg", "custom"): (17, 0.002, 0.004),
+    ("satellite", "custom"): (29, 0.489, 0.538),
+}
+
+
+@pytest.mark.parametrize(("task", "mode"), PUBLISHED_SIZES)
+def test_published_cells_have_their_sizes_in_the_networks_of_the_recipe(task: str, mode: str) -> None:
+    settings = settings_of(task, mode)
+    space = get_space(settings.space, settings.space_options.model_dump())
+    assert isinstance(space, DiverseSpace)
+    spec = task_spec(task)
+    cells = load_zoo(f"d2nas.{task}.{'common' if task == 'satellite' else mode}").architecture
+    count, least, most = PUBLISHED_SIZES[task, mode]
+    sizes = settings.search.kernels.kernel_sizes
+    with torch.device("meta"):
+        assert len(space.kernel_layers(space.build(cells, spec, settings.supernet))) == count
+        found = []
+        for size in (3, max(sizes) if FAMILY[task] != "series" else 19):
+            pattern = with_kernels(cells, [(size, 1)] * count)
+            network = space.build(pattern, spec, settings.network)
+            found.append(sum(parameter.numel() for parameter in network.parameters()) / 1e6)
+    digits = 3 if most < 1 else 2
+    assert [round(value, digits) for value in found] == [least, most]
 
 
 # -- DASH alone ----------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ def test_the_python_example_runs(
         "docs/methods/darts.md",
         "docs/methods/ednas.md",
         "docs/methods/once-for-all.md",
+        "docs/methods/pdarts.md",
         "docs/methods/random.md",
         "docs/methods/dsm.md",
     ],

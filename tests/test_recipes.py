@@ -112,6 +112,32 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.cutout": 16,
         "train.drop_path": 0.2,
     },
+    # Spec d2nas 1.2.
+    "pdarts/cifar10": {
+        "space": "cells",
+        "space_options.nodes": 4,
+        "supernet.init_channels": 16,
+        "search.epochs": 25,
+        "search.warmup_epochs": 10,
+        "search.batch_size": 96,
+        "search.validation_fraction": 0.5,
+        "search.skip_limit": 2,
+        "search.optimizer.lr": 0.025,
+        "search.optimizer.momentum": 0.9,
+        "search.optimizer.nesterov": False,
+        "search.optimizer.weight_decay": 3e-4,
+        "search.optimizer.clip": 5,
+        "search.optimizer.schedule.lr_min": 0,
+        "search.alphas.lr": 6e-4,
+        "search.alphas.lr_min": None,
+        "search.alphas.betas": (0.5, 0.999),
+        "search.alphas.weight_decay": 1e-3,
+        "search.alphas.clip": 5,
+        "search.legacy_schedule": False,
+        "train.epochs": 600,
+        "train.cutout": 16,
+        "network.auxiliary": True,
+    },
     # Spec d_darts 1.3, 1.7, 6.1, 11.
     "fairdarts/cifar10": {
         "search.epochs": 50,
@@ -256,6 +282,14 @@ def test_a_recipe_has_the_published_value(recipe: str, key: str) -> None:
     for part in key.split("."):
         value = getattr(value, part)
     assert value == TABLE[recipe][key]
+
+
+def test_p_darts_has_the_published_stages() -> None:
+    stages = resolve_settings("cifar10", recipe="pdarts/cifar10").search.stages
+    assert [stage.layers for stage in stages] == [5, 11, 17]
+    assert [stage.keep for stage in stages[:-1]] == [5, 3]
+    assert [stage.skip_dropout for stage in stages] == [0.1, 0.4, 0.7]
+    assert stages == resolve_settings("cifar10", method="pdarts", recipe="pdarts/cifar10").search.stages
 
 
 def test_recipes_of_a_small_text_share_sizes_and_training() -> None:

@@ -18,7 +18,7 @@ def test_all_problems_are_reported_together() -> None:
         resolve_settings("digits", overrides=wrong)
     text = str(error.value)
     assert "4 settings are wrong" in text
-    assert "train.epochz: unknown setting; did you mean epochs?" in text
+    assert "train.epochz: unknown setting; did you mean epochs or " in text
     assert "search.child.batch_size = 'two'" in text
     assert "supernet.layers = 0" in text
     assert "sead: unknown setting; did you mean seed" in text

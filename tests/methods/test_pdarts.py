@@ -130,7 +130,7 @@ def test_a_search_goes_through_its_stages_and_repeats() -> None:
         search = ProgressiveSearch(context(stages=[{"skip_dropout": 0.3}, {"layers": 3}, {"init_channels": 5}]))
         seen = []
         while not search.done:
-            seen.append(search.advance()["stage"])
+            seen.append(search.advance()["search_stage"])
         return search.result(), seen
 
     (first, seen), (second, _) = run(), run()
@@ -185,3 +185,23 @@ def test_a_space_without_dropout_is_searched_without_it_or_not_at_all() -> None:
     toy = toy_context(PdartsSettings.read({"stages": [{"skip_dropout": 0.1}], "batch_size": 8}))
     with pytest.raises(SpaceError, match="skip_dropout: 0"):
         ProgressiveStage(replace(toy, supernet_size=toy.space.size_model()), 0)
+
+
+def series_task() -> Task:
+    draw = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(60, 2, 12, generator=draw), torch.arange(60) % 3
+    return Task.from_arrays(inputs, targets, inputs[:12], targets[:12], validation_fraction=1 / 3, augment="none")
+
+
+@pytest.mark.parametrize("kind", ["series", "dense"])
+def test_series_and_dense_tasks_are_searched(kind: str) -> None:
+    task = series_task() if kind == "series" else load_task("darcy-generated:resolution=8,samples=60")
+    given = replace(context(), task=task)
+    search = ProgressiveSearch(given)
+    while not search.done:
+        search.advance()
+    found: Any = search.result().architecture
+    assert found.reduces == (kind == "series")
+    network = given.space.build(found, task.spec, given.network_size)
+    outputs = network(torch.randn(2, *task.spec.input_shape))
+    assert outputs.shape == ((2, 3) if kind == "series" else (2, 1, 8, 8))

@@ -1,7 +1,8 @@
-"""Commands about data files: `archscout data fetch`."""
+"""Commands about data files: `archscout data fetch`, `data nasbench360`, `data prepare`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,13 +12,9 @@ from archscout.cli.verbs import DataOption
 __all__ = ["register"]
 
 group = typer.Typer(
-    help="Get the official files of a task. Nothing is downloaded unless asked for here.", no_args_is_help=True
+    help="Get or look after the official files of a task. Nothing is downloaded unless asked for here.",
+    no_args_is_help=True,
 )
-
-
-@group.callback()
-def _group() -> None:
-    """A callback keeps `fetch` a sub-command, although it is the only one."""
 
 
 @group.command()
@@ -33,6 +30,40 @@ def fetch(
     root = data_root(data)
     path = get(name, root, base_url=base_url)
     typer.echo(f"{path}\nNext: archscout run {name}" + (f" --data {data}" if data else ""))
+
+
+@group.command()
+def nasbench360(
+    name: Annotated[str | None, typer.Argument(help="One of the ten tasks; without it all.", metavar="TASK")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--root", "--data", help="Folder of the data files.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Say which files a task of NAS-Bench-360 needs, which are there, and where they are published."""
+    from archscout.tasks.nasbench360.files import PUBLISHED
+    from archscout.tasks.nasbench360.inventory import inventory
+    from archscout.tasks.registry import data_root
+
+    root = data_root(data)
+    for each in PUBLISHED if name is None else (name,):
+        for line in inventory(each, root):
+            typer.echo(line)
+
+
+@group.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="Registered task.", metavar="TASK")], data: DataOption = None
+) -> None:
+    """Convert a task's published files (pickles, MATLAB files, sounds) to plain arrays now, not at the first run."""
+    from archscout.tasks import load_task
+    from archscout.tasks.prepared import FOLDER
+    from archscout.tasks.registry import data_root
+
+    task = load_task(name, data)
+    sizes = ", ".join(f"{part} {len(task.split(part)):,}" for part in ("train", "validation", "test"))
+    typer.echo(f"{task.name}: {task.spec.describe()}; {sizes}")
+    folder = data_root(data) / FOLDER
+    typer.echo(f"prepared arrays are kept in {folder}" if folder.is_dir() else "this task needs no preparation")
 
 
 def register(app: typer.Typer) -> None:

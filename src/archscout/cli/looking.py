@@ -123,8 +123,10 @@ def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
 
 def _tasks() -> list[tuple[str, str]]:
     from archscout.tasks import TASKS
+    from archscout.tasks.registry import FAMILIES
 
-    return [(name, entry.description) for name, entry in TASKS.items()]
+    families = [(family.form, family.description) for _, family in FAMILIES.items()]
+    return [(name, entry.description) for name, entry in TASKS.items()] + families
 
 
 def _first_line(thing: object) -> str:
@@ -218,7 +220,12 @@ def estimate(
 
 
 def check_data(
-    source: Annotated[str, typer.Argument(help="Folder of pictures, .npz file, or registered task.", metavar="PATH")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of pictures, texts or series, .npz or .ts file, or registered task.", metavar="PATH"
+        ),
+    ],
     data: DataOption = None,
 ) -> None:
     """Say what was understood of the data: shapes, classes, splits, ranges."""

@@ -14,7 +14,18 @@ from archscout.jobs import Job, Metrics, Observer
 
 __all__ = ["LineObserver", "TerminalObserver", "make_observer"]
 
+# Metrics of tasks other than classification and language, logged as they are, and for train and validation.
+_OTHERS = (
+    "macro_f1",
+    "auroc",
+    "mean_average_precision",
+    "relative_l2",
+    "false_negative_rate",
+    "mae8",
+    "pixel_accuracy",
+)
 SHOWN = (
+    "search_stage",
     "epoch",
     "loss",
     "accuracy",
@@ -22,6 +33,7 @@ SHOWN = (
     "validation_accuracy",
     "perplexity",
     "validation_perplexity",
+    *(f"{part}{name}" for name in _OTHERS for part in ("", "train_", "validation_")),
     "validation_loss",
     "reward",
     "entropy",
@@ -32,8 +44,8 @@ SHOWN = (
     "best",
 )
 # Shares of one: entropies are of their maximum, which is an undecided search.
-PERCENT = ("accuracy", "entropy", "share")
-COUNTS = ("epoch", "trials", "diverged")
+PERCENT = ("accuracy", "entropy", "share", "false_negative_rate")
+COUNTS = ("search_stage", "epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
 
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of pictures, or .npz file.", metavar="TASK")]
+TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of data, .npz or .ts file.", metavar="TASK")]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 OptionalTaskArgument = Annotated[
     str | None,
-    typer.Argument(help="Registered task, folder of pictures, or .npz file; not needed with --table.", metavar="TASK"),
+    typer.Argument(help="Registered task, folder of data, .npz or .ts file; not needed with --table.", metavar="TASK"),
 ]
 TableOption = Annotated[
     Path | None, typer.Option(help="Score by a table, see: archscout table import.", metavar="FILE")

@@ -91,6 +91,10 @@ class TrainedScorer(FunctionScorer):
         self._context, self._settings = context, settings
         self.workers = context_workers(context, settings.workers)
 
+    def close(self) -> None:
+        """End the processes: what comes after the search has the memory and the cores to itself."""
+        self.workers.close()
+
     def _train_all(self, architectures: Sequence[Architecture]) -> list[float]:
         context, settings = self._context, self._settings
         if self.workers.here:

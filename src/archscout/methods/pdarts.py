@@ -248,7 +248,7 @@ class ProgressiveSearch:
             self._begin(self._stage.number + 1, self._stage.kept())
         number = self._stage.number
         metrics = self._stage.advance()
-        return {**metrics, "progress": (number + metrics["progress"]) / stages, "part": float(number + 1)}
+        return {**metrics, "progress": (number + metrics["progress"]) / stages, "search_stage": float(number + 1)}
 
     @property
     def done(self) -> bool:

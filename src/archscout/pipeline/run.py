@@ -50,7 +50,7 @@ from archscout.spaces.base import KernelPatterned
 from archscout.state import read_state, state_bytes
 from archscout.tasks import TASKS, Task, load_task
 from archscout.tasks.absent import absent_task
-from archscout.training.augmentation import AugmentationSettings, augmented
+from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
 from archscout.training.evaluation import evaluate_network
 
 __all__ = ["FINAL_STAGES", "Run"]
@@ -143,11 +143,6 @@ class Run:
         check_executor(self.settings.executor)
         if self.settings.tuning is not None:
             check_tuning(self.settings.tuning, self.settings.train)
-            if isinstance(self.space, ModuleSpace):
-                raise SettingsError(
-                    "tuning: its trainings run in processes of their own, which do not have a network that was given "
-                    "from Python. Set tuning=null."
-                )
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
             check_fit(method, self.space, self.task, self.settings.search)
@@ -162,6 +157,7 @@ class Run:
         for where, section in sections.items():
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
+                check_cutout(self.task, section, where)
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
@@ -230,8 +226,8 @@ class Run:
 
     def _task_source(self) -> TaskSource | None:
         settings = self.settings
-        if self._given_task is not None or settings.task is None:
-            return None
+        if self._given_task is not None or self._given_model is not None or settings.task is None:
+            return None  # other processes do not have what was given from Python
         return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:
@@ -421,6 +417,7 @@ class Run:
             "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
             "device": self.engine.describe(),
             "data": {**task.provenance},
+            "splits": task.split_digests(),
         }
         self.directory.write_json("result.json", result)
         value = task.metric.format(values[task.metric.name])

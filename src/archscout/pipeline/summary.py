@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_row", "next_commands", "report_html"]
 
-UNDRAWN = ("stage", "part", "steps", "scored", "progress", "best_reward", "epoch")  # metrics that no curve is drawn of
+UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
 
 
 def report_html(run: Run, others: Sequence[Run] = ()) -> str:
@@ -53,6 +53,7 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         architecture_text=architecture.describe() if architecture else "",
         baseline=getattr(run.space, "baseline", None) if architecture else None,
         spec=run.task.spec,
+        metric_note=_metric_note(run.task.metric),
         network_size=run.settings.network,
         settings_yaml=yaml.safe_dump(config.get("settings", {}), sort_keys=False, allow_unicode=True),
         stages=_stages(run),
@@ -70,6 +71,14 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         warnings=_warnings(run),
     )
     return render_report(content)
+
+
+def _metric_note(metric: Metric) -> str:
+    """What the curves and the scores of this run mean, where lower values are better."""
+    if metric.direction == "max":
+        return ""
+    name = metric.name.replace("_", " ")
+    return f"{name}: lower is better. Scores of candidates are its negative, so that the best has the highest."
 
 
 def _method_name(run: Run) -> str:
@@ -110,7 +119,9 @@ def _numbers(result: dict[str, Any], metrics: Sequence[Metric]) -> list[NumberVi
     split = f"test, {test['samples']:,} samples"
     trained = f"trained on {result['trained_on']['split']}, {result['trained_on']['samples']:,} samples"
     numbers = [
-        NumberView(metric.name.replace("_", " "), metric.format(test[metric.name]), split, trained)
+        NumberView(
+            metric.name.replace("_", " "), metric.format(test[metric.name]), split, f"{metric.tendency}; {trained}"
+        )
         for metric in metrics
     ]
     numbers += [

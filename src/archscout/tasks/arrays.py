@@ -1,4 +1,4 @@
-"""Classification tasks from arrays in memory, from `.npz` files, and from map-style datasets."""
+"""Tasks from arrays in memory, from `.npz` files, and from map-style datasets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -17,12 +17,11 @@ from archscout.errors import DataError
 from archscout.seeds import generator
 from archscout.tasks.datasets import read_dataset
 from archscout.tasks.holdout import stratified_holdout
-from archscout.tasks.labels import check_classes, read_labels
 from archscout.tasks.layouts import read_inputs
-from archscout.tasks.metrics import accuracy, cross_entropy
 from archscout.tasks.sources import ArraySource
-from archscout.tasks.spec import TaskSpec
+from archscout.tasks.spec import TaskKind, TaskSpec
 from archscout.tasks.statistics import statistics_of_array
+from archscout.tasks.targets import KINDS, judgement, read_targets, recognise_kind
 from archscout.tasks.task import Split, Task
 from archscout.tasks.transforms import normalizer, standard_augmentation, uint8_to_float
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["npz_task", "task_from_arrays", "task_from_datasets"]
 
 REQUIRED_KEYS = ("x_train", "y_train", "x_test", "y_test")
-OPTIONAL_KEYS = ("x_val", "y_val", "class_names", "layout")
+OPTIONAL_KEYS = ("x_val", "y_val", "class_names", "layout", "kind")
 
 
 def task_from_arrays(
@@ -49,24 +48,32 @@ def task_from_arrays(
     seed: int = 0,
     augment: str = "auto",
     layout: str = "auto",
+    kind: str = "auto",
     provenance: Mapping[str, Any] | None = None,
 ) -> Task:
-    """A classification task from numpy arrays or tensors.
+    """A task from numpy arrays or tensors: classification, several labels at once, or a value at every position.
 
     Supported inputs: pictures `(N, H, W, C)`, `(N, C, H, W)` and `(N, H, W)`, as uint8, other whole numbers or floats;
     series `(N, C, L)` and `(N, L)`. How the axes are told apart: `layouts.recognise_layout`. How values are stored:
-    `layouts.read_inputs`. Shape and number of classes are inferred. Each channel is normalised with its mean and
-    standard deviation in the train split.
+    `layouts.read_inputs`. Shape, kind (`targets.recognise_kind`) and number of outputs are inferred. Each channel is
+    normalised with its mean and standard deviation in the train split.
+
+    - classification: labels `(N,)` or `(N, 1)`, whole numbers from 0; accuracy.
+    - multilabel: `(N, K)` of 0 and 1; binary cross-entropy and mean average precision.
+    - dense, floats `(N, *positions)` or with channels: mean squared error of values that are standardised by channel,
+      relative L2 and mean absolute error in the units of the targets.
+    - dense, whole numbers `(N, *positions)`: a class at every position; pixel accuracy and mean IoU.
 
     Args:
         x_train, x_test, x_val: inputs; all of one sample shape.
-        y_train, y_test, y_val: labels `(N,)` or `(N, 1)`, whole numbers from 0.
+        y_train, y_test, y_val: targets, see above.
         name: of the task.
         class_names: one for each class, in the order of the labels; fixes the number of classes.
         validation_fraction: of the train samples, held out with each class in proportion; unused with `x_val`.
         seed: of that split.
         augment: "auto", "crop", "crop+flip" or "none"; see `transforms.standard_augmentation`.
         layout: "auto", "NCHW", "NHWC", "NHW", "NCL" or "NL".
+        kind: "auto", "classification", "multilabel" or "dense".
         provenance: what else a reader of results wants to know of the data.
 
     Raises:
@@ -74,38 +81,45 @@ def task_from_arrays(
     """
     if (x_val is None) != (y_val is None):
         raise DataError("x_val and y_val belong together: give both or neither.")
+    if kind not in ("auto", *KINDS):
+        raise DataError(f"unknown kind '{kind}'; allowed: auto, {', '.join(KINDS)}.")
     given = {"x_train": x_train, "x_test": x_test} | ({} if x_val is None else {"x_val": x_val})
     inputs, layout = read_inputs(given, layout)
-    labels = {
-        where.replace("x_", "y_"): read_labels(values, len(inputs[where]), where.replace("x_", "y_"))
+    shape = tuple(inputs["x_train"].shape[1:])
+    found = recognise_kind(y_train, shape) if kind == "auto" else cast(TaskKind, kind)
+    if found == "dense" and augment not in ("auto", "none"):
+        raise DataError(f"augmentation '{augment}' would move the inputs, but not what is told of their positions.")
+    targets = {
+        where.replace("x_", "y_"): read_targets(found, values, inputs[where], where.replace("x_", "y_"))
         for where, values in (("x_train", y_train), ("x_test", y_test), ("x_val", y_val))
         if where in inputs
     }
-    others = {where: values for where, values in labels.items() if where != "y_train"}
-    outputs = check_classes(("y_train", labels["y_train"]), others, class_names)
-    source = ArraySource(inputs["x_train"], labels["y_train"])
+    source = ArraySource(inputs["x_train"], targets["y_train"])
     if "x_val" in inputs:
         source = ArraySource(
-            torch.cat([inputs["x_train"], inputs["x_val"]]), torch.cat([labels["y_train"], labels["y_val"]])
+            torch.cat([inputs["x_train"], inputs["x_val"]]), torch.cat([targets["y_train"], targets["y_val"]])
         )
         train, validation = torch.arange(len(source)).tensor_split([len(inputs["x_train"])])
+        judged = judgement(found, targets, train, class_names)
     else:
-        train, validation = stratified_holdout(
-            labels["y_train"], validation_fraction, generator(seed, "validation", name)
-        )
-    shape = tuple(inputs["x_train"].shape[1:])
+        classes = targets["y_train"] if found == "classification" else torch.zeros(len(source), dtype=torch.int64)
+        if found == "classification":
+            judgement(found, targets, classes, class_names)  # raises before classes are held out that are wrong
+        train, validation = stratified_holdout(classes, validation_fraction, generator(seed, "validation", name))
+        judged = judgement(found, targets, train, class_names)
     statistics = statistics_of_array(source.inputs, train)
     facts = {"source": "arrays", "layout": layout, "split_seed": None if "x_val" in inputs else seed}
     return Task(
-        spec=TaskSpec(name=name, kind="classification", input_shape=shape, outputs=outputs),
+        spec=TaskSpec(name=name, kind=found, input_shape=shape, outputs=judged.outputs),
         train=Split(source, train),
         validation=Split(source, validation),
-        test=Split(ArraySource(inputs["x_test"], labels["y_test"]), torch.arange(len(inputs["x_test"]))),
-        loss=cross_entropy,
-        metric=accuracy(outputs),
+        test=Split(ArraySource(inputs["x_test"], targets["y_test"]), torch.arange(len(inputs["x_test"]))),
+        loss=judged.loss,
+        metric=judged.metric,
+        extra_metrics=judged.extra_metrics,
         to_float=uint8_to_float,
         normalize=normalizer(statistics.mean, statistics.std),
-        augmentations=standard_augmentation(augment, shape),
+        augmentations=() if found == "dense" else standard_augmentation(augment, shape),
         class_names=tuple(class_names),
         provenance={**facts, **(provenance or {})},
     )
@@ -162,11 +176,11 @@ def task_from_datasets(
 
 
 def npz_task(path: Path, **options: Any) -> Task:
-    """A classification task from an `.npz` file.
+    """A task from an `.npz` file.
 
     The file holds `x_train`, `y_train`, `x_test`, `y_test`; where it has them, `x_val` with `y_val`, `class_names`
-    (text, one for each class) and `layout` (text, as in `task_from_arrays`) are used too. Python objects in the file
-    are refused.
+    (text, one for each class), `layout` and `kind` (text, as in `task_from_arrays`) are used too. Python objects in the
+    file are refused.
 
     Args:
         path: of the file.
@@ -180,12 +194,14 @@ def npz_task(path: Path, **options: Any) -> Task:
     if missing:
         raise DataError(
             f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}. An .npz task needs "
-            f"{', '.join(REQUIRED_KEYS)}; x_val with y_val, class_names and layout may be there."
+            f"{', '.join(REQUIRED_KEYS)}; x_val, y_val, class_names, layout and kind may be there."
         )
     if "class_names" in arrays:
         options.setdefault("class_names", [str(value) for value in np.atleast_1d(arrays["class_names"])])
     if "layout" in arrays:
         options.setdefault("layout", str(arrays["layout"]))
+    if "kind" in arrays:
+        options.setdefault("kind", str(arrays["kind"]))
     options.setdefault("name", path.stem)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor
 
 from archscout.seeds import generator
+from archscout.tasks.metrics import IGNORED
+from archscout.tasks.nasbench360.clips import ChunkSource
+from archscout.tasks.nasbench360.proteins import ProteinSource
 from archscout.tasks.pictures import PictureSource
 from archscout.tasks.registry import load_task
 from archscout.tasks.spec import TaskSpec
@@ -23,6 +27,7 @@ __all__ = ["DataSummary", "SplitSummary", "check_data", "check_task"]
 SPLITS = ("train", "validation", "test")
 MOST_PICTURES = 10_000  # read from files; of more, so many are drawn
 BATCH = 256
+MOST_VALUES = 2**24  # in a batch
 IMBALANCE = 10  # times more samples of the largest class than of the smallest: worth a warning
 MOST_CLASSES_LISTED = 100
 FEW = 10  # samples of a class in training: worth a warning
@@ -30,7 +35,7 @@ FEW = 10  # samples of a class in training: worth a warning
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Size of a split, and its samples of each class (empty where the task has no classes)."""
+    """Size of a split, and its samples of each class or label (empty where the task has none)."""
 
     name: str
     size: int
@@ -49,6 +54,7 @@ class DataSummary:
         low, high: smallest and largest stored value.
         mean, std: of each channel of the train split, as floats (uint8 divided by 255).
         samples_read: how many samples were looked at; all of them, or a part of many picture files.
+        targets: of a dense task, what they are, for example "float32 1 x 85 x 85, values 0 to 0.3".
         duplicates: test samples that are also in train or validation, pixel for pixel; None where not all were read.
         provenance: the task's.
         warnings: sentences.
@@ -66,6 +72,7 @@ class DataSummary:
     duplicates: int | None
     provenance: Mapping[str, object]
     warnings: tuple[str, ...]
+    targets: str = ""
 
     def lines(self) -> list[str]:
         """The summary for people."""
@@ -78,6 +85,8 @@ class DataSummary:
             f"mean of each channel in train: {_numbers(self.mean)}",
             f"standard deviation: {_numbers(self.std)}",
         ]
+        if self.targets:
+            lines.append(f"targets: {self.targets}")
         if self.samples_read < total:
             lines.append(f"read {self.samples_read:,} of {total:,} samples")
         if self.splits[0].class_counts:
@@ -91,11 +100,13 @@ class DataSummary:
         if self.spec.outputs > MOST_CLASSES_LISTED:
             counts = self.splits[0].class_counts
             least, most = counts.index(min(counts)), counts.index(max(counts))
+            one = "label" if self.spec.kind == "multilabel" else "class"
             return [
-                f"training samples of a class: {counts[least]} ({named(least)}) to {counts[most]} ({named(most)})",
+                f"training samples of a {one}: {counts[least]} ({named(least)}) to {counts[most]} ({named(most)})",
             ]
         return [
-            "samples of each class: " + " / ".join(split.name for split in self.splits),
+            f"samples of each {'label' if self.spec.kind == 'multilabel' else 'class'}: "
+            + " / ".join(split.name for split in self.splits),
             *(
                 f"  {named(label)}: " + " / ".join(str(split.class_counts[label]) for split in self.splits)
                 for label in range(self.spec.outputs)
@@ -107,7 +118,7 @@ def check_data(path_or_name: str | Path, data: Path | None = None) -> DataSummar
     """Load a task and look at its data.
 
     Args:
-        path_or_name: a registered task, a folder of pictures or of texts, or an `.npz` file.
+        path_or_name: a registered task, a folder of pictures, texts or series, an `.npz` or a `.ts` file.
         data: where a registered task's files lie.
 
     Raises:
@@ -119,17 +130,17 @@ def check_data(path_or_name: str | Path, data: Path | None = None) -> DataSummar
 
 
 def check_task(task: Task) -> DataSummary:
-    """Look at the data of a task: every sample in memory; at most 10,000 pictures in files."""
+    """Look at the data of a task: every sample in memory; at most 10,000 of those in files."""
     splits = {name: task.split(name) for name in SPLITS}
     total = sum(len(split) for split in splits.values())
-    streamed = any(isinstance(split.source, PictureSource) for split in splits.values())
+    streamed = any(isinstance(split.source, PictureSource | ProteinSource | ChunkSource) for split in splits.values())
     share = min(1.0, MOST_PICTURES / total) if streamed else 1.0
     statistics, dtype = ChannelStatistics(), ""
     extremes: list[tuple[float, float]] = []
     digests: dict[str, list[bytes]] = {}
     for name, split in splits.items():
         digests[name] = []
-        for inputs in _read(split, share):
+        for inputs in _read(split, share, task.spec.input_shape):
             dtype = str(inputs.dtype).removeprefix("torch.")
             extremes.append((float(inputs.min()), float(inputs.max())))
             digests[name] += [hashlib.blake2b(sample.numpy(), digest_size=16).digest() for sample in inputs]
@@ -150,25 +161,43 @@ def check_task(task: Task) -> DataSummary:
         samples_read=sum(len(found) for found in digests.values()),
         duplicates=duplicates,
         provenance=task.provenance,
+        targets=_describe_targets(task),
         warnings=(*_class_warnings(task, summaries), *_duplicate_warnings(duplicates, len(splits["test"]))),
     )
 
 
-def _read(split: Split, share: float) -> Iterator[Tensor]:
+def _read(split: Split, share: float, input_shape: Sequence[int]) -> Iterator[Tensor]:
     """Raw inputs of a split, or of a fixed random share of it."""
     indices = split.indices
     if share < 1:
         some = torch.randperm(len(indices), generator=generator(0, "check"))[: max(1, int(share * len(indices)))]
         indices = indices[some]
-    for inputs, _ in split.source.batches(torch.split(indices, BATCH), torch.device("cpu")):
+    size = max(1, min(BATCH, MOST_VALUES // math.prod(input_shape)))
+    for inputs, _ in split.source.batches(torch.split(indices, size), torch.device("cpu")):
         yield inputs.contiguous()
 
 
 def _class_counts(task: Task, split: Split) -> tuple[int, ...]:
     targets = getattr(split.source, "targets", None)  # known without reading any input
-    if task.spec.kind != "classification" or not isinstance(targets, Tensor):
+    if task.spec.kind not in ("classification", "multilabel") or not isinstance(targets, Tensor):
         return ()
+    if task.spec.kind == "multilabel":
+        return tuple(targets[split.indices, : task.spec.outputs].sum(0, dtype=torch.int64).tolist())
     return tuple(torch.bincount(targets[split.indices], minlength=task.spec.outputs).tolist())
+
+
+def _describe_targets(task: Task) -> str:
+    """Type, shape and range of a dense task's targets, of the train split as far as it is in memory."""
+    targets = getattr(task.train.source, "targets", None)
+    if task.spec.kind != "dense" or not isinstance(targets, Tensor):
+        return ""
+    values = targets[task.train.indices]
+    known = values[values != IGNORED]
+    shape = " x ".join(str(size) for size in values.shape[1:])
+    ignored = 1 - known.numel() / values.numel()
+    told = f", {100 * ignored:.1f} % ignored" if ignored > 0 else ""
+    dtype = str(values.dtype).removeprefix("torch.")
+    return f"{dtype} {shape}, values {float(known.min()):g} to {float(known.max()):g}{told}"
 
 
 def _class_warnings(task: Task, splits: tuple[SplitSummary, ...]) -> list[str]:
@@ -186,13 +215,17 @@ def _class_warnings(task: Task, splits: tuple[SplitSummary, ...]) -> list[str]:
             f"the classes are unbalanced: {named(most)} has {counts[most]} training samples, {named(least)} "
             f"{counts[least]}; accuracy tells little of the small classes."
         )
+    if task.spec.kind == "multilabel":
+        warnings = []  # labels are rare by nature, and the metric averages over labels
     if counts[least] < FEW:
         few = sum(count < FEW for count in counts)
-        warnings.append(f"{few} classes have fewer than {FEW} training samples, {named(least)} only {counts[least]}.")
+        what = "labels" if task.spec.kind == "multilabel" else "classes"
+        warnings.append(f"{few} {what} have fewer than {FEW} training samples, {named(least)} only {counts[least]}.")
     for split in splits[1:]:
         empty = [label for label, count in enumerate(split.class_counts) if count == 0]
         if empty:
-            warnings.append(f"{len(empty)} classes have no {split.name} sample, the first is {named(empty[0])}.")
+            what = "labels" if task.spec.kind == "multilabel" else "classes"
+            warnings.append(f"{len(empty)} {what} have no {split.name} sample, the first is {named(empty[0])}.")
     return warnings
 
 

@@ -11,15 +11,20 @@ import torch
 import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from archscout.tasks.metrics import IGNORED, Loss, Metric, complement_reward, reciprocal_reward
+from archscout.tasks.resident import Resident
 
 __all__ = [
     "Decode",
     "false_negative_rate",
     "masked_binary_cross_entropy",
     "mean_absolute_error",
+    "mean_intersection",
     "mean_squared_error",
+    "pixel_accuracy",
+    "position_cross_entropy",
     "relative_l2",
     "relative_l2_loss",
 ]
@@ -84,16 +89,21 @@ def relative_l2(decode: Decode = _same) -> Metric:
     return Metric("relative_l2", "min", lambda: _RelativeL2(decode), reciprocal_reward)
 
 
-def mean_squared_error(decode: Decode = _same, scale: float = 1.0) -> Loss:
+def mean_squared_error(decode: Decode = _same, scale: Resident | None = None) -> Loss:
     """Mean squared error over all positions.
 
     Args:
         decode: of the outputs.
-        scale: both are divided by it first, so that the loss is of the order of 1.
+        scale: both are divided by it first, so that the loss is of the order of 1; may differ between channels.
+            None divides by nothing.
     """
 
     def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        return F.mse_loss(decode(outputs.float()) / scale, targets / scale)
+        decoded = decode(outputs.float())
+        if scale is None:
+            return F.mse_loss(decoded, targets)
+        unit = scale.on(outputs.device)
+        return F.mse_loss(decoded / unit, targets / unit)
 
     return loss
 
@@ -119,6 +129,37 @@ def masked_binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoot
     known = targets != IGNORED
     terms = F.binary_cross_entropy_with_logits(outputs.float(), targets.clamp(min=0).float(), reduction="none")
     return (terms * known).sum() / known.sum().clamp(min=1)
+
+
+def position_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits `(N, K, *positions)` and classes `(N, *positions)`, without the `IGNORED` ones."""
+    known = (targets != IGNORED).sum().clamp(min=1)
+    total = F.cross_entropy(
+        outputs.float(), targets, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="sum"
+    )
+    return total / known
+
+
+def pixel_accuracy(classes: int) -> Metric:
+    """Share of the positions whose class is right, pooled over all; `IGNORED` ones count nothing."""
+
+    def create() -> torchmetrics.Metric:
+        return MulticlassAccuracy(
+            classes, average="micro", ignore_index=IGNORED, validate_args=False, sync_on_compute=False
+        )
+
+    return Metric("pixel_accuracy", "max", create, lambda value: value, percent=True)
+
+
+def mean_intersection(classes: int) -> Metric:
+    """Intersection over union of each class, pooled over all positions, then the mean over classes that occur."""
+
+    def create() -> torchmetrics.Metric:
+        return MulticlassJaccardIndex(
+            classes, average="macro", ignore_index=IGNORED, validate_args=False, sync_on_compute=False
+        )
+
+    return Metric("mean_iou", "max", create, lambda value: value)
 
 
 class _FalseNegativeRate(SumAndCount):

@@ -93,6 +93,11 @@ class Metric:
         accumulator.update(outputs, targets)
         return float(accumulator.compute())
 
+    @property
+    def tendency(self) -> str:
+        """For people: "higher is better" or "lower is better"."""
+        return "higher is better" if self.direction == "max" else "lower is better"
+
     def format(self, value: float) -> str:
         """The value as people read it, for example "98.06 %"."""
         return f"{100 * value:.2f} %" if self.percent else f"{value:.4g}"

@@ -47,7 +47,7 @@ class _Dtype:
         name = NAMED.get(self.name.lstrip("<>|="), self.name.lstrip("<>|="))
         if not PLAIN.fullmatch(name):
             raise ValueError(f"an array of the type '{self.name[:40]}'")
-        return np.dtype(name).newbyteorder("=" if self.order == "|" else self.order)
+        return np.dtype(name).newbyteorder(">" if self.order == ">" else "<")
 
 
 class _Array:

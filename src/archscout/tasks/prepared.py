@@ -24,11 +24,19 @@ __all__ = ["FOLDER", "file_key", "load_array", "prepared", "save_array"]
 FOLDER = "prepared"
 KEY_FILE = "key.json"
 VERSION = 1
+MOST_NAMED = 32  # files in a key
 
 
 def file_key(paths: Iterable[Path]) -> dict[str, list[int]]:
-    """What tells files from others of the same names: size and time of change of each."""
-    return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+    """What tells files from others of the same names: size and time of change of each; of many, of all together.
+
+    Files that are missing are passed over: whoever reads them says so.
+    """
+    found = {str(path): path.stat() for path in paths if path.is_file()}
+    if len(found) <= MOST_NAMED:
+        return {path: [facts.st_size, facts.st_mtime_ns] for path, facts in found.items()}
+    sizes, times = zip(*((facts.st_size, facts.st_mtime_ns) for facts in found.values()), strict=True)
+    return {f"{len(found)} files": [sum(sizes), max(times)]}
 
 
 def prepared(root: Path, name: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:

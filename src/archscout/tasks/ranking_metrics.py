@@ -25,7 +25,7 @@ def weighted_binary_cross_entropy(labels: int, positive_weight: float = 1.0) -> 
     """Mean binary cross-entropy of logits over samples and labels, the positives weighted (spec d2nas 3)."""
 
     def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        weight = torch.tensor(positive_weight, device=outputs.device)
+        weight = outputs.new_full((), positive_weight, dtype=torch.float32)
         return F.binary_cross_entropy_with_logits(outputs.float(), targets[:, :labels].float(), pos_weight=weight)
 
     return loss

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archscout.errors import DataError, MissingExtraError
+from archscout.errors import DataError
 from archscout.tasks.arrays import task_from_arrays
 from archscout.tasks.registry import register_family
 from archscout.tasks.series_files import Series, SeriesFile, read_series
@@ -154,5 +154,5 @@ def ucr_task(name: str, root: Path) -> Task:
         "folder with --data DIR or ARCHSCOUT_DATA."
     )
     if bundled is None:
-        raise DataError(f"{message} {MissingExtraError('aeon', 'series', 'A dozen small data sets without that')}")
+        message += " A dozen small ones come with a package: pip install --no-deps aeon"
     raise DataError(message)

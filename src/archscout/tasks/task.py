@@ -6,6 +6,7 @@ both (`development`); `test` is read once, by `evaluate`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,16 @@ class Task:
             return Split(source, torch.cat([self.train.indices, shifted]))
         return Split(self.train.source, torch.cat([self.train.indices, self.validation.indices]))
 
+    def split_digests(self) -> dict[str, dict[str, int | str]]:
+        """Samples of train, validation and test, and the SHA-256 of their indices: results of equal ones compare."""
+        return {
+            name: {
+                "samples": len(self.split(name)),
+                "sha256": hashlib.sha256(self.split(name).indices.to(torch.int64).numpy().tobytes()).hexdigest(),
+            }
+            for name in ("train", "validation", "test")
+        }
+
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The deciding metric first, then the extra ones."""
@@ -151,7 +162,7 @@ class Task:
         y_test: np.ndarray[Any, Any] | Tensor,
         **options: Any,
     ) -> Task:
-        """A classification task from arrays; see `archscout.tasks.arrays.task_from_arrays`."""
+        """A task from arrays; see `archscout.tasks.arrays.task_from_arrays`."""
         from archscout.tasks.arrays import task_from_arrays
 
         return task_from_arrays(x_train, y_train, x_test, y_test, **options)

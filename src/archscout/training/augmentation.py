@@ -12,7 +12,7 @@ from archscout.settings import Settings
 from archscout.tasks.task import Task, Transform
 from archscout.tasks.transforms import auto_augment, color_jitter
 
-__all__ = ["AugmentationSettings", "ColorJitterSettings", "augmented"]
+__all__ = ["AugmentationSettings", "ColorJitterSettings", "augmented", "check_cutout", "is_pictures"]
 
 
 class ColorJitterSettings(Settings):
@@ -31,6 +31,21 @@ class AugmentationSettings(Settings):
     auto_augment: Literal["cifar10", "imagenet", "svhn"] | None = Field(default=None, description="null: none")
 
 
+def is_pictures(task: Task) -> bool:
+    """Whether the samples are pictures that may be changed without their targets."""
+    return len(task.spec.input_shape) == 3 and task.spec.kind in ("classification", "multilabel")
+
+
+def check_cutout(task: Task, settings: Settings, where: str) -> None:
+    """Raise SettingsError where a cutout was asked for, but would mean nothing or harm: on series and dense tasks."""
+    size = getattr(settings, "cutout", 0)
+    if size and "cutout" in settings.model_fields_set and not is_pictures(task):
+        raise SettingsError(
+            f"{where}.cutout = {size}: a hole of so many pixels is for classifying pictures, but the task {task.name} "
+            f"is {task.spec.describe()}. Switch it off: --set {where}.cutout=0"
+        )
+
+
 def augmented(task: Task, settings: AugmentationSettings, where: str) -> Task:
     """The task with the augmentations of the settings after its own.
 
@@ -46,7 +61,7 @@ def augmented(task: Task, settings: AugmentationSettings, where: str) -> Task:
     jitter, policy = settings.color_jitter, settings.auto_augment
     wanted = [f"{where}.color_jitter"] * (jitter is not None) + [f"{where}.auto_augment"] * (policy is not None)
     shape = task.spec.input_shape
-    if wanted and (len(shape) != 3 or shape[0] != 3):
+    if wanted and not (is_pictures(task) and shape[0] == 3):
         switches = " ".join(f"--set {name}=null" for name in wanted)
         raise SettingsError(
             f"{' and '.join(wanted)}: only for colour pictures of 3 channels, but the task {task.name} is "

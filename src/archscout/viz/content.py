@@ -119,6 +119,7 @@ class ReportContent:
         task: one line about the data; `task_name` is its name.
         architecture: drawn as its space draws it; `architecture_text` is its description.
         baseline: what the search started from; the report shows what changed.
+        metric_note: a sentence about the direction of the task's metric, where it is not the usual one.
         spec, network_size: of the task and of the network, for drawings that show channels and pixels.
         settings_yaml: all settings as resolved.
         next_commands: command and what it does.
@@ -136,6 +137,7 @@ class ReportContent:
     architecture: Architecture | None = None
     architecture_text: str = ""
     baseline: Architecture | None = None
+    metric_note: str = ""
     spec: TaskSpec | None = None
     network_size: Any = None
     settings_yaml: str = ""

@@ -34,7 +34,8 @@ def _groups(keys: Iterable[str]) -> list[tuple[str, list[str]]]:
     for key in keys:
         title = next((title for title, fits in known if fits(key)), None)
         if title is None:
-            rest[_readable(key)] = [key]
+            # A metric of the search, of training and of validation share a chart.
+            rest.setdefault(_readable(key.removeprefix("train_").removeprefix("validation_")), []).append(key)
         else:
             groups.setdefault(title, []).append(key)
     ordered = [(title, groups[title]) for title, _ in known if title in groups]

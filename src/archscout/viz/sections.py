@@ -70,7 +70,7 @@ def curve_sections(content: ReportContent) -> list[str]:
         if charts:
             state = duration(stage.seconds) + ("" if stage.complete else ", not complete")
             rows = len(stage.metrics)
-            note = f"{rows} row{'' if rows == 1 else 's'} of metrics, {state}."
+            note = f"{rows} row{'' if rows == 1 else 's'} of metrics, {state}. {content.metric_note}".rstrip()
             body = f'<div class="charts">{"".join(charts)}</div>'
             sections.append(section(f"stage-{index}", f"Curves: {stage.name}", body, note))
     return sections
@@ -133,6 +133,7 @@ def candidates_section(content: ReportContent) -> str:
     body = _scatter(content) + table(columns, [_candidate_row(item) for item in shown])
     also = " and the chosen one," if len(shown) > SHOWN_CANDIDATES else ""
     note = f"The best {SHOWN_CANDIDATES}{also} of {len(ranked)} scored candidates." if len(shown) < len(ranked) else ""
+    note = f"{note} {content.metric_note if ranked else ''}".strip()
     return section("candidates", "Candidates", body, note)
 
 

@@ -65,9 +65,9 @@ def default_darcy_task(root: Path) -> Task:
     return generated_darcy_task("", root)
 
 
-@register_family(NAME, f"{NAME}:resolution=64,samples=500", _spec)
+@register_family(NAME, f"{NAME}:KEY=VALUE,...", _spec)
 def generated_darcy_task(text: str, root: Path) -> Task:
-    """Darcy flow, generated with options: resolution, samples, refinement, seed.
+    """Darcy flow, generated: darcy-generated:resolution=64,samples=500; also refinement, seed.
 
     Fields follow the published distribution (see `random_permeability`). They are made once and kept in `prepared`
     below the data folder. Every sample is drawn from a seed of its own: more samples begin with the same ones.

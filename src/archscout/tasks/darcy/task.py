@@ -10,6 +10,7 @@ from torch import Tensor
 
 from archscout.tasks.dense_metrics import relative_l2, relative_l2_loss
 from archscout.tasks.metrics import pooled_sum
+from archscout.tasks.resident import Resident
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
@@ -63,21 +64,21 @@ def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _encoder(samples: Tensor) -> Callable[[Tensor], Tensor]:
-    mean, deviation = _moments(samples)
     axes = [torch.linspace(0, 1, size) for size in samples.shape[2:]]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
+    kept = [Resident(each) for each in (*_moments(samples), grid)]
 
     def encode(inputs: Tensor) -> Tensor:
-        place, spread, positions = (each.to(inputs.device) for each in (mean, deviation, grid))
-        return torch.cat([(inputs - place) / spread, positions.expand(len(inputs), -1, -1, -1)], dim=1)
+        mean, deviation, positions = (each.on(inputs.device) for each in kept)
+        return torch.cat([(inputs - mean) / deviation, positions.expand(len(inputs), -1, -1, -1)], dim=1)
 
     return encode
 
 
 def _decoder(samples: Tensor) -> Callable[[Tensor], Tensor]:
-    mean, deviation = _moments(samples)
+    mean, deviation = (Resident(each) for each in _moments(samples))
 
     def decode(outputs: Tensor) -> Tensor:
-        return outputs * deviation.to(outputs.device) + mean.to(outputs.device)
+        return outputs * deviation.on(outputs.device) + mean.on(outputs.device)
 
     return decode

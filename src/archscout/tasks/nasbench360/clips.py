@@ -28,6 +28,11 @@ class ChunkSource:
     def __len__(self) -> int:
         return len(self._clips)
 
+    @property
+    def targets(self) -> Tensor:
+        """The labels of every sample, without the clip's number."""
+        return self._labels[self._clips]
+
     def _chunks(self, index: Tensor, seed: int | None) -> Tensor:
         return index
 
@@ -54,6 +59,11 @@ class ClipSource(ChunkSource):
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    @property
+    def targets(self) -> Tensor:
+        """The labels of every clip."""
+        return self._labels
 
     def _chunks(self, index: Tensor, seed: int | None) -> Tensor:
         if seed is None:

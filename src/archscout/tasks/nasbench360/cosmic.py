@@ -88,7 +88,7 @@ def read_cosmic(root: Path, counts: tuple[int, int] = COUNTS) -> Task:
         save_array(folder, "targets", np.stack([target for _, target, _ in read]))
         save_array(folder, "sky", np.array([sky for _, _, sky in read], np.float32))
 
-    folder = prepared(root, "cosmic", {"files": file_key(lists), "counts": counts}, build)
+    folder = prepared(root, "cosmic", {"files": file_key([*lists, *fields[0], *fields[1]]), "counts": counts}, build)
     source = SkySource(*(load_array(folder, name) for name in ("images", "targets", "sky")))
     order = torch.randperm(counts[0], generator=generator(0, "cosmic", "validation"))
     held = max(1, round(VALIDATION * counts[0]))

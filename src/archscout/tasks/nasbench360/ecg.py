@@ -119,7 +119,10 @@ def _read(path: Path) -> tuple[list[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 def _standardised(record: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     values = record.astype(np.float64)
     deviation = values.std()
-    return ((values - values.mean()) / (deviation if deviation > 0 else 1.0)).astype(np.float32)
+    standardised: np.ndarray[Any, np.dtype[np.float32]] = (
+        (values - values.mean()) / (deviation if deviation > 0 else 1.0)
+    ).astype(np.float32)
+    return standardised
 
 
 def _windows(lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -155,13 +155,13 @@ def locate(task: str, root: Path, files: Sequence[str]) -> list[Path]:
     raise DataError(f"{best[0]} has no {', no '.join(best[1])}. {hint(task)}")
 
 
-def numeric_array(path: Path, task: str, shape: tuple[int | None, ...]) -> np.ndarray[Any, Any]:
+def numeric_array(path: Path, task: str, shape: tuple[int | None, ...] | None) -> np.ndarray[Any, Any]:
     """An `.npy` file of numbers, checked and mapped.
 
     Args:
         path: of the file.
         task: for messages.
-        shape: wanted; None fits any size.
+        shape: wanted; None fits any size, or, in place of all, anything, unchecked.
 
     Raises:
         DataError: missing, truncated, of objects, of another shape, or with values that are not finite.
@@ -173,7 +173,8 @@ def numeric_array(path: Path, task: str, shape: tuple[int | None, ...]) -> np.nd
     except (ValueError, OSError, EOFError) as error:
         what = "holds Python objects" if "object" in str(error).lower() else f"is truncated or no .npy file ({error})"
         raise DataError(f"{path} {what}. {hint(task)}") from None
-    check_array(array, str(path), task, shape)
+    if shape is not None:
+        check_array(array, str(path), task, shape)
     return array  # type: ignore[no-any-return]
 
 

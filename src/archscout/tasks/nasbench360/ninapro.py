@@ -37,7 +37,7 @@ def read_ninapro(root: Path, counts: tuple[int, int, int] = COUNTS) -> Task:
     inputs, targets = [], []
     for path, label_path, count in zip(paths[:3], paths[3:], counts, strict=True):
         array = numeric_array(path, "ninapro", (None, STEPS, ELECTRODES))
-        labels = whole_labels(np.load(label_path, allow_pickle=False), str(label_path), "ninapro", 0, CLASSES)
+        labels = whole_labels(numeric_array(label_path, "ninapro", None), str(label_path), "ninapro", 0, CLASSES)
         check_count(len(array), count, str(path), "ninapro")
         check_count(len(labels), count, str(label_path), "ninapro")
         inputs.append(torch.from_numpy(array.astype(np.float32).transpose(0, 2, 1).copy()).unsqueeze(1))

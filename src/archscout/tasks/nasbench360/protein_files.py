@@ -12,7 +12,7 @@ from archscout.errors import DataError
 from archscout.tasks.nasbench360.files import hint
 from archscout.tasks.pickled_arrays import read_pickled
 
-__all__ = ["CHANNELS", "PROFILES", "prepare_proteins", "read_distances", "read_features"]
+__all__ = ["CHANNELS", "PROFILES", "prepare_proteins", "protein_files", "read_distances", "read_features"]
 
 PROFILE_WIDTHS = {"ss": 3, "pssm": 22, "sa": 1, "entropy": 1}  # numbers of each residue
 PAIRS = ("ccmpred", "freecon", "potential")  # numbers of each pair of residues
@@ -83,11 +83,17 @@ def read_distances(path: Path) -> np.ndarray[Any, Any]:
     return distances
 
 
+def protein_files(group: Path, name: str) -> tuple[Path, Path]:
+    """The files of features and of distances of a protein, by its group's folder and its identifier."""
+    return group / "features" / f"{name}.pkl", group / "distance" / f"{name}-cb.npy"
+
+
 def prepare_proteins(proteins: Sequence[tuple[Path, str]], folder: Path) -> None:
     """Write `<number>.npz` of every protein, given as its group's folder and its identifier."""
     for number, (group, name) in enumerate(proteins):
-        profiles, pairs = read_features(group / "features" / f"{name}.pkl")
-        distances = read_distances(group / "distance" / f"{name}-cb.npy")
+        of_features, of_distances = protein_files(group, name)
+        profiles, pairs = read_features(of_features)
+        distances = read_distances(of_distances)
         if distances.shape != pairs.shape[1:]:
             raise DataError(
                 f"{group}: {name} has features of {pairs.shape[1]} residues, but distances of {len(distances)}. "

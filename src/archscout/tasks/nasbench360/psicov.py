@@ -11,10 +11,10 @@ from archscout.errors import DataError
 from archscout.seeds import generator
 from archscout.tasks.nasbench360.files import check_count, hint, locate
 from archscout.tasks.nasbench360.point_tasks import as_float, unchanged
-from archscout.tasks.nasbench360.protein_files import CHANNELS, prepare_proteins
+from archscout.tasks.nasbench360.protein_files import CHANNELS, prepare_proteins, protein_files
 from archscout.tasks.nasbench360.protein_metrics import clipped_distance_loss, mae8, pool_known
 from archscout.tasks.nasbench360.proteins import ProteinSource
-from archscout.tasks.prepared import prepared
+from archscout.tasks.prepared import file_key, prepared
 from archscout.tasks.registry import register_task
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
@@ -51,7 +51,9 @@ def read_psicov(root: Path, counts: tuple[int, int] = COUNTS, held: int = VALIDA
     names = [_names(path, count) for path, count in zip(lists, counts, strict=True)]
     base = lists[0].parent
     proteins = [(base / group, name) for group, part in zip(("deepcov", "psicov"), names, strict=True) for name in part]
-    folder = prepared(root, "psicov", {"proteins": names}, lambda folder: prepare_proteins(proteins, folder))
+    files = [file for group, name in proteins for file in protein_files(group, name)]
+    key = {"proteins": names, "files": file_key(files)}
+    folder = prepared(root, "psicov", key, lambda folder: prepare_proteins(proteins, folder))
     source = ProteinSource(folder, len(proteins), SIDE, WHOLE)
     order = torch.randperm(counts[0], generator=generator(0, "psicov", "validation"))
     return Task(

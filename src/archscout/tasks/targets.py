@@ -1,0 +1,166 @@
+"""Targets of arrays: classes, several labels at once, or a value or class at every position; with loss and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from archscout.errors import DataError
+from archscout.tasks.dense_metrics import (
+    mean_absolute_error,
+    mean_intersection,
+    mean_squared_error,
+    pixel_accuracy,
+    position_cross_entropy,
+    relative_l2,
+)
+from archscout.tasks.labels import check_classes, read_labels
+from archscout.tasks.metrics import IGNORED, Loss, Metric, accuracy, cross_entropy
+from archscout.tasks.ranking_metrics import mean_average_precision, weighted_binary_cross_entropy
+from archscout.tasks.resident import Resident
+from archscout.tasks.spec import TaskKind
+
+__all__ = ["KINDS", "Judgement", "judgement", "read_targets", "recognise_kind"]
+
+KINDS: tuple[TaskKind, ...] = ("classification", "multilabel", "dense")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What goes with the targets: number of outputs, loss, deciding metric and further ones."""
+
+    outputs: int
+    loss: Loss
+    metric: Metric
+    extra_metrics: tuple[Metric, ...] = ()
+
+
+def _array(values: Any) -> np.ndarray[Any, Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def recognise_kind(values: Any, input_shape: Sequence[int]) -> TaskKind:
+    """The kind that the targets of the training samples tell.
+
+    - `(N,)` or `(N, 1)`: classification.
+    - `(N, K)` of 0 and 1, with rows that have none or several 1: multilabel. Rows with one 1 each could be classes too:
+      they are taken for such, and refused with a hint.
+    - with an axis for every position of the inputs (`(N, H, W)`, `(N, K, H, W)`, for series `(N, L)`, `(N, K, L)`):
+      dense.
+    """
+    array = _array(values)
+    positions = tuple(input_shape[1:])
+    if array.ndim > 2 or (array.ndim == 2 and array.shape[1:] == positions and not np.isin(array, (0, 1)).all()):
+        return "dense"
+    if array.ndim == 2 and array.shape[1] > 1:
+        is_binary = array.dtype.kind in "buif" and bool(np.isin(array, (0, 1)).all())
+        return "multilabel" if is_binary and not (array.sum(1) == 1).all() else "classification"
+    return "classification"
+
+
+def read_targets(kind: TaskKind, values: Any, inputs: Tensor, where: str) -> Tensor:
+    """Checked targets: `(N,)` int64, `(N, K)` uint8, `(N, K, *positions)` float32, or classes `(N, *positions)` int64.
+
+    Args:
+        kind: of the task.
+        values: array or tensor.
+        inputs: of the same split, channels first.
+        where: their name, for messages.
+
+    Raises:
+        DataError: of another shape or number, or values that are not allowed.
+    """
+    if kind == "classification":
+        return read_labels(values, len(inputs), where)
+    array = _array(values)
+    if array.dtype.kind not in "buif" or len(array) != len(inputs):
+        raise DataError(f"{where} holds {array.dtype} of shape {array.shape}; give numbers for {len(inputs)} samples.")
+    if kind == "multilabel":
+        if array.ndim != 2:
+            raise DataError(f"{where} has the shape {array.shape}; several labels at once are (N, labels) of 0 and 1.")
+        wrong = np.argwhere(~np.isin(array, (0, 1)))
+        if len(wrong):
+            place = tuple(wrong[0].tolist())
+            raise DataError(f"{where}{list(place)} is {array[place]}; labels are 0 or 1.")
+        return torch.from_numpy(array.astype(np.uint8))
+    return _read_dense(array, inputs, where)
+
+
+def _read_dense(array: np.ndarray[Any, Any], inputs: Tensor, where: str) -> Tensor:
+    positions = tuple(inputs.shape[2:])
+    if not positions:
+        raise DataError(f"{where}: a dense task needs inputs with positions, not {tuple(inputs.shape)}.")
+    if array.shape[1:] == positions:
+        array = array[:, None]
+    elif array.shape[2:] != positions and array.shape[1:-1] == positions:
+        array = np.moveaxis(array, -1, 1)
+    if array.shape[2:] != positions or array.ndim != inputs.dim():
+        raise DataError(
+            f"{where} has the shape {array.shape}; at the positions {positions} of the inputs it must be "
+            f"(N, {', '.join(str(size) for size in positions)}), with channels before or behind the positions."
+        )
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise DataError(f"{where} holds values that are not finite. Remove or repair those samples.")
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    if array.shape[1] != 1:
+        raise DataError(f"{where} holds whole numbers {array.shape}: classes have no channels; give them as floats?")
+    classes = array[:, 0].astype(np.int64)
+    if ((classes < 0) & (classes != IGNORED)).any():
+        raise DataError(f"{where} has a class below 0; classes count from 0, and {IGNORED} is left out.")
+    return torch.from_numpy(np.ascontiguousarray(classes))
+
+
+def judgement(
+    kind: TaskKind, targets: Mapping[str, Tensor], train: Tensor, class_names: Sequence[str] = ()
+) -> Judgement:
+    """Outputs, loss and metrics of checked targets.
+
+    Args:
+        kind: of the task.
+        targets: name (for messages) to targets; `y_train` first.
+        train: which of `y_train` are the train split.
+        class_names: fix the number of outputs where there are classes or labels.
+
+    Raises:
+        DataError: splits contradict each other, or the names.
+    """
+    (where, values), *others = targets.items()
+    if kind == "classification":
+        outputs = check_classes((where, values), dict(others), class_names)
+        return Judgement(outputs, cross_entropy, accuracy(outputs))
+    for name, other in others:
+        if other.shape[1:] != values.shape[1:] or other.dtype != values.dtype:
+            raise DataError(f"{name} is {other.dtype} {tuple(other.shape[1:])}, {where} {tuple(values.shape[1:])}.")
+    if kind == "multilabel":
+        labels = values.shape[1]
+        if class_names and len(class_names) != labels:
+            raise DataError(f"{where} has {labels} labels, but {len(class_names)} class names are given.")
+        return Judgement(labels, weighted_binary_cross_entropy(labels), mean_average_precision(labels))
+    if not values.is_floating_point():
+        classes = len(class_names) or int(values.max()) + 1
+        if any(int(other.max()) >= classes for other in targets.values()) or classes < 2:
+            raise DataError(f"the classes at the positions must be 0 to {max(1, classes - 1)}, as in {where}.")
+        return Judgement(classes, position_cross_entropy, pixel_accuracy(classes), (mean_intersection(classes),))
+    return _regression(values[train])
+
+
+def _regression(targets: Tensor) -> Judgement:
+    """Networks give values that are standardised by channel over the train split."""
+    channels = targets.double().transpose(0, 1).flatten(1)
+    deviation = channels.std(1, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    shape = (1, -1) + (1,) * (targets.dim() - 2)
+    mean, scale = (Resident(each.float().view(shape)) for each in (channels.mean(1), deviation))
+
+    def decode(outputs: Tensor) -> Tensor:
+        return outputs * scale.on(outputs.device) + mean.on(outputs.device)
+
+    return Judgement(
+        targets.shape[1], mean_squared_error(decode, scale), relative_l2(decode), (mean_absolute_error(decode),)
+    )
