@@ -137,8 +137,9 @@ class Workers:
         except BrokenProcessPool:
             self._pool = None
             raise RunError(
-                "a worker process ended all of a sudden; the memory may be full. What was finished is kept: go on with "
-                "archscout resume, or begin again with fewer workers."
+                "a worker process ended all of a sudden; the memory may be full: begin with fewer workers. What was "
+                "finished is kept: archscout resume. A Python script that starts workers needs the line "
+                "if __name__ == '__main__': before its own steps, since they import it."
             ) from None
 
     def close(self) -> None:

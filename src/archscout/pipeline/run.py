@@ -143,11 +143,6 @@ class Run:
         check_executor(self.settings.executor)
         if self.settings.tuning is not None:
             check_tuning(self.settings.tuning, self.settings.train)
-            if isinstance(self.space, ModuleSpace):
-                raise SettingsError(
-                    "tuning: its trainings run in processes of their own, which do not have a network that was given "
-                    "from Python. Set tuning=null."
-                )
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
             check_fit(method, self.space, self.task, self.settings.search)
@@ -231,8 +226,8 @@ class Run:
 
     def _task_source(self) -> TaskSource | None:
         settings = self.settings
-        if self._given_task is not None or settings.task is None:
-            return None
+        if self._given_task is not None or self._given_model is not None or settings.task is None:
+            return None  # other processes do not have what was given from Python
         return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
 
     def search_stages(self) -> Sequence[SearchStage]:

@@ -105,7 +105,7 @@ class TuningJob:
             "train": self._train,
             "tuning": settings.what_decides(),
             "seed": context.seed,
-            "initial": None if self._initial is None else hashlib.sha256(self._initial).hexdigest(),
+            "initial": hashlib.sha256(state_bytes(self._weights())).hexdigest(),
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         url = settings.storage or f"sqlite:///{(context.folder / 'tuning.db').absolute()}"
