@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import mixture, steps, trials
+from benchmarks import mixture, recurrent, steps, trials
 
-BENCHMARKS = {"steps": steps.main, "mixture": mixture.main, "trials": trials.main}
+BENCHMARKS = {"steps": steps.main, "mixture": mixture.main, "trials": trials.main, "recurrent": recurrent.main}
 
 
 if __name__ == "__main__":
