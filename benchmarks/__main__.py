@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import aggregated, mixture, progressive, steps, trials
+from benchmarks import aggregated, mixture, progressive, recurrent, steps, trials
 
 BENCHMARKS = {
     "steps": steps.main,
     "mixture": mixture.main,
     "progressive": progressive.main,
-    "trials": trials.main,
     "aggregated": aggregated.main,
+    "trials": trials.main,
+    "recurrent": recurrent.main,
 }
 
 

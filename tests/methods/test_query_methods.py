@@ -238,7 +238,7 @@ def test_candidates_are_trained_alike_in_this_process_and_in_others() -> None:
         assert scorer.workers.count == workers
         scorer.workers._threads = 1
         scores.append(scorer.score(cells).values)
-        scorer.workers.close()
+        scorer.close()
     assert scores[0] == scores[1]
     assert max(scores[0]) > 5
 
