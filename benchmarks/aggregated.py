@@ -124,15 +124,15 @@ def void(value: object) -> None:
     """Drop a value."""
 
 
-def measure_case(case: Case) -> dict[str, Any]:
+def measure_case(case: Case, clock: Callable[[], float]) -> dict[str, Any]:
     """Seconds of each round on both sides, in turn, and the ratios."""
     times: dict[str, list[float]] = {"library": [], "twin": []}
     for number in range(case.rounds + 1):
         for side, run in (("library", case.library), ("twin", case.twin)):
-            start = time.perf_counter()
+            start = clock()
             run()
             if number > 0:
-                times[side].append(time.perf_counter() - start)
+                times[side].append(clock() - start)
     ratios = [twin / library for library, twin in zip(times["library"], times["twin"], strict=True)]
     return {"name": case.name, "target": case.target, **times, "ratios": ratios, "ratio": statistics.median(ratios)}
 
@@ -153,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--step-rounds", type=int, default=2, help="of whole search steps; the twin's take long")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processor", action="store_true", help="seconds of the processor, for a machine that is busy")
     parser.add_argument("--only", default="", help="measure only cases whose name has this text")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file as well")
     options = parser.parse_args(arguments)
@@ -163,12 +164,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{'':26} {'library':>11} {'plain twin':>11} {'ratio':>7} {'lowest':>7} {'highest':>8} {'wanted':>7}"
     )
     results = []
+    clock = time.process_time if options.processor else time.perf_counter
     for case in convolution_cases(options.rounds):
         if options.only in case.name:
-            results.append(measure_case(case))
+            results.append(measure_case(case, clock))
             print(line(results[-1]), flush=True)
     if options.only in "search step, CIFAR common":
-        results.append(measure_case(step_case(options.step_rounds, options.threads)))
+        results.append(measure_case(step_case(options.step_rounds, options.threads), clock))
         print(line(results[-1]), flush=True)
     if options.json is not None:
         setup = {
