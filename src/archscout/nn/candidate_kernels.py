@@ -30,6 +30,7 @@ __all__ = [
     "grid_plan",
     "group_plan",
     "live_size",
+    "matrix_plan",
 ]
 
 
@@ -90,6 +91,18 @@ class GroupPlan:
 
     scatter: Scatter
     groups: tuple[tuple[int, tuple[int, ...], int], ...]
+
+
+@dataclass(frozen=True)
+class MatrixPlan:
+    """All candidates in one grid of offsets, and which of them takes each input position to each output position.
+
+    `offsets` is `(outputs * inputs,)`; `positions` are the output sizes.
+    """
+
+    scatter: Scatter
+    offsets: Tensor
+    positions: tuple[int, ...]
 
 
 def live_size(size: int, dilation: int, length: int) -> int:
@@ -167,6 +180,21 @@ def group_plan(candidates: Candidates, lengths: tuple[int, ...], device: str) ->
         return start + _flat(steps, sizes)
 
     return GroupPlan(_scatter(candidates, lengths, goal, total, device), tuple(groups.values()))
+
+
+@lru_cache(maxsize=256)
+def matrix_plan(candidates: Candidates, lengths: tuple[int, ...], stride: tuple[int, ...], device: str) -> MatrixPlan:
+    """For inputs of these lengths as vectors: a convolution is a matrix whose entries depend on offsets alone."""
+    grid = [2 * length - 1 for length in lengths]
+    scatter = _scatter(candidates, lengths, lambda _, offsets: _flat(offsets, grid), math.prod(grid), device)
+    steps = [range(0, length, step) for length, step in zip(lengths, stride, strict=True)]
+    sources = list(product(*(range(length) for length in lengths)))
+    offsets = [
+        _flat([source - target for source, target in zip(place, goal, strict=True)], grid)
+        for goal in product(*steps)
+        for place in sources
+    ]
+    return MatrixPlan(scatter, torch.tensor(offsets, device=device), tuple(len(step) for step in steps))
 
 
 def assemble(weight: Tensor, mixing: Tensor, scatter: Scatter) -> Tensor:
