@@ -27,6 +27,7 @@ from archscout.methods.base import SearchContext
 from archscout.methods.kernel_search import KernelSearch, KernelSearchSettings
 from archscout.nn.aggregated_conv import AggregatedConv, Backend
 from archscout.nn.candidate_kernels import Candidates
+from archscout.nn.convolution_choice import choose_backend
 from archscout.spaces import get_space
 from archscout.zoo import resolve_architecture
 from benchmarks.plain_aggregated import PlainAggregatedConv, PlainSearchStep, replace_aggregated
@@ -75,7 +76,7 @@ def _pass(module: nn.Module, inputs: torch.Tensor) -> Callable[[], None]:
     return run
 
 
-def _convolution(lengths: tuple[int, ...], backend: Backend) -> AggregatedConv:
+def _convolution(lengths: tuple[int, ...], backend: Backend = "fft") -> AggregatedConv:
     candidates = CANDIDATES[len(lengths)]
     count = len(candidates.kernels)
     module = AggregatedConv(CHANNELS, CHANNELS, candidates, groups=CHANNELS)
@@ -89,7 +90,8 @@ def convolution_cases(rounds: int) -> list[Case]:
     cases = []
     for lengths, batch, target in SHAPES:
         inputs = torch.randn(batch, CHANNELS, *lengths)
-        library = _convolution(lengths, "fft")
+        library = _convolution(lengths)
+        library.backend = choose_backend("auto", library, inputs)
         twin = PlainAggregatedConv.like(library)
         twin.mixing = library.mixing
         name = "x".join(str(length) for length in lengths)

@@ -26,7 +26,11 @@ def mixture(**options: object) -> KernelMixture:
 
 
 def test_a_cpu_has_a_fixed_rule() -> None:
-    assert choose_backend("auto", layer(), torch.randn(2, 4, 8, 8)) == "fft"
+    assert choose_backend("auto", layer(), torch.randn(2, 4, 8, 8)) == "matrix"
+    assert choose_backend("auto", layer(), torch.randn(2, 4, 8, 9)) == "fft"
+    dense = AggregatedConv(4, 4, Candidates.of((3, 5), (1, 3), 1))
+    assert choose_backend("auto", dense, torch.randn(2, 4, 16)) == "matrix"
+    assert choose_backend("auto", dense, torch.randn(2, 4, 17)) == "fft"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -52,9 +56,14 @@ def test_measuring_changes_nothing() -> None:
     module = layer()
     before = module.weight.detach().clone()
     seconds = measure_backends(module, torch.randn(2, 4, 8, 8))
-    assert set(seconds) == {"grouped", "fft"}
+    assert set(seconds) == {"grouped", "matrix", "fft"}
     assert torch.equal(module.weight, before)
     assert module.weight.grad is None
+
+
+def test_large_maps_are_not_tried_as_matrices() -> None:
+    module = AggregatedConv(1, 1, Candidates.of((3,), (1,), 1))
+    assert set(measure_backends(module, torch.randn(1, 1, 2100))) == {"grouped", "fft"}
 
 
 def test_a_mixture_keeps_its_choices() -> None:

@@ -43,7 +43,7 @@ class KernelSearchSettings(Settings):
         default=True, description="leave out taps of the chosen kernels that can never touch data of this size"
     )
     backend: BackendSetting = Field(
-        default="auto", description="of the aggregated convolutions; auto: fft on a CPU, measured elsewhere"
+        default="auto", description="of the aggregated convolutions; auto: a rule on a CPU, measured elsewhere"
     )
 
     @field_validator("kernel_sizes", "dilations")
