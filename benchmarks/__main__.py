@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import aggregated, mixture, steps, trials
+from benchmarks import aggregated, mixture, progressive, steps, trials
 
-BENCHMARKS = {"steps": steps.main, "mixture": mixture.main, "trials": trials.main, "aggregated": aggregated.main}
+BENCHMARKS = {
+    "steps": steps.main,
+    "mixture": mixture.main,
+    "progressive": progressive.main,
+    "trials": trials.main,
+    "aggregated": aggregated.main,
+}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from archscout.tasks.task import Task
 from benchmarks.plain_mixture import DartsStep, DDartsStep, SupernetPass
 from benchmarks.steps import CLASSES, random_task
 
-__all__ = ["Case", "main", "measure_case"]
+__all__ = ["Case", "line", "main", "measure_case", "ready_made"]
 
 Pair = tuple[Tensor, Tensor]
 
@@ -97,7 +97,7 @@ def cases(setup: Setup) -> list[Case]:
     logging = replace(ddarts, settings=ddarts.settings.model_copy(update={"ablation_every": 1}))
     approximate = replace(darts, settings=darts.settings.model_copy(update={"order": "finite_difference"}))
     sizes = (setup.channels, setup.layers, CLASSES)
-    first, second = _ready_made(task, setup.batch)
+    first, second = ready_made(task, setup.batch)
 
     def twin(step: Callable[[Pair, Pair], None]) -> Callable[[], None]:
         return lambda: step(first, second)
@@ -112,7 +112,8 @@ def cases(setup: Setup) -> list[Case]:
     ]
 
 
-def _ready_made(task: Task, size: int) -> tuple[Pair, Pair]:
+def ready_made(task: Task, size: int) -> tuple[Pair, Pair]:
+    """The first samples of both splits, prepared."""
     found = []
     for split in (task.train, task.validation):
         part = split.subset(torch.arange(size))

@@ -28,7 +28,7 @@ from archscout.spaces import (
 )
 from archscout.spaces.published import format_published, parse_published, parse_published_genotype
 from archscout.spaces.published_nested import format_nested
-from archscout.tasks import TaskSpec, task_spec
+from archscout.tasks import task_spec
 from archscout.zoo import ZOO, load_zoo, read_zoo_entry, register_zoo_entry, resolve_architecture, zoo_names
 
 CELLS = [
@@ -61,18 +61,6 @@ ALL = sorted([*CELLS, *NESTED, *BASELINES, *RECURRENT, *RELEASED, *D2NAS, *BACKB
 TWO_INPUTS = [name for name in CELLS if not name.startswith("fairdarts")]
 UNBUILDABLE = "do.xception.cifar100.edge"
 CIFAR_SIZES = {"dd": (36, 8), "dd.cifar100.edge": (36, 14), "xception": (64, 13), "resnet": (64, 4), "": (36, 20)}
-DIVERSE_TASKS: dict[str, tuple[tuple[int, ...], int]] = {
-    "cifar100": ((3, 32, 32), 100),
-    "spherical": ((3, 60, 60), 100),
-    "ninapro": ((1, 16, 52), 18),
-    "fsd50k": ((1, 96, 102), 200),
-    "darcy": ((3, 85, 85), 1),
-    "psicov": ((57, 128, 128), 1),
-    "cosmic": ((1, 128, 128), 1),
-    "ecg": ((1, 1000), 4),
-    "satellite": ((1, 46), 24),
-    "deepsea": ((4, 1000), 36),
-}
 SHORT = {
     "max_pool_3x3": "max3",
     "avg_pool_3x3": "avg3",
@@ -214,15 +202,13 @@ def test_cells_for_diverse_tasks_have_their_recounted_sizes(name: str) -> None:
     entry = load_zoo(name)
     assert isinstance(entry.architecture, DiverseGenotype)
     task = name.split(".")[1]
-    shape, outputs = DIVERSE_TASKS[task]
-    dense = not entry.architecture.reduces
-    assert dense == (task in ("darcy", "psicov", "cosmic"))
-    assert len(entry.architecture.normal.nodes) == len(shape) + 1
-    spec = TaskSpec(task, "dense" if dense else "classification", shape, outputs)
+    spec = task_spec(task)
+    assert entry.architecture.reduces == (spec.kind != "dense")
+    assert len(entry.architecture.normal.nodes) == len(spec.input_shape) + 1
     space, recounted = get_space("diverse-cells"), entry.recounted[task]
     with torch.device("meta"):
         network = space.build(entry.architecture, spec, space.size_model.read(recounted.size))
-    cost = measure(network, shape)
+    cost = measure(network, spec.input_shape)
     assert (cost.parameters, round(cost.madds / 1e6, 1)) == (recounted.parameters, recounted.madds_millions)
 
 
