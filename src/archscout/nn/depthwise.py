@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.layout import channels_last, pick_even
+from archscout.nn.layout import as_picture, channels_last, on_plain_cpu, pick_even
 
 __all__ = ["DepthwiseConv1d", "DepthwiseConv2d", "depthwise_conv", "from_phases", "to_phases"]
 
@@ -55,13 +55,14 @@ def depthwise_conv(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: in
         inputs: `(N, C, H, W)`, or `(N, C, L)`.
         weight: `(C, 1, k, k)`, or `(C, 1, k)`, with odd k.
         stride: 1 or 2.
-        dilation: any; training on a CPU is fast for 1 and 2.
+        dilation: any; training with pictures on a CPU is fast for 1 and 2.
     """
-    fast = inputs.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    fast = on_plain_cpu(inputs)
     if fast and stride == 2 and dilation == 2:
         # The padding is even, so only even pixels are read: an undilated convolution of these.
         inputs, stride, dilation = pick_even(inputs), 1, 1
-    slow_gradient = stride == 1 and (dilation == 2 or (dilation == 1 and weight.shape[-1] > FAST_COLUMNS))
+    rewritten = dilation == 2 or (dilation == 1 and weight.shape[-1] > FAST_COLUMNS)
+    slow_gradient = stride == 1 and (rewritten or (dilation > 2 and inputs.dim() == 3))
     if fast and slow_gradient and torch.is_grad_enabled():
         result: Tensor = _Depthwise.apply(inputs, weight, dilation)  # type: ignore[no-untyped-call]
         return result
@@ -69,12 +70,21 @@ def depthwise_conv(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: in
 
 
 def _convolve(inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    convolve = F.conv1d if inputs.dim() == 3 else F.conv2d
-    return convolve(inputs, weight, None, stride, dilation * (weight.shape[-1] - 1) // 2, dilation, weight.shape[0])
+    channels, padding = weight.shape[0], dilation * (weight.shape[-1] - 1) // 2
+    if inputs.dim() == 4:
+        return F.conv2d(inputs, weight, None, stride, padding, dilation, channels)
+    if not on_plain_cpu(inputs):
+        return F.conv1d(inputs, weight, None, stride, padding, dilation, channels)
+    if dilation > 2 and not torch.is_grad_enabled():  # faster as a column; its own gradients are not
+        column = channels_last(inputs).transpose(1, 2).unsqueeze(2).permute(0, 3, 1, 2)
+        kernel = weight.unsqueeze(3)
+        return F.conv2d(column, kernel, None, (stride, 1), (padding, 0), (dilation, 1), channels).squeeze(3)
+    row, kernel = as_picture(inputs), weight.unsqueeze(2)
+    return F.conv2d(row, kernel, None, (1, stride), (0, padding), (1, dilation), channels).squeeze(2)
 
 
 class _Depthwise(torch.autograd.Function):
-    """Stride 1, dilation 1 or 2."""
+    """Stride 1; dilation 1 or 2, of sequences any."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, dilation: int) -> Tensor:
@@ -102,6 +112,10 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx: Any, gradient: Tensor, inputs: Tensor, size: int, dilation: int) -> Tensor:
         ctx.save_for_backward(gradient, inputs)
         ctx.dilation = dilation
+        if dilation > 2:
+            row = gradient.unsqueeze(2)
+            padding = (0, dilation * (size - 1) // 2)
+            return _columns_gradient(row, as_picture(inputs), (1, size), padding, (1, dilation)).squeeze(2)
         if dilation == 2:
             gradient, inputs = to_phases(gradient), to_phases(inputs)
         return _weight_gradient(gradient, inputs, size)
@@ -168,7 +182,13 @@ def _rows_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int]) -> T
     return torch.cat(parts, 3)
 
 
-def _columns_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+def _columns_gradient(
+    gradient: Tensor,
+    inputs: Tensor,
+    size: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+) -> Tensor:
     channels = gradient.shape[1]
     result: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         gradient,
@@ -177,7 +197,7 @@ def _columns_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int], p
         None,
         [1, 1],
         list(padding),
-        [1, 1],
+        list(dilation),
         False,
         [0, 0],
         channels,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from archscout.nn.depthwise import DepthwiseConv1d, DepthwiseConv2d
+from archscout.nn.sequences import SequenceConv, SequenceNorm
 
 __all__ = ["LAYERS", "Layers"]
 
@@ -24,6 +25,6 @@ class Layers:
 
 
 LAYERS = {
-    1: Layers(nn.Conv1d, DepthwiseConv1d, nn.BatchNorm1d, nn.AvgPool1d, nn.MaxPool1d, nn.AdaptiveAvgPool1d),
+    1: Layers(SequenceConv, DepthwiseConv1d, SequenceNorm, nn.AvgPool1d, nn.MaxPool1d, nn.AdaptiveAvgPool1d),
     2: Layers(nn.Conv2d, DepthwiseConv2d, nn.BatchNorm2d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d),
 }

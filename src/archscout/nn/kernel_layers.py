@@ -15,6 +15,7 @@ from torch import nn
 
 from archscout.errors import ArchitectureError, SettingsError
 from archscout.nn.depthwise import DepthwiseConv1d, DepthwiseConv2d
+from archscout.nn.sequences import SequenceConv
 
 __all__ = ["Convolution", "Kernel", "exchange", "kernel_layers", "kept_layers", "set_kernels"]
 
@@ -121,7 +122,8 @@ def _with_kernel(old: Convolution, size: int, dilation: int) -> nn.Module:
     plain = old.groups == old.in_channels == old.out_channels and old.bias is None and len(set(old.stride)) == 1
     if isinstance(old, DepthwiseConv1d | DepthwiseConv2d) and plain and old.stride[0] <= 2:
         return type(old)(old.in_channels, size, stride=old.stride[0], dilation=dilation).to(**place)
-    kind: type[Any] = nn.Conv2d if isinstance(old, nn.Conv2d) else nn.Conv1d
+    kinds: tuple[type[Any], ...] = (SequenceConv, nn.Conv1d, nn.Conv2d)
+    kind = next(each for each in kinds if isinstance(old, each))
     made: nn.Module = kind(
         old.in_channels,
         old.out_channels,

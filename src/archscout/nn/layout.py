@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["channels_last", "concatenate", "pick_even", "relu_halves"]
+__all__ = ["as_picture", "channels_last", "concatenate", "on_plain_cpu", "pick_even", "relu_halves"]
+
+
+def on_plain_cpu(inputs: Tensor) -> bool:
+    """Whether what is fast on a CPU may take the place of a plain formula: not where torch traces, nor in autocast."""
+    return inputs.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
 
 
 def channels_last(inputs: Tensor) -> Tensor:
@@ -23,6 +28,15 @@ def channels_last(inputs: Tensor) -> Tensor:
     if inputs.dim() == 3:
         return inputs.transpose(1, 2).contiguous().transpose(1, 2)
     return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def as_picture(sequences: Tensor) -> Tensor:
+    """`(N, C, L)` as pictures of one row, `(N, C, 1, L)` with the channels last.
+
+    torch's convolutions and norms of sequences have no fast path for this memory format, and what they have for
+    pictures is five times as fast and more (torch 2.13, measured).
+    """
+    return channels_last(sequences).unsqueeze(2)
 
 
 def _every_other(inputs: Tensor, start: int = 0) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from archscout.errors import ArchitectureError
 from archscout.nn.dimensions import LAYERS
-from archscout.nn.layout import concatenate, relu_halves
+from archscout.nn.layout import as_picture, concatenate, on_plain_cpu, relu_halves
 
 __all__ = ["FactorizedReduce", "ReluConvNorm", "make_operation", "pad_to_even"]
 
@@ -52,10 +52,18 @@ class FactorizedReduce(nn.Module):
         # A 1 x 1 convolution of stride 2 reads every other pixel: picking them first, before the ReLU, is the same at
         # half the cost.
         even, odd = relu_halves(pad_to_even(inputs))
-        convolve = F.conv1d if inputs.dim() == 3 else F.conv2d
-        parts = [convolve(even, self.even.weight), convolve(odd, self.odd.weight)]
+        parts = [_pointwise(even, self.even.weight), _pointwise(odd, self.odd.weight)]
         joined: Tensor = self.norm(concatenate(parts))
         return joined
+
+
+def _pointwise(inputs: Tensor, weight: Tensor) -> Tensor:
+    """A 1 x 1 convolution of stride 1, of pictures or sequences."""
+    if inputs.dim() == 4:
+        return F.conv2d(inputs, weight)
+    if not on_plain_cpu(inputs):
+        return F.conv1d(inputs, weight)
+    return F.conv2d(as_picture(inputs), weight.unsqueeze(2)).squeeze(2)
 
 
 def pad_to_even(inputs: Tensor) -> Tensor:
