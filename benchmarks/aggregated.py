@@ -27,6 +27,7 @@ from archscout.methods.base import SearchContext
 from archscout.methods.kernel_search import KernelSearch, KernelSearchSettings
 from archscout.nn.aggregated_conv import AggregatedConv, Backend
 from archscout.nn.candidate_kernels import Candidates
+from archscout.nn.convolution_choice import choose_backend
 from archscout.spaces import get_space
 from archscout.zoo import resolve_architecture
 from benchmarks.plain_aggregated import PlainAggregatedConv, PlainSearchStep, replace_aggregated
@@ -75,7 +76,7 @@ def _pass(module: nn.Module, inputs: torch.Tensor) -> Callable[[], None]:
     return run
 
 
-def _convolution(lengths: tuple[int, ...], backend: Backend) -> AggregatedConv:
+def _convolution(lengths: tuple[int, ...], backend: Backend = "fft") -> AggregatedConv:
     candidates = CANDIDATES[len(lengths)]
     count = len(candidates.kernels)
     module = AggregatedConv(CHANNELS, CHANNELS, candidates, groups=CHANNELS)
@@ -89,7 +90,8 @@ def convolution_cases(rounds: int) -> list[Case]:
     cases = []
     for lengths, batch, target in SHAPES:
         inputs = torch.randn(batch, CHANNELS, *lengths)
-        library = _convolution(lengths, "fft")
+        library = _convolution(lengths)
+        library.backend = choose_backend("auto", library, inputs)
         twin = PlainAggregatedConv.like(library)
         twin.mixing = library.mixing
         name = "x".join(str(length) for length in lengths)
@@ -124,15 +126,15 @@ def void(value: object) -> None:
     """Drop a value."""
 
 
-def measure_case(case: Case) -> dict[str, Any]:
+def measure_case(case: Case, clock: Callable[[], float]) -> dict[str, Any]:
     """Seconds of each round on both sides, in turn, and the ratios."""
     times: dict[str, list[float]] = {"library": [], "twin": []}
     for number in range(case.rounds + 1):
         for side, run in (("library", case.library), ("twin", case.twin)):
-            start = time.perf_counter()
+            start = clock()
             run()
             if number > 0:
-                times[side].append(time.perf_counter() - start)
+                times[side].append(clock() - start)
     ratios = [twin / library for library, twin in zip(times["library"], times["twin"], strict=True)]
     return {"name": case.name, "target": case.target, **times, "ratios": ratios, "ratio": statistics.median(ratios)}
 
@@ -153,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--step-rounds", type=int, default=2, help="of whole search steps; the twin's take long")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processor", action="store_true", help="seconds of the processor, for a machine that is busy")
     parser.add_argument("--only", default="", help="measure only cases whose name has this text")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file as well")
     options = parser.parse_args(arguments)
@@ -163,12 +166,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{'':26} {'library':>11} {'plain twin':>11} {'ratio':>7} {'lowest':>7} {'highest':>8} {'wanted':>7}"
     )
     results = []
+    clock = time.process_time if options.processor else time.perf_counter
     for case in convolution_cases(options.rounds):
         if options.only in case.name:
-            results.append(measure_case(case))
+            results.append(measure_case(case, clock))
             print(line(results[-1]), flush=True)
     if options.only in "search step, CIFAR common":
-        results.append(measure_case(step_case(options.step_rounds, options.threads)))
+        results.append(measure_case(step_case(options.step_rounds, options.threads), clock))
         print(line(results[-1]), flush=True)
     if options.json is not None:
         setup = {

@@ -9,7 +9,7 @@ import torch
 
 from archscout.pipeline.config import RunSettings, resolve_settings
 from archscout.recipes import recipe_names
-from archscout.spaces import get_space
+from archscout.spaces import CellGenotype, get_space
 from archscout.spaces.diverse import DiverseSpace
 from archscout.spaces.kernel_pattern import with_kernels
 from archscout.tasks import task_spec
@@ -221,6 +221,7 @@ def test_published_cells_have_their_sizes_in_the_networks_of_the_recipe(task: st
     assert isinstance(space, DiverseSpace)
     spec = task_spec(task)
     cells = load_zoo(f"d2nas.{task}.{'common' if task == 'satellite' else mode}").architecture
+    assert isinstance(cells, CellGenotype)
     count, least, most = PUBLISHED_SIZES[task, mode]
     sizes = settings.search.kernels.kernel_sizes
     with torch.device("meta"):

@@ -56,7 +56,7 @@ D2NAS = [
     *(f"d2nas.{task}.common" for task in ("ecg", "satellite", "deepsea")),
     *(f"d2nas.{task}.custom" for task in ("cifar100", "spherical", "ninapro", "fsd50k", "cosmic", "ecg")),
 ]
-BACKBONES = ["wide_resnet", "sequence_resnet"]
+BACKBONES = ["wide_resnet", "wide_resnet_10", "sequence_resnet"]
 ALL = sorted([*CELLS, *NESTED, *BASELINES, *RECURRENT, *RELEASED, *D2NAS, *BACKBONES])
 TWO_INPUTS = [name for name in CELLS if not name.startswith("fairdarts")]
 UNBUILDABLE = "do.xception.cifar100.edge"

@@ -125,6 +125,23 @@ class Workers:
         if self.count == 1:
             with _threads_of_torch(self._threads):
                 return [function(argument) for argument in arguments]
+        try:
+            return list(self._started().map(function, arguments))
+        except BrokenProcessPool:
+            # Whoever stops a whole process group (timeout, a batch system) stops the workers too. This process has
+            # to come to an end of its step, and then stops in order.
+            self._pool = None
+        try:
+            return list(self._started().map(function, arguments))
+        except BrokenProcessPool:
+            self._pool = None
+            raise RunError(
+                "worker processes ended all of a sudden, twice; the memory may be full: begin with fewer workers. What "
+                "was finished is kept: archscout resume. A Python script that starts workers needs the line "
+                "if __name__ == '__main__': before its own steps, since they import it."
+            ) from None
+
+    def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 self.count,
@@ -132,14 +149,7 @@ class Workers:
                 initializer=_begin_worker,
                 initargs=(os.getpid(), self._threads),
             )
-        try:
-            return list(self._pool.map(function, arguments))
-        except BrokenProcessPool:
-            self._pool = None
-            raise RunError(
-                "a worker process ended all of a sudden; the memory may be full. What was finished is kept: go on with "
-                "archscout resume, or begin again with fewer workers."
-            ) from None
+        return self._pool
 
     def close(self) -> None:
         """End the processes."""

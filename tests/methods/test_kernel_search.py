@@ -212,8 +212,8 @@ def test_a_space_without_a_network_asks_for_one() -> None:
 
 
 def test_a_pattern_as_base_is_searched_anew() -> None:
-    job = make(base=with_kernels(Backbone("wide_resnet"), [(3, 1)] * 7))
-    assert job.base == Backbone("wide_resnet")
+    job = make(base=with_kernels(Backbone("wide_resnet", 1), [(3, 1)] * 7))
+    assert job.base == Backbone("wide_resnet", 1)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_dense_tasks_keep_every_position(shape: tuple[int, ...]) -> None:
     assert network(torch.randn(2, *shape)).shape == (2, 3, *shape[1:])
 
 
+def test_the_depth_belongs_to_the_architecture() -> None:
+    spec, space = TaskSpec("pictures", "classification", (3, 8, 8), 10), BackboneSpace()
+    assert Backbone("wide_resnet") == Backbone("wide_resnet", 2)
+    for blocks in (1, 3):
+        network = space.build(Backbone("wide_resnet", blocks), spec, BackboneSize(width=1))
+        assert len(space.kernel_layers(network)) == 1 + 6 * blocks == Backbone("wide_resnet", blocks).convolutions
+
+
 def test_initial_weights_are_xavier_with_gain_root_two() -> None:
     spec = TaskSpec("pictures", "classification", (3, 8, 8), 10)
     network = BackboneSpace().build(Backbone("wide_resnet"), spec, BackboneSize(width=2))
@@ -107,6 +115,8 @@ def test_wrong_kernels_are_refused(kernels: object) -> None:
         ' "base": {"format": "archscout.kernel_pattern", "version": 1}}',
         '{"format": "archscout.backbone", "version": 1, "name": "resnet"}',
         '{"format": "archscout.backbone", "version": 1}',
+        '{"format": "archscout.backbone", "version": 1, "name": "wide_resnet", "blocks": 0}',
+        '{"format": "archscout.backbone", "version": 1, "name": "sequence_resnet", "blocks": 2}',
     ],
 )
 def test_wrong_files_are_refused(text: str) -> None:

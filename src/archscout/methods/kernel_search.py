@@ -15,85 +15,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from archscout.engine import Stepper
 from archscout.errors import DivergedError, SettingsError, SpaceError
 from archscout.methods.base import Candidate, SearchContext, SearchResult
-from archscout.nn.candidate_kernels import Candidates
-from archscout.nn.convolution_choice import BackendSetting
+from archscout.methods.kernel_settings import KernelSearchSettings
 from archscout.nn.kernel_layers import Kernel
 from archscout.nn.kernel_mixture import KernelMixture, gumbel_mixing
 from archscout.seeds import derive_seed, generator
-from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import KernelPatterned
 from archscout.spaces.kernel_pattern import KernelPattern, with_kernels
 from archscout.tasks.loading import BatchStream
 from archscout.training.evaluation import pooled_metrics
-from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = ["KernelSearch", "KernelSearchSettings", "transform_gradients"]
 
 STEPS_PER_ADVANCE = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 INITIAL_DEVIATION = 1e-3  # of the architecture parameters; spec d2nas 1.3.2
 SIZE_PENALTY = 1e-5  # spec d2nas 1.3.4
-DENSE_FIELD = 10  # dense tasks count 10 times the size of a kernel instead of its field; spec d2nas 1.3.4
-SCHEDULE = ScheduleSettings(kind="steps", milestones=(61, 121, 161), factors=(0.2, 0.04, 0.008))
-
-
-class KernelSearchSettings(Settings):
-    """Settings of the kernel search; the defaults are the published ones for classifying pictures."""
-
-    epochs: int = Field(default=100, ge=1)
-    fraction: float = Field(default=0.2, gt=0, le=1, description="of the batches in an epoch, drawn anew for each")
-    patience: int = Field(default=25, ge=1, description="epochs without a change of the pattern that end the search")
-    batch_size: int = Field(default=16, ge=2, description="per process")
-    split: Literal["development", "train"] = Field(
-        default="development", description="train: leaves validation out, and reports it after every epoch"
-    )
-    kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)
-    dilations: tuple[int, ...] = (1, 3, 7, 15)
-    grad_scale: float = Field(default=100.0, gt=0, description="S; larger values let the size penalty decide")
-    alpha_lr: float = Field(default=0.05, gt=0, description="of the architecture parameters; scheduled as optimizer.lr")
-    optimizer: SgdSettings = SgdSettings(lr=0.1, nesterov=True, weight_decay=5e-4, clip=1.0, schedule=SCHEDULE)
-    depthwise: bool | None = Field(
-        default=None,
-        description="search convolutions with as many outputs as inputs as depthwise ones; null: as published, but "
-        "the groups of a model of your own stay",
-    )
-    live_kernels: bool = Field(
-        default=True, description="leave out taps of the chosen kernels that can never touch data of this size"
-    )
-    backend: BackendSetting = Field(
-        default="auto", description="of the aggregated convolutions; auto: fft on a CPU, measured elsewhere"
-    )
-
-    @field_validator("kernel_sizes", "dilations")
-    @classmethod
-    def _check_candidates(cls, values: tuple[int, ...]) -> tuple[int, ...]:
-        if not values or min(values) < 1 or len(set(values)) != len(values):
-            raise ValueError("at least one number from 1 on, each once")
-        return values
-
-    @field_validator("kernel_sizes")
-    @classmethod
-    def _check_odd(cls, values: tuple[int, ...]) -> tuple[int, ...]:
-        if any(size % 2 == 0 for size in values):
-            raise ValueError("sizes must be odd, so that a kernel has a centre")
-        return values
-
-    def fields(self, *, dense: bool) -> Tensor:
-        """What the penalty counts for each candidate, `(M,)`."""
-        kernels = Candidates.of(self.kernel_sizes, self.dilations, 1).kernels
-        return torch.tensor(
-            [DENSE_FIELD * size if dense else dilation * (size - 1) + 1 for size, dilation in kernels],
-            dtype=torch.float32,
-        )
 
 
 def transform_gradients(gradient: Tensor, grad_scale: float, fields: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ For candidates i with kernels w_i, dilations d_i and mixing weights c_i it is, a
 
     sum_i c_i conv(x, w_i, dilation d_i, padding d_i (k_i - 1) / 2)
 
-in one or two dimensions and for any number of groups. Three back-ends compute it, equal up to rounding:
+in one or two dimensions and for any number of groups. Four back-ends compute it, equal up to rounding:
 
 * `direct` is the plain sum, one convolution for each candidate: the others' reference.
 * `grouped` adds up the kernels of equal dilation, which nest, and runs one convolution for each dilation.
+* `matrix` writes all kernels as one matrix from input to output positions, for small maps and short series.
 * `fft` adds up all kernels in one grid and multiplies spectra, on the smallest grid that does not wrap data into data.
 
 Sources: spec d2nas 1.3.2-3 and 7.2.
@@ -24,12 +25,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from archscout.nn.candidate_kernels import Candidates, assemble, grid_plan, group_plan, live_size
+from archscout.nn.candidate_kernels import Candidates, assemble, grid_plan, group_plan, live_size, matrix_plan
 
 __all__ = ["BACKENDS", "AggregatedConv", "Backend", "aggregated_conv"]
 
-Backend = Literal["direct", "grouped", "fft"]
-BACKENDS: tuple[Backend, ...] = ("direct", "grouped", "fft")
+Backend = Literal["direct", "grouped", "matrix", "fft"]
+BACKENDS: tuple[Backend, ...] = ("direct", "grouped", "matrix", "fft")
 INITIAL_DEVIATION = 0.01  # of every tap; spec d2nas 1.3.2
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d}
 
@@ -60,7 +61,7 @@ def aggregated_conv(
     Returns:
         `(N, out, ...)` with sizes `(n - 1) // stride + 1`.
     """
-    compute = {"direct": _direct, "grouped": _grouped, "fft": _fourier}[backend]
+    compute = {"direct": _direct, "grouped": _grouped, "matrix": _matrix, "fft": _fourier}[backend]
     return compute(inputs, weight, mixing, candidates, bias, tuple(stride[: candidates.dimensions]), groups)
 
 
@@ -111,6 +112,25 @@ def _grouped(
         part = _convolve(inputs, kernel, stride, dilation, groups)
         total = part if total is None else total + part
     assert total is not None
+    return total if bias is None else total + bias.view(-1, *(1 for _ in stride))
+
+
+def _matrix(
+    inputs: Tensor,
+    weight: Tensor,
+    mixing: Tensor,
+    candidates: Candidates,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    plan = matrix_plan(candidates, tuple(inputs.shape[2:]), stride, str(inputs.device))
+    count, outputs, width = len(inputs), weight.shape[0], weight.shape[1]
+    entries = assemble(weight, mixing, plan.scatter).index_select(2, plan.offsets)
+    entries = entries.reshape(groups, outputs // groups, width, math.prod(plan.positions), -1)
+    matrix = entries.permute(0, 2, 4, 1, 3).flatten(3).flatten(1, 2)
+    vectors = inputs.reshape(count, groups, -1).transpose(0, 1)
+    total = (vectors @ matrix).transpose(0, 1).reshape(count, outputs, *plan.positions)
     return total if bias is None else total + bias.view(-1, *(1 for _ in stride))
 
 

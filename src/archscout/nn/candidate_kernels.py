@@ -30,6 +30,7 @@ __all__ = [
     "grid_plan",
     "group_plan",
     "live_size",
+    "matrix_plan",
 ]
 
 
@@ -92,14 +93,32 @@ class GroupPlan:
     groups: tuple[tuple[int, tuple[int, ...], int], ...]
 
 
+@dataclass(frozen=True)
+class MatrixPlan:
+    """All candidates in one grid of offsets, and which of them takes each input position to each output position.
+
+    `offsets` is `(outputs * inputs,)`; `positions` are the output sizes.
+    """
+
+    scatter: Scatter
+    offsets: Tensor
+    positions: tuple[int, ...]
+
+
 def live_size(size: int, dilation: int, length: int) -> int:
     """The size of the part of a kernel that can touch an input of this length; 1 at least."""
     return min(size, 2 * ((length - 1) // dilation) + 1)
 
 
 @lru_cache(maxsize=4096)
-def fast_length(length: int) -> int:
-    """The least product of 2, 3 and 5 that is not smaller, for fast Fourier transforms."""
+def fast_length(length: int, *, even: bool = False) -> int:
+    """The least product of 2, 3 and 5 that is not smaller, for fast Fourier transforms.
+
+    Args:
+        even: with a 2 among them: real transforms of odd lengths take three times as long.
+    """
+    if even:
+        return 2 * fast_length((length + 1) // 2)
     while True:
         rest = length
         for factor in (2, 3, 5):
@@ -143,9 +162,9 @@ def _flat(indices: Sequence[int], sizes: Sequence[int]) -> int:
 def grid_plan(candidates: Candidates, lengths: tuple[int, ...], device: str) -> GridPlan:
     """For inputs of these lengths: zeros on one side suffice for circular convolution (spec d2nas 7.2.2)."""
     grid = []
-    for length in lengths:
+    for axis, length in enumerate(lengths, start=1):
         reach = max(dilation * (live_size(size, dilation, length) // 2) for size, dilation in candidates.kernels)
-        grid.append(fast_length(length + reach))
+        grid.append(fast_length(length + reach, even=axis == len(lengths)))
     scatter = _scatter(candidates, lengths, lambda _, offsets: _flat(offsets, grid), math.prod(grid), device)
     return GridPlan(scatter, tuple(grid))
 
@@ -167,6 +186,21 @@ def group_plan(candidates: Candidates, lengths: tuple[int, ...], device: str) ->
         return start + _flat(steps, sizes)
 
     return GroupPlan(_scatter(candidates, lengths, goal, total, device), tuple(groups.values()))
+
+
+@lru_cache(maxsize=256)
+def matrix_plan(candidates: Candidates, lengths: tuple[int, ...], stride: tuple[int, ...], device: str) -> MatrixPlan:
+    """For inputs of these lengths as vectors: a convolution is a matrix whose entries depend on offsets alone."""
+    grid = [2 * length - 1 for length in lengths]
+    scatter = _scatter(candidates, lengths, lambda _, offsets: _flat(offsets, grid), math.prod(grid), device)
+    steps = [range(0, length, step) for length, step in zip(lengths, stride, strict=True)]
+    sources = list(product(*(range(length) for length in lengths)))
+    offsets = [
+        _flat([source - target for source, target in zip(place, goal, strict=True)], grid)
+        for goal in product(*steps)
+        for place in sources
+    ]
+    return MatrixPlan(scatter, torch.tensor(offsets, device=device), tuple(len(step) for step in steps))
 
 
 def assemble(weight: Tensor, mixing: Tensor, scatter: Scatter) -> Tensor:

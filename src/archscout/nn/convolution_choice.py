@@ -6,6 +6,7 @@ bits. Other devices are measured once for each shape and process; a job stores w
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Literal
 
@@ -17,7 +18,10 @@ from archscout.nn.aggregated_conv import AggregatedConv, Backend, aggregated_con
 __all__ = ["BackendSetting", "choose_backend", "measure_backends"]
 
 BackendSetting = Backend | Literal["auto", "measured"]
-MEASURED: tuple[Backend, ...] = ("grouped", "fft")  # the plain sum is never the fastest
+MEASURED: tuple[Backend, ...] = ("grouped", "matrix", "fft")  # the plain sum is never the fastest
+LARGEST_MATRIX = 2**22  # entries; a larger one is not worth its memory
+# Up to how many positions of the input a matrix was faster on a CPU than transforms, depthwise and else.
+MATRIX_UP_TO = {True: 64, False: 16}
 ROUNDS = 3
 _measured: dict[tuple[object, ...], Backend] = {}
 
@@ -25,17 +29,23 @@ _measured: dict[tuple[object, ...], Backend] = {}
 def choose_backend(setting: BackendSetting, layer: AggregatedConv, inputs: Tensor) -> Backend:
     """The back-end for a layer and inputs of this shape.
 
-    `auto` takes `fft` on a CPU, where it was fastest at every shape that was measured, and measures on other devices.
+    `auto` takes `matrix` for small maps and short series and else `fft` on a CPU, as measurements there said, and
+    measures on other devices.
     """
     if setting == "auto":
-        setting = "fft" if inputs.device.type == "cpu" else "measured"
+        setting = _rule(layer, inputs) if inputs.device.type == "cpu" else "measured"
     if setting != "measured":
         return setting
     key = (tuple(inputs.shape), tuple(layer.weight.shape), layer.candidates, layer.stride, layer.groups, inputs.device)
     if key not in _measured:
         seconds = measure_backends(layer, inputs)
-        _measured[key] = min(MEASURED, key=seconds.__getitem__)
+        _measured[key] = min(seconds, key=seconds.__getitem__)
     return _measured[key]
+
+
+def _rule(layer: AggregatedConv, inputs: Tensor) -> Backend:
+    depthwise = layer.weight.shape[1] == 1
+    return "matrix" if math.prod(inputs.shape[2:]) <= MATRIX_UP_TO[depthwise] else "fft"
 
 
 def measure_backends(layer: AggregatedConv, inputs: Tensor) -> dict[Backend, float]:
@@ -56,7 +66,16 @@ def measure_backends(layer: AggregatedConv, inputs: Tensor) -> dict[Backend, flo
         return time.perf_counter() - start
 
     with torch.enable_grad():
-        return {backend: min(once(backend) for _ in range(ROUNDS + 1)) for backend in MEASURED}
+        return {
+            backend: min(once(backend) for _ in range(ROUNDS + 1))
+            for backend in MEASURED
+            if backend != "matrix" or _matrix_entries(layer, inputs) <= LARGEST_MATRIX
+        }
+
+
+def _matrix_entries(layer: AggregatedConv, inputs: Tensor) -> int:
+    positions = math.prod(inputs.shape[2:])
+    return layer.weight.shape[0] * layer.weight.shape[1] * positions * positions
 
 
 def _synchronise(device: torch.device) -> None:

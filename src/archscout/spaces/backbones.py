@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from random import Random
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 from pydantic import Field
 from torch import nn
@@ -26,42 +26,62 @@ BackboneName = Literal["wide_resnet", "sequence_resnet"]
 NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
 DESCRIPTIONS = {
     "wide_resnet": "wide residual network for pictures, kernels 3 x 3",
-    "sequence_resnet": "residual network for sequences, three blocks with kernels 8, 5 and 3",
+    "sequence_resnet": "residual network for sequences, kernels 8, 5 and 3",
 }
 DIMENSIONS = {"wide_resnet": 2, "sequence_resnet": 1}
-SEQUENCE_CONVOLUTIONS = 9
+PUBLISHED_BLOCKS = {"wide_resnet": 2, "sequence_resnet": 3}
 
 
 @ARCHITECTURES.register("archscout.backbone")
 @dataclass(frozen=True)
 class Backbone:
-    """A handcrafted network with its own kernels (spec d2nas 2)."""
+    """A handcrafted network with its own kernels (spec d2nas 2).
+
+    Attributes:
+        name: which one.
+        blocks: in each of the three stages of wide_resnet; of sequence_resnet in all, always 3. None: as published.
+    """
 
     format: ClassVar[str] = "archscout.backbone"
     version: ClassVar[int] = 1
     space: ClassVar[str] = "backbones"
 
     name: BackboneName
+    blocks: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             near = closest(str(self.name), NAMES) or NAMES
             raise ArchitectureError(f"name: unknown backbone {self.name!r}. Closest: {', '.join(near)}.")
+        published = PUBLISHED_BLOCKS[self.name]
+        if self.blocks is None:
+            object.__setattr__(self, "blocks", published)
+        fixed = self.name == "sequence_resnet" and self.blocks != published
+        if not isinstance(self.blocks, int) or isinstance(self.blocks, bool) or self.blocks < 1 or fixed:
+            allowed = "3" if self.name == "sequence_resnet" else "a number from 1 on"
+            raise ArchitectureError(f"blocks: {self.blocks!r} is not allowed for {self.name}; it must be {allowed}.")
+
+    @property
+    def convolutions(self) -> int:
+        """How many convolutions take a kernel."""
+        blocks = cast(int, self.blocks)
+        return 3 * blocks if self.name == "sequence_resnet" else 1 + 6 * blocks
 
     def to_fields(self) -> dict[str, Any]:
-        """The name."""
-        return {"name": self.name}
+        """Name and blocks."""
+        return {"name": self.name, "blocks": self.blocks}
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], version: int) -> Self:
         """From JSON types. Raises ArchitectureError."""
-        if set(fields) != {"name"}:
-            raise ArchitectureError(f"a backbone has the one field 'name'; got {sorted(fields)}.")
-        return cls(fields["name"])
+        if not {"name"} <= set(fields) <= {"name", "blocks"}:
+            raise ArchitectureError(f"a backbone has the fields 'name' and 'blocks'; got {sorted(fields)}.")
+        return cls(fields["name"], fields.get("blocks"))
 
     def describe(self) -> str:
         """One line."""
-        return f"{self.name}: {DESCRIPTIONS[self.name]}"
+        blocks = f"{self.blocks} blocks a stage" if self.name == "wide_resnet" else f"{self.blocks} blocks"
+        return f"{self.name}: {DESCRIPTIONS[self.name]}, {blocks}"
 
 
 class BackboneOptions(Settings):
@@ -70,7 +90,7 @@ class BackboneOptions(Settings):
     backbone: Literal["auto", BackboneName] = Field(
         default="auto", description="auto: by the task's inputs; architectures drawn at random are for pictures"
     )
-    blocks: int = Field(default=2, ge=1, description="in each of the three stages of wide_resnet; 2: WRN-16")
+    blocks: int = Field(default=2, ge=1, description="of a search, in each of the stages of wide_resnet; 2: WRN-16")
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)
     dilations: tuple[int, ...] = (1, 3, 7, 15)
 
@@ -112,7 +132,10 @@ class BackboneSpace:
     def kernel_base(self, spec: TaskSpec) -> Backbone:
         """The backbone for the task's inputs."""
         self.check(spec)
-        return Backbone("wide_resnet" if len(spec.input_shape) == 3 else "sequence_resnet")
+        return self._backbone("wide_resnet" if len(spec.input_shape) == 3 else "sequence_resnet")
+
+    def _backbone(self, name: BackboneName) -> Backbone:
+        return Backbone(name, self.options.blocks if name == "wide_resnet" else None)
 
     def kernel_layers(self, network: nn.Module) -> Sequence[str]:
         """All convolutions but the pointwise ones."""
@@ -135,20 +158,14 @@ class BackboneSpace:
 
     def _plain(self, architecture: Backbone, spec: TaskSpec, size: BackboneSize) -> nn.Module:
         if architecture.name == "wide_resnet":
-            return WideResNet(spec, size.width, self.options.blocks)
+            return WideResNet(spec, size.width, cast(int, architecture.blocks))
         return ResidualSequenceNetwork(spec, size.channels or sequence_channels(spec.outputs))
 
     def random(self, draw: Random) -> KernelPattern:
         """A backbone with kernels drawn uniformly."""
         kernels = list(product(self.options.kernel_sizes, self.options.dilations))
-        base, count = self._drawn()
-        return with_kernels(base, [draw.choice(kernels) for _ in range(count)])
-
-    def _drawn(self) -> tuple[Backbone, int]:
-        """The backbone of architectures that are drawn without a task, and its number of convolutions."""
-        if self.options.backbone == "sequence_resnet":
-            return Backbone("sequence_resnet"), SEQUENCE_CONVOLUTIONS
-        return Backbone("wide_resnet"), 1 + 6 * self.options.blocks
+        base = self._backbone("wide_resnet" if self.options.backbone == "auto" else self.options.backbone)
+        return with_kernels(base, [draw.choice(kernels) for _ in range(base.convolutions)])
 
     def mutate(self, architecture: KernelPattern, draw: Random) -> KernelPattern:
         """The pattern with another kernel in one convolution."""
@@ -165,7 +182,6 @@ class BackboneSpace:
     def extremes(self, spec: TaskSpec, size: BackboneSize) -> tuple[KernelPattern, KernelPattern]:
         """The smallest and the largest kernel everywhere."""
         base = self.kernel_base(spec)
-        count = SEQUENCE_CONVOLUTIONS if base.name == "sequence_resnet" else 1 + 6 * self.options.blocks
-        dilation = self.options.dilations[0]
+        count, dilation = base.convolutions, self.options.dilations[0]
         smallest, largest = min(self.options.kernel_sizes), max(self.options.kernel_sizes)
         return with_kernels(base, [(smallest, dilation)] * count), with_kernels(base, [(largest, dilation)] * count)

@@ -113,12 +113,14 @@ class TrainingJob:
         self._network.train()
         epoch = self._stream.epoch
         self._begin_epoch(epoch)
-        loss = torch.zeros((), device=self._engine.device)
+        loss, counted = (torch.zeros((), dtype=torch.float64, device=self._engine.device) for _ in range(2))
         accumulator = self._task.metric.create().to(self._engine.device)
         steps = 0
         while steps < STEPS_PER_ADVANCE and self._stream.epoch == epoch:
             outputs, targets, batch_loss = self._train_step()
-            loss += batch_loss
+            total, count = self._task.pool_loss(batch_loss, targets)
+            loss += total
+            counted += count
             accumulator.update(outputs, targets)
             steps += 1
         engine = self._engine
@@ -129,7 +131,7 @@ class TrainingJob:
             "progress": self._progress(),
             "epoch": float(epoch),
             "steps": float(steps),
-            "loss": engine.average(float(loss) / steps),
+            "loss": engine.average(float(loss / counted)),
             f"train_{self._task.metric.name}": engine.average(float(accumulator.compute())),
             "learning_rate": float(self._stepper.optimizer.param_groups[0]["lr"]),
         }
