@@ -76,7 +76,9 @@ def test_only_wanted_gradients_are_computed() -> None:
     assert module.weight.grad is None
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(5, 1, 1), (3, 1, 2), (5, 1, 2), (3, 2, 2), (3, 1, 1)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(5, 1, 1), (3, 1, 2), (5, 1, 2), (3, 2, 2), (3, 1, 1), (3, 2, 1), (5, 2, 1)]
+)
 def test_second_derivatives_equal_the_plain_convolutions(kernel: int, stride: int, dilation: int) -> None:
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 3, 7, 6, dtype=torch.float64, generator=draw).requires_grad_()
@@ -91,8 +93,10 @@ def test_second_derivatives_equal_the_plain_convolutions(kernel: int, stride: in
         assert (ours - reference).abs().max() < 1e-9 * reference.abs().max()
 
 
-@pytest.mark.parametrize(("kernel", "dilation"), [(5, 1), (3, 2), (5, 3), (3, 1)])
-def test_second_derivatives_of_sequences_equal_the_plain_convolutions(kernel: int, dilation: int) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(5, 1, 1), (3, 1, 2), (5, 1, 3), (3, 1, 1), (3, 2, 1), (5, 2, 1)]
+)
+def test_second_derivatives_of_sequences_equal_the_plain_convolutions(kernel: int, stride: int, dilation: int) -> None:
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 3, 11, dtype=torch.float64, generator=draw).requires_grad_()
     weight = torch.randn(3, 1, kernel, dtype=torch.float64, generator=draw).requires_grad_()
@@ -101,8 +105,8 @@ def test_second_derivatives_of_sequences_equal_the_plain_convolutions(kernel: in
         first = torch.autograd.grad(outputs.pow(3).sum(), (inputs, weight), create_graph=True)
         return torch.autograd.grad(first[0].square().sum() + first[1].square().sum(), (inputs, weight))
 
-    plain = second(F.conv1d(inputs, weight, None, 1, dilation * (kernel - 1) // 2, dilation, 3))
-    for ours, reference in zip(second(depthwise_conv(inputs, weight, 1, dilation)), plain, strict=True):
+    plain = second(F.conv1d(inputs, weight, None, stride, dilation * (kernel - 1) // 2, dilation, 3))
+    for ours, reference in zip(second(depthwise_conv(inputs, weight, stride, dilation)), plain, strict=True):
         assert (ours - reference).abs().max() < 1e-9 * reference.abs().max()
 
 

@@ -2,13 +2,16 @@
 
 Measured with torch 2.13 (oneDNN): the weight gradient of a depthwise convolution has a fast kernel for up to three
 columns without dilation and falls back to matrix products for everything else, at ten times the cost of the forward
-pass; the input gradient is slow with dilation. The rewritten formulas below are exact; `F.conv2d` is their reference.
-They may be differentiated any number of times: both gradients are again convolutions or weight gradients.
+pass; the input gradient is slow with dilation; and the second derivative of every grouped convolution is a loop over
+its groups. The rewritten formulas below are exact; `F.conv2d` is their reference. They may be differentiated any number
+of times: the convolution, its input gradient and its weight gradient are bilinear, and each one's gradients are the
+other two.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -61,10 +64,9 @@ def depthwise_conv(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: in
     if fast and stride == 2 and dilation == 2:
         # The padding is even, so only even pixels are read: an undilated convolution of these.
         inputs, stride, dilation = pick_even(inputs), 1, 1
-    rewritten = dilation == 2 or (dilation == 1 and weight.shape[-1] > FAST_COLUMNS)
-    slow_gradient = stride == 1 and (rewritten or (dilation > 2 and inputs.dim() == 3))
-    if fast and slow_gradient and torch.is_grad_enabled():
-        result: Tensor = _Depthwise.apply(inputs, weight, dilation)  # type: ignore[no-untyped-call]
+    rewritten = dilation <= 2 or (stride == 1 and inputs.dim() == 3)
+    if fast and rewritten and torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad):
+        result: Tensor = _Depthwise.apply(inputs, weight, stride, dilation)  # type: ignore[no-untyped-call]
         return result
     return _convolve(inputs, weight, stride, dilation)
 
@@ -84,55 +86,96 @@ def _convolve(inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Ten
 
 
 class _Depthwise(torch.autograd.Function):
-    """Stride 1; dilation 1 or 2, of sequences any."""
+    """Dilation 1 or 2, of sequences with stride 1 any; stride 2 without dilation."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
         ctx.save_for_backward(inputs, weight)  # as given: a copy would not be connected for second derivatives
-        ctx.dilation = dilation
-        return _convolve(channels_last(inputs), weight, 1, dilation)
+        ctx.stride, ctx.dilation = stride, dilation
+        return _convolve(channels_last(inputs), weight, stride, dilation)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        inputs, weight = ctx.saved_tensors
+        stride, dilation = ctx.stride, ctx.dilation
+        gradient, wanted = channels_last(gradients[0]), _wanted(ctx)
+        if dilation == 1 and weight.shape[-1] <= FAST_COLUMNS and not torch.is_grad_enabled():
+            return *_fused_gradients(gradient, inputs, weight, stride, wanted), None, None
+        into_inputs = _input_gradient(gradient, weight, inputs.shape, stride, dilation) if wanted[0] else None
+        into_weight = _weight_gradient(gradient, inputs, weight.shape[-1], stride, dilation) if wanted[1] else None
+        return into_inputs, into_weight, None, None
+
+
+class _StridedInputGradient(torch.autograd.Function):
+    """The input gradient of a convolution with stride 2; with stride 1 it is a convolution itself."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, weight: Tensor, size: torch.Size) -> Tensor:
+        ctx.save_for_backward(gradient, weight)
+        count, channels, *pixels = size
+        like = gradient.new_empty((count, *pixels, channels)).movedim(-1, 1)  # only its shape is read
+        return cast(Tensor, _fused_gradients(channels_last(gradient), like, weight, 2, (True, False))[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        inputs, weight = ctx.saved_tensors
-        gradient = channels_last(gradients[0])
-        into_inputs = into_weight = None
-        if ctx.needs_input_grad[0]:
-            into_inputs = depthwise_conv(gradient, _flipped(weight), 1, ctx.dilation)
-        if ctx.needs_input_grad[1]:
-            size = weight.shape[-1]
-            into_weight = _WeightGradient.apply(gradient, inputs, size, ctx.dilation)  # type: ignore[no-untyped-call]
-        return into_inputs, into_weight, None
+        gradient, weight = ctx.saved_tensors
+        wanted = _wanted(ctx)
+        into_gradient = depthwise_conv(gradients[0], weight, 2) if wanted[0] else None
+        into_weight = _weight_gradient(gradient, gradients[0], weight.shape[-1], 2, 1) if wanted[1] else None
+        return into_gradient, into_weight, None
 
 
 class _WeightGradient(torch.autograd.Function):
-    """The weight gradient of `_Depthwise`: bilinear in the gradient of the output and the inputs."""
-
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, inputs: Tensor, size: int, dilation: int) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, inputs: Tensor, size: int, stride: int, dilation: int) -> Tensor:
         ctx.save_for_backward(gradient, inputs)
-        ctx.dilation = dilation
+        ctx.stride, ctx.dilation = stride, dilation
+        if stride == 2:
+            weight = gradient.new_empty((gradient.shape[1], 1, *(size,) * (gradient.dim() - 2)))
+            return cast(Tensor, _fused_gradients(channels_last(gradient), inputs, weight, 2, (False, True))[1])
         if dilation > 2:
             row = gradient.unsqueeze(2)
             padding = (0, dilation * (size - 1) // 2)
             return _columns_gradient(row, as_picture(inputs), (1, size), padding, (1, dilation)).squeeze(2)
         if dilation == 2:
             gradient, inputs = to_phases(gradient), to_phases(inputs)
-        return _weight_gradient(gradient, inputs, size)
+        if gradient.dim() == 3:  # a picture of one row
+            return _rows_gradient(gradient.unsqueeze(2), inputs.unsqueeze(2), (1, size)).squeeze(2)
+        return _rows_gradient(gradient, inputs, (size, size))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         gradient, inputs = ctx.saved_tensors
-        into_gradient = into_inputs = None
-        if ctx.needs_input_grad[0]:
-            into_gradient = depthwise_conv(inputs, gradients[0], 1, ctx.dilation)
-        if ctx.needs_input_grad[1]:
-            into_inputs = depthwise_conv(gradient, _flipped(gradients[0]), 1, ctx.dilation)
-        return into_gradient, into_inputs, None, None
+        stride, dilation, wanted = ctx.stride, ctx.dilation, _wanted(ctx)
+        into_gradient = depthwise_conv(inputs, gradients[0], stride, dilation) if wanted[0] else None
+        into_inputs = _input_gradient(gradient, gradients[0], inputs.shape, stride, dilation) if wanted[1] else None
+        return into_gradient, into_inputs, None, None, None
 
 
-def _flipped(weight: Tensor) -> Tensor:
-    return weight.flip(*range(2, weight.dim()))
+def _wanted(ctx: Any) -> list[bool]:
+    """Which of the first two gradients the backward pass at hand goes on with.
+
+    `needs_input_grad` alone says what could be asked for: the second derivative for the architecture would compute all
+    weight gradients only to drop them. (torch itself prunes its own operations so.)
+    """
+    pairs = zip(ctx.needs_input_grad[:2], ctx.next_functions[:2], strict=True)
+    return [needed and (_is_leaf(node) or torch._C._will_engine_execute_node(node)) for needed, (node, _) in pairs]
+
+
+def _is_leaf(node: Any) -> bool:
+    return hasattr(node, "variable")  # the engine answers for inner nodes only
+
+
+def _input_gradient(gradient: Tensor, weight: Tensor, size: torch.Size, stride: int, dilation: int) -> Tensor:
+    if stride == 1:
+        return depthwise_conv(gradient, weight.flip(*range(2, weight.dim())), 1, dilation)
+    result: Tensor = _StridedInputGradient.apply(gradient, weight, size)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _weight_gradient(gradient: Tensor, inputs: Tensor, size: int, stride: int, dilation: int) -> Tensor:
+    result: Tensor = _WeightGradient.apply(gradient, inputs, size, stride, dilation)  # type: ignore[no-untyped-call]
+    return result
 
 
 def to_phases(pixels: Tensor) -> Tensor:
@@ -160,15 +203,34 @@ def from_phases(apart: Tensor) -> Tensor:
     return split.permute(order).reshape(count // 2**dims, *(2 * length for length in size), channels).movedim(-1, 1)
 
 
-def _weight_gradient(gradient: Tensor, inputs: Tensor, size: int) -> Tensor:
-    """Of an undilated convolution of stride 1, a few kernel columns at a time."""
-    if gradient.dim() == 3:  # a picture of one row
-        return _rows_gradient(gradient.unsqueeze(2), inputs.unsqueeze(2), (1, size)).squeeze(2)
-    return _rows_gradient(gradient, inputs, (size, size))
+def _fused_gradients(
+    gradient: Tensor, inputs: Tensor, weight: Tensor, stride: int, wanted: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both gradients of an undilated convolution by torch's own kernels, as far as they are wanted."""
+    sequence = gradient.dim() == 3
+    if sequence:  # a picture of one row
+        gradient, inputs, weight = gradient.unsqueeze(2), inputs.unsqueeze(2), weight.unsqueeze(2)
+    into_inputs, into_weight, _ = torch.ops.aten.convolution_backward(
+        gradient,
+        inputs.contiguous(memory_format=torch.channels_last),
+        weight,
+        None,
+        [1, stride] if sequence else [stride, stride],
+        [length // 2 for length in weight.shape[2:]],
+        [1, 1],
+        False,
+        [0, 0],
+        gradient.shape[1],
+        [*wanted, False],
+    )
+    if sequence:
+        into_inputs = into_inputs.squeeze(2) if wanted[0] else None
+        into_weight = into_weight.squeeze(2) if wanted[1] else None
+    return into_inputs, into_weight
 
 
 def _rows_gradient(gradient: Tensor, inputs: Tensor, size: tuple[int, int]) -> Tensor:
-    """Of a kernel of `(rows, columns)`."""
+    """The weight gradient for a kernel of `(rows, columns)`, stride 1, a few columns at a time."""
     high, wide = size[0] // 2, size[1] // 2
     if size[1] <= FAST_COLUMNS:
         return _columns_gradient(gradient, inputs, size, (high, wide))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["as_picture", "channels_last", "concatenate", "on_plain_cpu", "pick_even", "relu_halves"]
+__all__ = ["as_picture", "channels_last", "concatenate", "on_plain_cpu", "pick_even", "relu", "relu_halves"]
 
 
 def on_plain_cpu(inputs: Tensor) -> bool:
@@ -62,7 +62,18 @@ def relu_halves(inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 def concatenate(parts: Sequence[Tensor]) -> Tensor:
     """`torch.cat(parts, dim=1)` of several `(N, C_i, H, W)` or `(N, C_i, L)`."""
-    return torch.cat([_DenseGradient.apply(part) if _needed(part) else part for part in parts], dim=1)  # type: ignore[no-untyped-call]
+    if not any(_needed(part) for part in parts):
+        return torch.cat(list(parts), dim=1)
+    joined: Tensor = _Concatenate.apply(*parts)  # type: ignore[no-untyped-call]
+    return joined
+
+
+def relu(inputs: Tensor, *, inplace: bool = False) -> Tensor:
+    """`F.relu`. Its second derivative, which torch fills with zeros and adds, costs nothing here."""
+    if not _needed(inputs):
+        return F.relu(inputs, inplace)
+    activated: Tensor = _Relu.apply(inputs, inplace)  # type: ignore[no-untyped-call]
+    return activated
 
 
 def _needed(inputs: Tensor) -> bool:
@@ -110,11 +121,53 @@ class _ReluHalves(torch.autograd.Function):
         return whole
 
 
-class _DenseGradient(torch.autograd.Function):
+class _Concatenate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor) -> Tensor:
-        return inputs.view_as(inputs)
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.sizes = [part.shape[1] for part in parts]
+        return torch.cat(parts, dim=1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return channels_last(gradients[0])
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = _Split.apply(gradients[0], ctx.sizes)  # type: ignore[no-untyped-call]
+        return parts
+
+
+class _Split(torch.autograd.Function):
+    # The derivative of torch's own split adds up as many tensors of the whole size as there are parts.
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+        return tuple(channels_last(part) for part in torch.split(inputs, list(sizes), dim=1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return concatenate(gradients), None
+
+
+class _Relu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, inplace: bool) -> Tensor:
+        if inplace:
+            ctx.mark_dirty(inputs)
+        activated = F.relu(inputs, inplace)
+        ctx.save_for_backward(activated)
+        return activated
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient: Tensor = _ReluGradient.apply(gradients[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return gradient, None
+
+
+class _ReluGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, activated: Tensor) -> Tensor:
+        ctx.save_for_backward(activated)
+        masked: Tensor = torch.ops.aten.threshold_backward(gradient, activated, 0)
+        return masked
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient: Tensor = _ReluGradient.apply(gradients[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return gradient, None

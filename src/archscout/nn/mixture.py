@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.nn.depthwise import depthwise_conv, from_phases, to_phases
-from archscout.nn.dimensions import LAYERS
-from archscout.nn.layout import pick_even, relu_halves
+from archscout.nn.layout import pick_even, relu, relu_halves
 from archscout.nn.operations import make_operation, pad_to_even
 from archscout.nn.pointwise_norm import RunningNorms, as_matrix, from_matrix
 
@@ -58,8 +57,10 @@ class NodeSum:
         else:
             self._plain = inputs @ factor
 
-    def add_scaled(self, values: Tensor, scale: Tensor) -> None:
-        """Add `scale * values`."""
+    def add_scaled(self, values: Tensor, scale: Tensor, shift: Tensor | None = None) -> None:
+        """Add `values * scale + shift`; the scale is a number or a row."""
+        if shift is not None:
+            self._shifts.append(shift)
         if self._plain is None:
             self._plain = values * scale
         else:
@@ -151,9 +152,7 @@ class MixedSource(nn.Module):
         both = {**separable, **dilated}
         self.first = _Stage(channels, both, self._edges, dims) if both else None
         self.second = _Stage(channels, separable, self._edges, dims) if separable else None
-        self.pools = nn.ModuleDict(
-            {name: LAYERS[dims].norm(channels, affine=False) for name in self._edges if name in POOLS}
-        )
+        self.pools = nn.ModuleDict({name: RunningNorms(1, channels) for name in self._edges if name in POOLS})
         self.others = nn.ModuleDict()
         for name, mine in self._edges.items():
             if name == "skip_connect" and stride == 2:
@@ -179,15 +178,16 @@ class MixedSource(nn.Module):
         }
         targets = {name: [sums[target] for target in mine] for name, mine in self._edges.items()}
         for name, norm in self.pools.items():
-            pooled = as_matrix(norm(_pool(name, inputs, self.stride)))
-            for total, scale in zip(targets[name], scales[name].unbind(), strict=True):
-                total.add_scaled(pooled, scale)
+            pooled = as_matrix(_pool(name, inputs, self.stride))
+            folded = cast(RunningNorms, norm).scale(pooled, scales[name])
+            for total, factor, shift in zip(targets[name], *(part.unbind() for part in folded), strict=True):
+                total.add_scaled(pooled, factor, shift)
         if "skip_connect" in scales:
             skip = self._skip if self.stride == 1 else self._factorized_reduce
             skip(inputs, scales["skip_connect"], targets["skip_connect"])
         if self.first is None and not self.others:
             return
-        activated = F.relu(inputs)
+        activated = relu(inputs)
         if self.first is not None:
             self._convolutions(self.first, activated, scales, targets)
         for name, modules in self.others.items():
@@ -241,7 +241,7 @@ class MixedSource(nn.Module):
         weights = [weight for name in stage.names for weight in stage.depthwise[name].unbind()]
         matrices = []
         for weight, (matrix, factor, shift) in zip(weights, products, strict=True):
-            inner = from_matrix(torch.addmm(shift, matrix, factor).relu_(), shape[0], shape[2:])
+            inner = from_matrix(relu(torch.addmm(shift, matrix, factor), inplace=True), shape[0], shape[2:])
             matrices.append(as_matrix(depthwise_conv(inner, weight)))
         folded = stage.norms.fold(stage.pointwise, matrices, torch.cat([scales[name] for name in stage.names]))
         sums = [total for name in stage.names for total in targets[name]]

@@ -1,9 +1,10 @@
-"""Pointwise convolutions with batch norm, without the convolution's output.
+"""Pointwise convolutions with batch norm, without the convolution's output, and weighted batch norms without theirs.
 
 A 1 x 1 convolution is a matrix product, `z = u W^T` with a row for each pixel, and the mean and the variance of its
 outputs follow from the moments of its inputs: `mean(z) = W mean(u)`, `var(z) = diag(W Cov(u) W^T)`. Batch norm then is
 a scale and a shift of the small matrix W, and so is a mixing weight on top of it: the big tensors are read once for the
-moments and once for a product that is added straight to the sum of which it is a part.
+moments and once for a product that is added straight to the sum of which it is a part. Where there is no convolution,
+the product is one with a row of factors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RunningNorms", "as_matrix", "from_matrix", "moments"]
+__all__ = ["RunningNorms", "as_matrix", "channel_moments", "from_matrix", "moments"]
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -60,6 +61,26 @@ class _Moments(torch.autograd.Function):
             torch.addmm(shift, matrix, factor)
             for matrix, factor, shift in zip(ctx.saved_tensors, factors.unbind(), shifts.unbind(), strict=True)
         )
+
+
+def channel_moments(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean squares and the means of the rows of a matrix `(P, C)`, both `(C,)`."""
+    return cast(tuple[Tensor, Tensor], _ChannelMoments.apply(matrix))  # type: ignore[no-untyped-call]
+
+
+class _ChannelMoments(torch.autograd.Function):
+    # One pass over the matrix in the backward pass.
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(matrix)
+        return matrix.square().mean(0), matrix.mean(0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (matrix,) = ctx.saved_tensors
+        square, mean = gradients
+        return torch.addcmul(mean / len(matrix), matrix, square * (2 / len(matrix)))
 
 
 class RunningNorms(nn.Module):
@@ -108,6 +129,25 @@ class RunningNorms(nn.Module):
         if scales is not None:
             factor = factor * scales.unsqueeze(1)
         return (weights * factor.unsqueeze(2)).transpose(1, 2), -centre * factor
+
+    def scale(self, inputs: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors and shifts with `inputs * factors[j] + shifts[j] = scales[j] * norm(inputs)`, for K = 1.
+
+        Args:
+            inputs: `(P, C)`.
+            scales: `(J,)`.
+
+        Returns:
+            Both `(J, C)`.
+        """
+        if self.training:
+            square, centre = channel_moments(inputs)
+            variance = (square - centre.square()).clamp_min(0)
+            self._move_on(centre, variance, len(inputs))
+        else:
+            centre, variance = self.running_mean[0], self.running_var[0]
+        factors = torch.outer(scales, torch.rsqrt(variance + EPSILON))
+        return factors, -centre * factors
 
     def _move_on(self, centre: Tensor, variance: Tensor, pixels: int) -> None:
         with torch.no_grad():
