@@ -1,4 +1,7 @@
-"""The trained network on disk: weights in safetensors, with all that is needed to build the network again."""
+"""What stages leave in a run directory for others: above all the trained network.
+
+Its weights are in safetensors, with all that is needed to build the network again.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,10 @@ from archscout.spaces import (
 )
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["build_plain", "load_network", "network_bytes"]
+__all__ = ["INITIAL_WEIGHTS", "TRAINING", "build_plain", "load_network", "network_bytes"]
 
+INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
+TRAINING = "training.json"  # settings that a tuning hands to it
 FORMAT = "archscout.network"
 
 

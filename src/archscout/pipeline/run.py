@@ -6,9 +6,7 @@ Every stage that takes long is a job, run by the driver. A run that was stopped 
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -17,24 +15,21 @@ from torch import Tensor, nn
 
 from archscout.atomic import TEMPORARY_PREFIX
 from archscout.engine import Engine
-from archscout.errors import MissingExtraError, RunError, SettingsError
-from archscout.exporting import export_network
-from archscout.jobs import Driver, Job, Observer, StopSignals
-from archscout.measure import measure, measure_latency
+from archscout.errors import RunError, SettingsError
+from archscout.jobs import Driver, Observer, StopSignals
 from archscout.methods.base import (
     METHODS,
     ChecksContext,
     SearchContext,
-    SearchResult,
     SearchStage,
     TaskSource,
     check_fit,
 )
 from archscout.methods.tuning import check_tuning, tuning_stage
 from archscout.parallel import check_executor
-from archscout.pipeline.artifacts import load_network, network_bytes
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, load_network
 from archscout.pipeline.config import RunSettings, read_config, write_config
-from archscout.pipeline.summary import report_html
+from archscout.pipeline.stages import FINAL_STAGES, run_stage
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.settings import merge
@@ -47,18 +42,12 @@ from archscout.spaces import (
     get_space,
 )
 from archscout.spaces.base import KernelPatterned
-from archscout.state import read_state, state_bytes
-from archscout.tasks import TASKS, Task, load_task
+from archscout.state import read_state
+from archscout.tasks import Task, load_task
 from archscout.tasks.absent import absent_task
 from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
-from archscout.training.evaluation import evaluate_network
 
-__all__ = ["FINAL_STAGES", "Run"]
-
-FINAL_STAGES = ("train", "evaluate", "export", "report")
-INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
-TRAINING = "training.json"  # settings that a tuning hands to it
-CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
+__all__ = ["Run"]
 
 
 class Run:
@@ -204,12 +193,13 @@ class Run:
             artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
             source=self._task_source(),
             train=settings.train,
-            initial=self._initial_weights,
+            initial=self.initial_weights,
             folder=self.directory.path,
             executor=settings.executor,
         )
 
-    def _initial_weights(self) -> dict[str, Tensor] | None:
+    def initial_weights(self) -> dict[str, Tensor] | None:
+        """The weights that a search stage has handed to the final training; None: there are none."""
         path = self.directory.path / INITIAL_WEIGHTS
         return read_state(path) if path.is_file() else None
 
@@ -307,7 +297,7 @@ class Run:
             driver.message(f"{self.directory.path}: {self.engine.describe()}, seed {self.settings.seed}")
             for name in names:
                 if not self.directory.complete(name):
-                    self._stage(name, driver)
+                    run_stage(self, name, driver)
                     self.engine.wait()
         return self
 
@@ -322,138 +312,6 @@ class Run:
             signals=signals,
             agree=self.engine.any,
         )
-
-    def _stage(self, name: str, driver: Driver) -> None:
-        search = {stage.name: stage for stage in self.search_stages()}
-        if name in search:
-            self._search(search[name], driver)
-        elif name == "train":
-            self._train(driver)
-        elif self.engine.is_main:
-            steps: dict[str, Callable[[Driver], None]] = {
-                "evaluate": self._evaluate,
-                "export": self._export,
-                "report": self._report,
-            }
-            began = time.monotonic()
-            steps[name](driver)
-            self.directory.update_stage(name, seconds=round(time.monotonic() - began, 3))
-        self.directory.update_stage(name, complete=True)
-
-    def _search(self, stage: SearchStage, driver: Driver) -> None:
-        before = self.architecture if self.directory.has("architecture.json") else None
-        job = stage.make(self.context, before)
-        result = cast(SearchResult, driver.drive(stage.name, job))
-        sized = self.settings.task is not None or self.task.name in TASKS  # else the number of classes is not known
-        costs = {
-            id(candidate): self.context.cost(candidate.architecture)
-            for candidate in result.candidates[: CANDIDATES_WITH_COST if sized else 0]
-        }
-        records = []
-        for rank, candidate in enumerate(result.candidates, start=1):
-            cost = costs.get(id(candidate))
-            records.append(
-                {
-                    "stage": stage.name,
-                    "rank": rank,
-                    "score": candidate.score,
-                    "origin": candidate.origin,
-                    "parameters": cost.parameters if cost else None,
-                    "madds": cost.madds if cost else None,
-                    "architecture": json.loads(architecture_to_json(candidate.architecture)),
-                }
-            )
-        earlier = [record for record in self.candidates() if record["stage"] != stage.name]
-        self.directory.write_lines("candidates.jsonl", [*records, *earlier])
-        if result.artifact is not None:
-            self.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
-        if result.weights is not None:
-            self.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
-        if result.training:
-            self.directory.write_json(TRAINING, merge(self.training, result.training))
-        if result.facts:
-            self.directory.write_json("search.json", {**self.search_facts, stage.name: dict(result.facts)})
-        self.directory.write("architecture.json", architecture_to_json(result.architecture))
-
-    def _train(self, driver: Driver) -> None:
-        settings = self.settings
-        architecture = self.architecture
-        network = self.untrained()
-        initial = self._initial_weights()
-        if initial is not None:
-            network.load_state_dict(initial)
-        job: Job = self.train_settings.job(network, self.task, self.engine, settings.seed)
-        trained = driver.drive("train", job)
-        content = network_bytes(
-            trained, self.space, settings.space_options, architecture, self.task.spec, settings.network
-        )
-        self.directory.write("model.safetensors", content)
-        if self.task.spec.kind == "language":  # the numbers that the network speaks in mean nothing without it
-            self.directory.write("vocabulary.txt", "\n".join(self.task.class_names) + "\n")
-
-    def _evaluate(self, driver: Driver) -> None:
-        settings, task = self.settings, self.task
-        alone = self.engine.alone()
-        network = alone.place(self.model())
-        values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
-        cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
-        latencies = measure_latency(
-            network,
-            task.spec.input_shape,
-            batch_sizes=settings.evaluate.latency_batch_sizes,
-            device=self.engine.device,
-            vocabulary=task.spec.vocabulary,
-        )
-        stages = self.directory.stages()
-        result = {
-            "task": task.name,
-            "metric": task.metric.name,
-            "test": {**values, "samples": len(task.test)},
-            "trained_on": {"split": settings.train.split, "samples": len(task.split(settings.train.split))},
-            "parameters": cost.parameters,
-            "madds": cost.madds,
-            "latency": [vars(latency) for latency in latencies],
-            "seed": settings.seed,
-            "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
-            "device": self.engine.describe(),
-            "data": {**task.provenance},
-            "splits": task.split_digests(),
-        }
-        self.directory.write_json("result.json", result)
-        value = task.metric.format(values[task.metric.name])
-        driver.message(f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples")
-
-    def _export(self, driver: Driver) -> None:
-        settings = self.settings.export
-        folder = self.directory.path / "export"
-        network, shape, tolerance = self.model(), self.task.spec.input_shape, settings.tolerance
-        try:
-            reports = export_network(network, shape, folder, formats=settings.formats, tolerance=tolerance)
-        except MissingExtraError as error:
-            driver.message(f"export: onnx is left out. {error}")
-            others = [kind for kind in settings.formats if kind != "onnx"]
-            reports = export_network(network, shape, folder, formats=others, tolerance=tolerance)
-        for report in reports:
-            driver.message(
-                f"export: {report.path}, largest difference {report.max_difference:.1e} "
-                f"(allowed {report.tolerance:.0e})"
-            )
-        self.directory.write_json(
-            "export.json",
-            [
-                {
-                    "path": str(report.path.relative_to(self.directory.path)),
-                    "format": report.format,
-                    "max_difference": report.max_difference,
-                    "tolerance": report.tolerance,
-                }
-                for report in reports
-            ],
-        )
-
-    def _report(self, driver: Driver) -> None:
-        path = self.directory.write("report.html", report_html(self))
-        driver.message(f"report: {path}")
 
 
 def _only_begun(path: Path) -> bool:

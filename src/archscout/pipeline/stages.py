@@ -1,0 +1,167 @@
+"""The stages of a run: what each one makes of what the stages before it left in the run directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
+
+from archscout.errors import MissingExtraError
+from archscout.exporting import export_network
+from archscout.jobs import Driver, Job
+from archscout.measure import measure, measure_latency
+from archscout.methods.base import SearchResult, SearchStage
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, network_bytes
+from archscout.pipeline.summary import report_html
+from archscout.settings import merge
+from archscout.spaces import architecture_to_json
+from archscout.state import state_bytes
+from archscout.tasks import TASKS
+from archscout.training.evaluation import evaluate_network
+
+if TYPE_CHECKING:
+    from archscout.pipeline.run import Run
+
+__all__ = ["FINAL_STAGES", "run_stage"]
+
+CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
+
+
+def run_stage(run: Run, name: str, driver: Driver) -> None:
+    """Run one stage of a run and mark it as complete."""
+    search = {stage.name: stage for stage in run.search_stages()}
+    if name in search:
+        _search(run, search[name], driver)
+    elif name == "train":
+        _train(run, driver)
+    elif run.engine.is_main:
+        began = time.monotonic()
+        MAIN_PROCESS_STAGES[name](run, driver)
+        run.directory.update_stage(name, seconds=round(time.monotonic() - began, 3))
+    run.directory.update_stage(name, complete=True)
+
+
+def _search(run: Run, stage: SearchStage, driver: Driver) -> None:
+    before = run.architecture if run.directory.has("architecture.json") else None
+    job = stage.make(run.context, before)
+    result = cast(SearchResult, driver.drive(stage.name, job))
+    sized = run.settings.task is not None or run.task.name in TASKS  # else the number of classes is not known
+    costs = {
+        id(candidate): run.context.cost(candidate.architecture)
+        for candidate in result.candidates[: CANDIDATES_WITH_COST if sized else 0]
+    }
+    records = []
+    for rank, candidate in enumerate(result.candidates, start=1):
+        cost = costs.get(id(candidate))
+        records.append(
+            {
+                "stage": stage.name,
+                "rank": rank,
+                "score": candidate.score,
+                "origin": candidate.origin,
+                "parameters": cost.parameters if cost else None,
+                "madds": cost.madds if cost else None,
+                "architecture": json.loads(architecture_to_json(candidate.architecture)),
+            }
+        )
+    earlier = [record for record in run.candidates() if record["stage"] != stage.name]
+    run.directory.write_lines("candidates.jsonl", [*records, *earlier])
+    if result.artifact is not None:
+        run.directory.write(f"{stage.name}.safetensors", state_bytes(result.artifact))
+    if result.weights is not None:
+        run.directory.write(INITIAL_WEIGHTS, state_bytes(dict(result.weights)))
+    if result.training:
+        run.directory.write_json(TRAINING, merge(run.training, result.training))
+    if result.facts:
+        run.directory.write_json("search.json", {**run.search_facts, stage.name: dict(result.facts)})
+    run.directory.write("architecture.json", architecture_to_json(result.architecture))
+
+
+def _train(run: Run, driver: Driver) -> None:
+    settings = run.settings
+    architecture = run.architecture
+    network = run.untrained()
+    initial = run.initial_weights()
+    if initial is not None:
+        network.load_state_dict(initial)
+    job: Job = run.train_settings.job(network, run.task, run.engine, settings.seed)
+    trained = driver.drive("train", job)
+    content = network_bytes(trained, run.space, settings.space_options, architecture, run.task.spec, settings.network)
+    run.directory.write("model.safetensors", content)
+    if run.task.spec.kind == "language":  # the numbers that the network speaks in mean nothing without it
+        run.directory.write("vocabulary.txt", "\n".join(run.task.class_names) + "\n")
+
+
+def _evaluate(run: Run, driver: Driver) -> None:
+    settings, task = run.settings, run.task
+    alone = run.engine.alone()
+    network = alone.place(run.model())
+    values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
+    cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
+    latencies = measure_latency(
+        network,
+        task.spec.input_shape,
+        batch_sizes=settings.evaluate.latency_batch_sizes,
+        device=run.engine.device,
+        vocabulary=task.spec.vocabulary,
+    )
+    stages = run.directory.stages()
+    result = {
+        "task": task.name,
+        "metric": task.metric.name,
+        "test": {**values, "samples": len(task.test)},
+        "trained_on": {"split": settings.train.split, "samples": len(task.split(settings.train.split))},
+        "parameters": cost.parameters,
+        "madds": cost.madds,
+        "latency": [vars(latency) for latency in latencies],
+        "seed": settings.seed,
+        "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
+        "device": run.engine.describe(),
+        "data": {**task.provenance},
+        "splits": task.split_digests(),
+    }
+    run.directory.write_json("result.json", result)
+    value = task.metric.format(values[task.metric.name])
+    driver.message(f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples")
+
+
+def _export(run: Run, driver: Driver) -> None:
+    settings = run.settings.export
+    folder = run.directory.path / "export"
+    network, shape, tolerance = run.model(), run.task.spec.input_shape, settings.tolerance
+    try:
+        reports = export_network(network, shape, folder, formats=settings.formats, tolerance=tolerance)
+    except MissingExtraError as error:
+        driver.message(f"export: onnx is left out. {error}")
+        others = [kind for kind in settings.formats if kind != "onnx"]
+        reports = export_network(network, shape, folder, formats=others, tolerance=tolerance)
+    for report in reports:
+        driver.message(
+            f"export: {report.path}, largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})"
+        )
+    run.directory.write_json(
+        "export.json",
+        [
+            {
+                "path": str(report.path.relative_to(run.directory.path)),
+                "format": report.format,
+                "max_difference": report.max_difference,
+                "tolerance": report.tolerance,
+            }
+            for report in reports
+        ],
+    )
+
+
+def _report(run: Run, driver: Driver) -> None:
+    path = run.directory.write("report.html", report_html(run))
+    driver.message(f"report: {path}")
+
+
+MAIN_PROCESS_STAGES: Mapping[str, Callable[[Run, Driver], None]] = {
+    "evaluate": _evaluate,
+    "export": _export,
+    "report": _report,
+}
+FINAL_STAGES = ("train", *MAIN_PROCESS_STAGES)
