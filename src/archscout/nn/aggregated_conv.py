@@ -62,17 +62,13 @@ def aggregated_conv(
         `(N, out, ...)` with sizes `(n - 1) // stride + 1`.
     """
     compute = {"direct": _direct, "grouped": _grouped, "matrix": _matrix, "fft": _fourier}[backend]
-    return compute(inputs, weight, mixing, candidates, bias, tuple(stride[: candidates.dimensions]), groups)
+    steps = tuple(stride[: candidates.dimensions])
+    total = compute(inputs, weight, mixing, candidates, steps, groups)
+    return total if bias is None else total + bias.view(-1, *(1 for _ in steps))
 
 
 def _direct(
-    inputs: Tensor,
-    weight: Tensor,
-    mixing: Tensor,
-    candidates: Candidates,
-    bias: Tensor | None,
-    stride: tuple[int, ...],
-    groups: int,
+    inputs: Tensor, weight: Tensor, mixing: Tensor, candidates: Candidates, stride: tuple[int, ...], groups: int
 ) -> Tensor:
     total: Tensor | None = None
     lengths = inputs.shape[2:]
@@ -85,7 +81,7 @@ def _direct(
         part = share * _convolve(inputs, kernel, stride, dilation, groups)
         total = part if total is None else total + part
     assert total is not None
-    return total if bias is None else total + bias.view(-1, *(1 for _ in lengths))
+    return total
 
 
 def _convolve(inputs: Tensor, kernel: Tensor, stride: tuple[int, ...], dilation: int, groups: int) -> Tensor:
@@ -96,13 +92,7 @@ def _convolve(inputs: Tensor, kernel: Tensor, stride: tuple[int, ...], dilation:
 
 
 def _grouped(
-    inputs: Tensor,
-    weight: Tensor,
-    mixing: Tensor,
-    candidates: Candidates,
-    bias: Tensor | None,
-    stride: tuple[int, ...],
-    groups: int,
+    inputs: Tensor, weight: Tensor, mixing: Tensor, candidates: Candidates, stride: tuple[int, ...], groups: int
 ) -> Tensor:
     plan = group_plan(candidates, tuple(inputs.shape[2:]), str(inputs.device))
     kernels = assemble(weight, mixing, plan.scatter)
@@ -112,17 +102,11 @@ def _grouped(
         part = _convolve(inputs, kernel, stride, dilation, groups)
         total = part if total is None else total + part
     assert total is not None
-    return total if bias is None else total + bias.view(-1, *(1 for _ in stride))
+    return total
 
 
 def _matrix(
-    inputs: Tensor,
-    weight: Tensor,
-    mixing: Tensor,
-    candidates: Candidates,
-    bias: Tensor | None,
-    stride: tuple[int, ...],
-    groups: int,
+    inputs: Tensor, weight: Tensor, mixing: Tensor, candidates: Candidates, stride: tuple[int, ...], groups: int
 ) -> Tensor:
     plan = matrix_plan(candidates, tuple(inputs.shape[2:]), stride, str(inputs.device))
     count, outputs, width = len(inputs), weight.shape[0], weight.shape[1]
@@ -130,25 +114,18 @@ def _matrix(
     entries = entries.reshape(groups, outputs // groups, width, math.prod(plan.positions), -1)
     matrix = entries.permute(0, 2, 4, 1, 3).flatten(3).flatten(1, 2)
     vectors = inputs.reshape(count, groups, -1).transpose(0, 1)
-    total = (vectors @ matrix).transpose(0, 1).reshape(count, outputs, *plan.positions)
-    return total if bias is None else total + bias.view(-1, *(1 for _ in stride))
+    return (vectors @ matrix).transpose(0, 1).reshape(count, outputs, *plan.positions)
 
 
 def _fourier(
-    inputs: Tensor,
-    weight: Tensor,
-    mixing: Tensor,
-    candidates: Candidates,
-    bias: Tensor | None,
-    stride: tuple[int, ...],
-    groups: int,
+    inputs: Tensor, weight: Tensor, mixing: Tensor, candidates: Candidates, stride: tuple[int, ...], groups: int
 ) -> Tensor:
     if inputs.dtype in (torch.float16, torch.bfloat16):  # transforms of half precision take few sizes, and lose much
         inputs = inputs.float()
     plan = grid_plan(candidates, tuple(inputs.shape[2:]), str(inputs.device))
     grid = assemble(weight, mixing, plan.scatter).reshape(*weight.shape[:2], *plan.lengths)
     total: Tensor = _Circular.apply(inputs, grid, stride, groups)  # type: ignore[no-untyped-call]
-    return total if bias is None else total + bias.view(-1, *(1 for _ in stride))
+    return total
 
 
 class _Circular(torch.autograd.Function):

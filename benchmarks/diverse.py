@@ -1,0 +1,142 @@
+"""D2NAS, DASH and the plain backbones on diverse tasks, in small: `python -m benchmarks.diverse RUNS`.
+
+Every task is run by each of the three methods with each seed, in run directories `RUNS/<task>-<method>-<seed>`; what is
+complete is not run again, and what was stopped goes on. At the end a table in Markdown: the mean and the standard
+deviation over the seeds of the test metric, and the means of parameters, multiply-adds and wall time of all stages.
+
+CIFAR-10 needs `--data DIR`, a folder with `cifar-10-batches-py`. The sequences with several labels and the dense map of
+one label are planted ones (`benchmarks.planted`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import archscout
+from archscout.memory import keep_freed_memory
+from archscout.pipeline.run import Run
+from archscout.tasks import Task
+from benchmarks.planted import motif_task, streak_task
+
+__all__ = ["CASES", "METHODS", "Case", "main", "perform", "table"]
+
+METHODS = ("plain", "dash", "d2nas")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task, the backbone that DASH starts from, and the recipe that all three methods share the name of.
+
+    Attributes:
+        task: a registered name, or what makes a task from a folder for its files.
+        overrides: settings for all three methods.
+    """
+
+    task: str | Callable[[Path], Task]
+    backbone: str
+    recipe: str
+    overrides: tuple[str, ...] = ()
+
+
+PLANTED = (
+    "train.epochs=8",
+    "train.batch_size=8",
+    "train.optimizer.schedule={kind: steps, milestones: [3, 5, 7], factors: [0.2, 0.04, 0.008]}",
+)
+CASES = {
+    "digits": Case("digits", "wide_resnet_10", "digits"),
+    "cifar": Case("cifar10", "wide_resnet_10", "cifar10-short", ("train.epochs=1",)),
+    "italy": Case("ucr:ItalyPowerDemand", "sequence_resnet", "ucr"),
+    "vowels": Case("ucr:JapaneseVowels", "sequence_resnet", "ucr"),
+    "darcy": Case("darcy-generated", "wide_resnet_10", "darcy-generated"),
+    "motifs": Case(motif_task, "sequence_resnet", "ucr", (*PLANTED, "tuning.epochs=2")),
+    "streaks": Case(streak_task, "wide_resnet_10", "darcy-generated", (*PLANTED, "tuning.epochs=1")),
+}
+
+
+def perform(case: Case, method: str, seed: int, out: Path, data: Path | None = None) -> Run:
+    """The run of a task by a method, with all stages."""
+    task = case.task if isinstance(case.task, str) else case.task(out.parent / f"data-{out.name.split('-')[0]}")
+    values = {"seed": seed, "data": str(data) if case.task == "cifar10" else None}
+    if method == "plain":
+        overrides = [override for override in case.overrides if not override.startswith("tuning.")]
+        recipe = f"backbones/{case.recipe}"
+        return archscout.train(
+            case.backbone, task=task, recipe=recipe, overrides=overrides, values=values, out=out, until=None
+        )
+    recipe = f"{method}/{case.recipe}"
+    return archscout.run(task, method=method, recipe=recipe, overrides=case.overrides, values=values, out=out)
+
+
+def table(runs: dict[tuple[str, str], Sequence[Run]]) -> str:
+    """In Markdown, a row for each task and method."""
+    lines = [
+        "| task | method | metric | test | parameters | multiply-adds | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (case, method), found in runs.items():
+        results = [run.result for run in found]
+        metric = results[0]["metric"]
+        values = [result["test"][metric] for result in results]
+        spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else " (one seed)"
+        lines.append(
+            f"| {case} | {method} | {metric.replace('_', ' ')} | {statistics.mean(values):.4f}{spread} "
+            f"| {statistics.mean(result['parameters'] for result in results):,.0f} "
+            f"| {statistics.mean(result['madds'] for result in results):,.0f} "
+            f"| {statistics.mean(map(_minutes, results)):.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _minutes(result: dict[str, dict[str, float]]) -> float:
+    return sum(seconds or 0.0 for seconds in result["seconds"].values()) / 60
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / "result.json").is_file() and (folder / "report.html").is_file()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.diverse", description=__doc__)
+    parser.add_argument("runs", type=Path, help="folder of the run directories")
+    parser.add_argument("--tasks", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--data", type=Path, help="folder of CIFAR-10's files")
+    parser.add_argument("--table", action="store_true", help="run nothing, show what is complete")
+    options = parser.parse_args(arguments)
+    for name in options.tasks:
+        for seed in () if options.table else options.seeds:
+            for method in options.methods:
+                out = options.runs / f"{name}-{method}-{seed}"
+                if not _complete(out):
+                    perform(CASES[name], method, seed, out, options.data)
+                    print(f"{out}: {_row(out)}", flush=True)
+    print(table(_found(options.runs, options.tasks, options.methods, options.seeds)))
+
+
+def _row(out: Path) -> str:
+    result = archscout.load_run(out).result
+    return f"{result['metric']} {result['test'][result['metric']]:.4f}, {_minutes(result):.1f} min"
+
+
+def _found(
+    runs: Path, tasks: Iterable[str], methods: Sequence[str], seeds: Sequence[int]
+) -> dict[tuple[str, str], Sequence[Run]]:
+    found: dict[tuple[str, str], Sequence[Run]] = {}
+    for task in tasks:
+        for method in methods:
+            folders = [runs / f"{task}-{method}-{seed}" for seed in seeds]
+            if complete := [archscout.load_run(folder) for folder in folders if _complete(folder)]:
+                found[(task, method)] = complete
+    return found
+
+
+if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
+    main()
