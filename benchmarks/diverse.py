@@ -4,8 +4,8 @@ Every task is run by each of the three methods with each seed, in run directorie
 complete is not run again, and what was stopped goes on. At the end a table in Markdown: the mean and the standard
 deviation over the seeds of the test metric, and the means of parameters, multiply-adds and wall time of all stages.
 
-CIFAR-10 needs `--data DIR`, a folder with `cifar-10-batches-py`. The sequences with several labels and the dense map of
-one label are planted ones (`benchmarks.planted`).
+CIFAR-10 needs `--data DIR`, a folder with `cifar-10-batches-py`; a fifth of its training pictures is taken. See
+`benchmarks.small_tasks` for that, and for the tasks that are made of digits.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pathlib import Path
 import archscout
 from archscout.memory import keep_freed_memory
 from archscout.pipeline.run import Run
-from archscout.tasks import Task
-from benchmarks.planted import motif_task, streak_task
+from benchmarks.small_tasks import write_cifar, write_pairs, write_scenes
 
 __all__ = ["CASES", "METHODS", "Case", "main", "perform", "table"]
 
@@ -29,47 +28,46 @@ METHODS = ("plain", "dash", "d2nas")
 
 @dataclass(frozen=True)
 class Case:
-    """A task, the backbone that DASH starts from, and the recipe that all three methods share the name of.
+    """A task, and how the three methods take it.
 
     Attributes:
-        task: a registered name, or what makes a task from a folder for its files.
-        overrides: settings for all three methods.
+        task: its registered name, or that of a file in the folder of the runs.
+        backbone: what DASH starts from.
+        recipe: the methods' recipes are `d2nas/<recipe>`, `dash/<recipe>` and `backbones/<recipe>`.
+        write: makes the file.
     """
 
-    task: str | Callable[[Path], Task]
+    task: str
     backbone: str
     recipe: str
-    overrides: tuple[str, ...] = ()
+    write: Callable[[Path, Path | None], None] | None = None
 
 
-PLANTED = (
-    "train.epochs=8",
-    "train.batch_size=8",
-    "train.optimizer.schedule={kind: steps, milestones: [3, 5, 7], factors: [0.2, 0.04, 0.008]}",
-)
 CASES = {
     "digits": Case("digits", "wide_resnet_10", "digits"),
-    "cifar": Case("cifar10", "wide_resnet_10", "cifar10-short", ("train.epochs=1",)),
+    "cifar": Case("cifar.npz", "wide_resnet_10", "cifar10-short", write=write_cifar),
     "italy": Case("ucr:ItalyPowerDemand", "sequence_resnet", "ucr"),
     "vowels": Case("ucr:JapaneseVowels", "sequence_resnet", "ucr"),
     "darcy": Case("darcy-generated", "wide_resnet_10", "darcy-generated"),
-    "motifs": Case(motif_task, "sequence_resnet", "ucr", (*PLANTED, "tuning.epochs=2")),
-    "streaks": Case(streak_task, "wide_resnet_10", "darcy-generated", (*PLANTED, "tuning.epochs=1")),
+    "pairs": Case("pairs.npz", "wide_resnet_10", "digits", write=lambda path, _: write_pairs(path)),
+    "scenes": Case("scenes.npz", "wide_resnet_10", "darcy-generated", write=lambda path, _: write_scenes(path)),
 }
 
 
 def perform(case: Case, method: str, seed: int, out: Path, data: Path | None = None) -> Run:
     """The run of a task by a method, with all stages."""
-    task = case.task if isinstance(case.task, str) else case.task(out.parent / f"data-{out.name.split('-')[0]}")
-    values = {"seed": seed, "data": str(data) if case.task == "cifar10" else None}
+    task, values = case.task, {"seed": seed}
+    if case.write is not None:
+        file = out.parent / case.task
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.is_file():
+            case.write(file, data)
+        task = str(file)
     if method == "plain":
-        overrides = [override for override in case.overrides if not override.startswith("tuning.")]
         recipe = f"backbones/{case.recipe}"
-        return archscout.train(
-            case.backbone, task=task, recipe=recipe, overrides=overrides, values=values, out=out, until=None
-        )
+        return archscout.train(case.backbone, task=task, recipe=recipe, values=values, out=out, until=None)
     recipe = f"{method}/{case.recipe}"
-    return archscout.run(task, method=method, recipe=recipe, overrides=case.overrides, values=values, out=out)
+    return archscout.run(task, method=method, recipe=recipe, values=values, out=out)
 
 
 def table(runs: dict[tuple[str, str], Sequence[Run]]) -> str:

@@ -141,7 +141,7 @@ def test_a_scatter_chart_of_few_points_is_well_formed(points: list[Point]) -> No
 
 
 def test_a_chosen_point_at_the_right_border_is_labelled_on_its_left() -> None:
-    points = [Point(0, 0), Point(100, 1, chosen=True)]
+    points = [Point(0, 0), Point(121, 1, chosen=True)]
     label = next(e for e in ET.fromstring(scatter_chart(points)).iter(f"{SVG}text") if e.text == "chosen")
     assert label.attrib["text-anchor"] == "end"
 
@@ -195,3 +195,12 @@ def test_what_can_be_shown() -> None:
     assert usable(1) and usable(-2.5) and usable(0)
     assert not any(usable(value) for value in (NAN, INF, True, None, "1"))
     assert not usable(0, log=True) and not usable(-1.0, log=True)
+
+
+def test_the_axes_of_a_scatter_chart_do_not_go_below_zero_without_need() -> None:
+    def labels(*values: float) -> set[str]:
+        chart = scatter_chart([Point(value, value, "a", "") for value in values])
+        return {element.text or "" for element in ET.fromstring(chart).iter(f"{SVG}text")}
+
+    assert not any(label.startswith("\u2212") for label in labels(0.0, 10.0))
+    assert any(label.startswith("\u2212") for label in labels(-10.0, 10.0))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from archscout.cli.progress import download_bar
 from archscout.cli.verbs import DataOption
 
 __all__ = ["register"]
@@ -27,8 +28,8 @@ def fetch(
     from archscout.tasks.fetch import fetch as get
     from archscout.tasks.registry import data_root
 
-    root = data_root(data)
-    path = get(name, root, base_url=base_url)
+    with download_bar(name) as progress:
+        path = get(name, data_root(data), base_url=base_url, progress=progress)
     typer.echo(f"{path}\nNext: archscout run {name}" + (f" --data {data}" if data else ""))
 
 

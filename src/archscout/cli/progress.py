@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Column
 
 from archscout.jobs import Job, Metrics, Observer
 
-__all__ = ["LineObserver", "TerminalObserver", "make_observer"]
+__all__ = ["LineObserver", "TerminalObserver", "download_bar", "make_observer"]
 
 # Metrics of tasks other than classification and language, logged as they are, and for train and validation.
 _OTHERS = (
@@ -54,6 +56,15 @@ def make_observer(quiet: bool = False) -> Observer:
     if not quiet and sys.stderr.isatty():
         return TerminalObserver()
     return LineObserver(quiet=quiet)
+
+
+@contextmanager
+def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr while a file arrives; call what it gives with the bytes that are here, and how many there are."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda here, total: progress.update(task, completed=here, total=total)
 
 
 def _describe(metrics: Metrics) -> str:

@@ -276,5 +276,7 @@ def scatter_chart(
 
 def _padded(values: list[float], style: Format) -> Axis:
     """An axis with a little room at both ends, so that no marker touches the border."""
-    pad = (max(values) - min(values)) * 0.03
-    return fit([min(values) - pad, max(values) + pad], style=style, count=5)
+    least, most = min(values), max(values)
+    pad = (most - least) * 0.03
+    low = max(0.0, least - pad) if least >= 0 else least - pad  # no room below zero for what is never negative
+    return fit([low, most + pad], style=style, count=5)
