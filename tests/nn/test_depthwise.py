@@ -51,13 +51,21 @@ def test_sequences_equal_the_plain_convolution(kernel: int, stride: int, dilatio
         assert (ours - reference).abs().max() < 1e-10
 
 
-def test_other_dilations_equal_the_plain_convolution() -> None:
-    inputs, weight = (
-        torch.randn(2, 3, 9, 8).double().requires_grad_(),
-        torch.randn(3, 1, 5, 5).double().requires_grad_(),
-    )
-    plain = gradients(F.conv2d(inputs, weight, None, 1, 14, 7, 3), inputs, weight)
-    for ours, reference in zip(gradients(depthwise_conv(inputs, weight, 1, 7), inputs, weight), plain, strict=True):
+@pytest.mark.parametrize("size", [(9, 8), (16, 5), (2, 3)])
+@pytest.mark.parametrize("dilation", [3, 4, 7, 15])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_large_dilations_equal_the_plain_convolution(
+    kernel: int, stride: int, dilation: int, size: tuple[int, int]
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 3, *size, dtype=torch.float64, generator=draw).requires_grad_()
+    weight = torch.randn(3, 1, kernel, kernel, dtype=torch.float64, generator=draw).requires_grad_()
+    plain = gradients(F.conv2d(inputs, weight, None, stride, dilation * (kernel - 1) // 2, dilation, 3), inputs, weight)
+    fast = gradients(depthwise_conv(inputs, weight, stride, dilation), inputs, weight)
+    with torch.no_grad():
+        fast.append(depthwise_conv(inputs, weight, stride, dilation))
+    for ours, reference in zip(fast, [*plain, plain[0]], strict=True):
         assert (ours - reference).abs().max() < 1e-10
 
 
@@ -77,7 +85,8 @@ def test_only_wanted_gradients_are_computed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "dilation"), [(5, 1, 1), (3, 1, 2), (5, 1, 2), (3, 2, 2), (3, 1, 1), (3, 2, 1), (5, 2, 1)]
+    ("kernel", "stride", "dilation"),
+    [(5, 1, 1), (3, 1, 2), (5, 1, 2), (3, 2, 2), (3, 1, 1), (3, 2, 1), (5, 2, 1), (3, 1, 3)],
 )
 def test_second_derivatives_equal_the_plain_convolutions(kernel: int, stride: int, dilation: int) -> None:
     draw = torch.Generator().manual_seed(0)
@@ -110,10 +119,10 @@ def test_second_derivatives_of_sequences_equal_the_plain_convolutions(kernel: in
         assert (ours - reference).abs().max() < 1e-9 * reference.abs().max()
 
 
-@pytest.mark.parametrize("size", [(4, 6), (2, 2), (8,)])
-def test_phases_and_back_give_the_pixels(size: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("size", "dilation"), [((4, 6), 2), ((2, 2), 2), ((8,), 2), ((6, 9), 3), ((10,), 5)])
+def test_phases_and_back_give_the_pixels(size: tuple[int, ...], dilation: int) -> None:
     pixels = torch.arange(2 * 3 * math.prod(size), dtype=torch.float32).reshape(2, 3, *size)
-    assert torch.equal(from_phases(to_phases(pixels)), pixels)
+    assert torch.equal(from_phases(to_phases(pixels, dilation), dilation), pixels)
 
 
 @pytest.mark.parametrize("dims", [1, 2])

@@ -58,17 +58,31 @@ def depthwise_conv(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: in
         inputs: `(N, C, H, W)`, or `(N, C, L)`.
         weight: `(C, 1, k, k)`, or `(C, 1, k)`, with odd k.
         stride: 1 or 2.
-        dilation: any; training with pictures on a CPU is fast for 1 and 2.
+        dilation: any.
     """
-    fast = on_plain_cpu(inputs)
-    if fast and stride == 2 and dilation == 2:
-        # The padding is even, so only even pixels are read: an undilated convolution of these.
-        inputs, stride, dilation = pick_even(inputs), 1, 1
-    rewritten = dilation <= 2 or (stride == 1 and inputs.dim() == 3)
-    if fast and rewritten and torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad):
+    if not on_plain_cpu(inputs):
+        return _convolve(inputs, weight, stride, dilation)
+    if stride == 2 and dilation % 2 == 0:
+        # The padding is even, so only even pixels are read: a convolution of these with half the dilation.
+        return depthwise_conv(pick_even(inputs), weight, 1, dilation // 2)
+    wants_gradient = torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad)
+    if inputs.dim() == 4 and dilation > 2 and (wants_gradient or weight.shape[-1] > FAST_COLUMNS):
+        outputs = _by_phases(inputs, weight, dilation)
+        return outputs if stride == 1 else pick_even(outputs)
+    if wants_gradient and (dilation <= 2 or stride == 1):
         result: Tensor = _Depthwise.apply(inputs, weight, stride, dilation)  # type: ignore[no-untyped-call]
         return result
     return _convolve(inputs, weight, stride, dilation)
+
+
+def _by_phases(inputs: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """Of pictures and stride 1, as an undilated convolution within each phase.
+
+    For kernels of more than three columns torch's dilated kernels take ten times as long, and their gradients more.
+    """
+    height, width = inputs.shape[2:]
+    outputs = depthwise_conv(to_phases(inputs, dilation), weight)
+    return channels_last(from_phases(outputs, dilation)[..., :height, :width])
 
 
 def _convolve(inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -178,29 +192,33 @@ def _weight_gradient(gradient: Tensor, inputs: Tensor, size: int, stride: int, d
     return result
 
 
-def to_phases(pixels: Tensor) -> Tensor:
-    """`(N, C, H, W)` to `(4 N, C, ceil(H / 2), ceil(W / 2))`: even and odd rows and columns apart, zeros where needed.
+def to_phases(pixels: Tensor, dilation: int = 2) -> Tensor:
+    """`(N, C, H, W)` to `(d^2 N, C, ceil(H / d), ceil(W / d))`, d the dilation; zeros where there is no pixel.
 
-    Within a phase, dilation 2 is dilation 1. A sequence `(N, C, L)` becomes `(2 N, C, ceil(L / 2))`.
+    A phase holds every d-th row and column; within it, dilation d is dilation 1. A sequence `(N, C, L)` becomes
+    `(d N, C, ceil(L / d))`.
     """
     count, channels, *size = pixels.shape
-    if any(length % 2 for length in size):
-        pixels = F.pad(pixels, [part for length in reversed(size) for part in (0, length % 2)])
-        size = [length + length % 2 for length in size]
+    if any(length % dilation for length in size):
+        pixels = F.pad(pixels, [part for length in reversed(size) for part in (0, -length % dilation)])
+        size = [length + -length % dilation for length in size]
     dims = len(size)
-    split = pixels.movedim(1, -1).reshape(count, *(part for length in size for part in (length // 2, 2)), channels)
+    split = pixels.movedim(1, -1).reshape(
+        count, *(part for length in size for part in (length // dilation, dilation)), channels
+    )
     phases, places = range(2, 2 * dims + 1, 2), range(1, 2 * dims, 2)
     apart = split.permute(*phases, 0, *places, 2 * dims + 1)
-    return apart.reshape(2**dims * count, *(length // 2 for length in size), channels).movedim(-1, 1)
+    return apart.reshape(dilation**dims * count, *(length // dilation for length in size), channels).movedim(-1, 1)
 
 
-def from_phases(apart: Tensor) -> Tensor:
-    """The inverse of `to_phases` for even sizes: `(4 N, C, H / 2, W / 2)` to `(N, C, H, W)`."""
+def from_phases(apart: Tensor, dilation: int = 2) -> Tensor:
+    """The inverse of `to_phases` for multiples of d: `(d^2 N, C, H / d, W / d)` to `(N, C, H, W)`."""
     count, channels, *size = apart.shape
     dims = len(size)
-    split = apart.movedim(1, -1).reshape(*(2,) * dims, count // 2**dims, *size, channels)
+    split = apart.movedim(1, -1).reshape(*(dilation,) * dims, count // dilation**dims, *size, channels)
     order = [dims, *(axis for dim in range(dims) for axis in (dims + 1 + dim, dim)), 2 * dims + 1]
-    return split.permute(order).reshape(count // 2**dims, *(2 * length for length in size), channels).movedim(-1, 1)
+    whole = split.permute(order).reshape(count // dilation**dims, *(dilation * length for length in size), channels)
+    return whole.movedim(-1, 1)
 
 
 def _fused_gradients(
