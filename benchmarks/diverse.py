@@ -2,7 +2,8 @@
 
 Every task is run by each of the three methods with each seed, in run directories `RUNS/<task>-<method>-<seed>`; what is
 complete is not run again, and what was stopped goes on. At the end a table in Markdown: the mean and the standard
-deviation over the seeds of the test metric, and the means of parameters, multiply-adds and wall time of all stages.
+deviation over the seeds of the test metric, the means of parameters and multiply-adds, and the median of the wall time
+of all stages.
 
 CIFAR-10 needs `--data DIR`, a folder with `cifar-10-batches-py`; a fifth of its training pictures is taken. See
 `benchmarks.small_tasks` for that, and for the tasks that are made of digits.
@@ -85,7 +86,7 @@ def table(runs: dict[tuple[str, str], Sequence[Run]]) -> str:
             f"| {case} | {method} | {metric.replace('_', ' ')} | {statistics.mean(values):.4f}{spread} "
             f"| {statistics.mean(result['parameters'] for result in results):,.0f} "
             f"| {statistics.mean(result['madds'] for result in results):,.0f} "
-            f"| {statistics.mean(map(_minutes, results)):.1f} |"
+            f"| {statistics.median(map(_minutes, results)):.1f} |"
         )
     return "\n".join(lines)
 
