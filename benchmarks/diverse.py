@@ -114,14 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for method in options.methods:
                 out = options.runs / f"{name}-{method}-{seed}"
                 if not _complete(out):
-                    perform(CASES[name], method, seed, out, options.data)
-                    print(f"{out}: {_row(out)}", flush=True)
+                    result = perform(CASES[name], method, seed, out, options.data).result
+                    value = result["test"][result["metric"]]
+                    print(f"{out}: {result['metric']} {value:.4f}, {_minutes(result):.1f} min", flush=True)
     print(table(_found(options.runs, options.tasks, options.methods, options.seeds)))
-
-
-def _row(out: Path) -> str:
-    result = archscout.load_run(out).result
-    return f"{result['metric']} {result['test'][result['metric']]:.4f}, {_minutes(result):.1f} min"
 
 
 def _found(

@@ -228,22 +228,12 @@ def _fused_gradients(
     sequence = gradient.dim() == 3
     if sequence:  # a picture of one row
         gradient, inputs, weight = gradient.unsqueeze(2), inputs.unsqueeze(2), weight.unsqueeze(2)
-    into_inputs, into_weight, _ = torch.ops.aten.convolution_backward(
-        gradient,
-        inputs.contiguous(memory_format=torch.channels_last),
-        weight,
-        None,
-        [1, stride] if sequence else [stride, stride],
-        [length // 2 for length in weight.shape[2:]],
-        [1, 1],
-        False,
-        [0, 0],
-        gradient.shape[1],
-        [*wanted, False],
-    )
+    steps = (1, stride) if sequence else (stride, stride)
+    padding = [length // 2 for length in weight.shape[2:]]
+    into_inputs, into_weight = _torch_gradients(gradient, inputs, weight, wanted, stride=steps, padding=padding)
     if sequence:
-        into_inputs = into_inputs.squeeze(2) if wanted[0] else None
-        into_weight = into_weight.squeeze(2) if wanted[1] else None
+        into_inputs = None if into_inputs is None else into_inputs.squeeze(2)
+        into_weight = None if into_weight is None else into_weight.squeeze(2)
     return into_inputs, into_weight
 
 
@@ -269,18 +259,33 @@ def _columns_gradient(
     padding: tuple[int, int],
     dilation: tuple[int, int] = (1, 1),
 ) -> Tensor:
-    channels = gradient.shape[1]
-    result: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+    weight = gradient.new_empty((gradient.shape[1], 1, *size))  # only its shape is read
+    found = _torch_gradients(gradient, inputs, weight, (False, True), padding=padding, dilation=dilation)[1]
+    return cast(Tensor, found)
+
+
+def _torch_gradients(
+    gradient: Tensor,
+    inputs: Tensor,
+    weight: Tensor,
+    wanted: Sequence[bool],
+    *,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int],
+    dilation: Sequence[int] = (1, 1),
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients for inputs and weight of a convolution of pictures by torch's own kernels; None: not wanted."""
+    into_inputs, into_weight, _ = torch.ops.aten.convolution_backward(
         gradient,
         inputs.contiguous(memory_format=torch.channels_last),
-        gradient.new_empty((channels, 1, *size)),
+        weight,
         None,
-        [1, 1],
+        list(stride),
         list(padding),
         list(dilation),
         False,
         [0, 0],
-        channels,
-        [False, True, False],
+        gradient.shape[1],
+        [*wanted, False],
     )
-    return result[1]
+    return (into_inputs if wanted[0] else None), (into_weight if wanted[1] else None)
