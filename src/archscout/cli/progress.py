@@ -63,8 +63,8 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on stderr while a file arrives; call what it gives with the bytes that are here, and how many there are."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(name, total=None)
-        yield lambda here, total: progress.update(task, completed=here, total=total)
+        task = progress.add_task(name, total=None, visible=False)  # until something arrives: it may all be here
+        yield lambda here, total: progress.update(task, completed=here, total=total, visible=True)
 
 
 def _describe(metrics: Metrics) -> str:
