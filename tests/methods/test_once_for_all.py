@@ -175,12 +175,13 @@ def test_interrupted_stages_end_bit_equal() -> None:
 
 
 def test_the_loss_falls() -> None:
-    context = make_context({"supernet": {"epochs": 12, "label_smoothing": 0.0}})
+    context = make_context({"supernet": {"epochs": 20, "label_smoothing": 0.0}})
     job = SupernetTraining(context, context.settings.supernet)
     losses = []
     while not job.done:
         losses.append(job.advance()["loss"])
-    assert sum(losses[-2:]) < 0.95 * sum(losses[:2])
+    # 0.81 to 0.90 over ten seeds: single epochs of three steps on random subnets are too noisy to compare.
+    assert sum(losses[10:]) / 10 < 0.95 * sum(losses[:2]) / 2
 
 
 def networks_of_steps(changes: dict[str, Any]) -> list[list[MobileNetConfig]]:
