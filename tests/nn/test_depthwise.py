@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import DepthwiseConv1d, DepthwiseConv2d, depthwise_conv, from_phases, to_phases
+from archscout.nn.depthwise import DepthwiseConv1d, DepthwiseConv2d, depthwise_conv
+from archscout.nn.phases import from_phases, to_phases
 
 
 def gradients(outputs: Tensor, *leaves: Tensor) -> list[Tensor]:
@@ -66,6 +67,21 @@ def test_large_dilations_equal_the_plain_convolution(
     with torch.no_grad():
         fast.append(depthwise_conv(inputs, weight, stride, dilation))
     for ours, reference in zip(fast, [*plain, plain[0]], strict=True):
+        assert (ours - reference).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("size", [(7, 6), (9,)])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_several_kernels_a_channel_equal_repeated_inputs(size: tuple[int, ...], stride: int, dilation: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 3, *size, dtype=torch.float64, generator=draw).requires_grad_()
+    weight = torch.randn(6, 1, *(5,) * len(size), dtype=torch.float64, generator=draw).requires_grad_()
+    convolve = F.conv2d if len(size) == 2 else F.conv1d
+    repeated = torch.cat([inputs, inputs], dim=1)
+    plain = gradients(convolve(repeated, weight, None, stride, 2 * dilation, dilation, 6), inputs, weight)
+    fast = gradients(depthwise_conv(inputs, weight, stride, dilation), inputs, weight)
+    for ours, reference in zip(fast, plain, strict=True):
         assert (ours - reference).abs().max() < 1e-10
 
 

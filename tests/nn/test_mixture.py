@@ -53,8 +53,7 @@ def twins(
 def run_fast(fast: MixedSource, inputs: Tensor, mixing: Tensor) -> list[Tensor]:
     sums = [NodeSum() for _ in mixing]
     fast(inputs, mixing, sums)
-    size = [(length + fast.stride - 1) // fast.stride for length in inputs.shape[2:]]
-    return [each.finish(len(inputs), size) for each in sums]
+    return [each.finish() for each in sums]
 
 
 def case(size: tuple[int, ...], channels: int, targets: int, operations: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -164,3 +163,37 @@ def test_the_mixed_second_derivative_equals_the_plain_twins(stride: int) -> None
 
     reference = mixed(plain(inputs, mixing), [part for _, _, part in ties])
     assert close(mixed(run_fast(fast, inputs, mixing), list(fast.parameters())), reference)
+
+
+def test_large_float32_supernets_have_the_gradients_of_float64() -> None:
+    """The kernels that only large float32 tensors take: first and mixed second derivatives."""
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(8, 16, 32, 32, dtype=torch.float64, generator=draw)
+    mixing = torch.rand(2, len(OPERATIONS), dtype=torch.float64, generator=draw)
+    exact, _, _ = twins(OPERATIONS, 16, 1, 2)
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        source, leaf = exact.to(dtype), mixing.to(dtype).requires_grad_()
+        pixels = channels_last(inputs.to(dtype)).requires_grad_()
+        loss = torch.stack([output.pow(3).mean() for output in run_fast(source, pixels, leaf)]).sum()
+        first = torch.autograd.grad(loss, [pixels, leaf, *source.parameters()], create_graph=True)
+        size = torch.stack([part.square().sum() for part in first[2:]]).sum()
+        found.append([*first, torch.autograd.grad(size, leaf)[0]])
+    for reference, ours in zip(*found, strict=True):
+        error = (ours.double() - reference).norm() / reference.norm()
+        assert error < 1e-3, error
+
+
+def test_autocast_keeps_the_statistics_in_float32() -> None:
+    torch.manual_seed(0)
+    source = MixedSource(8, 1, 2, OPERATIONS)
+    inputs, mixing = channels_last(torch.randn(4, 8, 8, 8)), torch.rand(2, len(OPERATIONS)).requires_grad_()
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            outputs = run_fast(source, inputs, mixing)
+        results.append([*outputs, *torch.autograd.grad(outputs[0].square().mean(), mixing)])
+    assert source.first is not None
+    assert source.first.norms.running_mean.dtype == torch.float32
+    for exact, rounded in zip(*results, strict=True):
+        assert (rounded - exact).norm() < 0.05 * exact.norm()

@@ -6,12 +6,13 @@ them several times. Here rows are taken in chunks: logits, loss and gradients of
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from archscout.nn.layout import without_autocast
 
 __all__ = ["IGNORED", "DeferredLogits", "linear_cross_entropy"]
 
@@ -132,9 +133,7 @@ def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, targets
         weight, bias: `(V, d)` and `(V,)`.
         targets: `(R,)` class indices; `IGNORED` ones count nothing.
     """
-    kind = features.device.type
-    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    with torch.autocast(kind, enabled=False) if enabled else nullcontext():
+    with without_autocast(features.device):
         features = features.to(weight.dtype)
         if not torch.is_grad_enabled():
             return _in_chunks(features, weight, bias, targets, gradients=False)[0]

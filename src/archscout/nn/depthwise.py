@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from archscout.nn.differentiation import wanted_gradients
 from archscout.nn.layout import as_picture, channels_last, on_plain_cpu, pick_even
+from archscout.nn.phases import from_phases, to_phases
 
-__all__ = ["DepthwiseConv1d", "DepthwiseConv2d", "depthwise_conv", "from_phases", "to_phases"]
+__all__ = ["DepthwiseConv1d", "DepthwiseConv2d", "depthwise_conv", "depthwise_gradients"]
 
 FAST_COLUMNS = 3  # the widest kernel for which oneDNN has a fast weight gradient
 
@@ -56,7 +58,8 @@ def depthwise_conv(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: in
 
     Args:
         inputs: `(N, C, H, W)`, or `(N, C, L)`.
-        weight: `(C, 1, k, k)`, or `(C, 1, k)`, with odd k.
+        weight: `(C, 1, k, k)`, or `(C, 1, k)`, with odd k. With m times as many kernels, output channel `j C + c` is
+            that of input channel c with kernel `j C + c` (which is not the order of torch's channel multiplier).
         stride: 1 or 2.
         dilation: any.
     """
@@ -85,7 +88,25 @@ def _by_phases(inputs: Tensor, weight: Tensor, dilation: int) -> Tensor:
     return channels_last(from_phases(outputs, dilation)[..., :height, :width])
 
 
+def _repeat(inputs: Tensor, channels: int) -> Tensor:
+    """The input channels of all output channels."""
+    times = channels // inputs.shape[1]
+    if times == 1:
+        return inputs
+    last = inputs.movedim(1, -1).unsqueeze(-2)
+    return last.expand(*last.shape[:-2], times, last.shape[-1]).flatten(-2).movedim(-1, 1)
+
+
+def _add_up(repeated: Tensor, channels: int) -> Tensor:
+    """The gradient of `_repeat`."""
+    if repeated.shape[1] == channels:
+        return repeated
+    last = repeated.movedim(1, -1)
+    return last.reshape(*last.shape[:-1], -1, channels).sum(-2).movedim(-1, 1)
+
+
 def _convolve(inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    inputs = _repeat(inputs, weight.shape[0])
     channels, padding = weight.shape[0], dilation * (weight.shape[-1] - 1) // 2
     if inputs.dim() == 4:
         return F.conv2d(inputs, weight, None, stride, padding, dilation, channels)
@@ -112,12 +133,8 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, weight = ctx.saved_tensors
         stride, dilation = ctx.stride, ctx.dilation
-        gradient, wanted = channels_last(gradients[0]), _wanted(ctx)
-        if dilation == 1 and weight.shape[-1] <= FAST_COLUMNS and not torch.is_grad_enabled():
-            return *_fused_gradients(gradient, inputs, weight, stride, wanted), None, None
-        into_inputs = _input_gradient(gradient, weight, inputs.shape, stride, dilation) if wanted[0] else None
-        into_weight = _weight_gradient(gradient, inputs, weight.shape[-1], stride, dilation) if wanted[1] else None
-        return into_inputs, into_weight, None, None
+        found = depthwise_gradients(gradients[0], inputs, weight, wanted_gradients(ctx), stride, dilation)
+        return *found, None, None
 
 
 class _StridedInputGradient(torch.autograd.Function):
@@ -133,7 +150,7 @@ class _StridedInputGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         gradient, weight = ctx.saved_tensors
-        wanted = _wanted(ctx)
+        wanted = wanted_gradients(ctx)
         into_gradient = depthwise_conv(gradients[0], weight, 2) if wanted[0] else None
         into_weight = _weight_gradient(gradient, gradients[0], weight.shape[-1], 2, 1) if wanted[1] else None
         return into_gradient, into_weight, None
@@ -144,6 +161,7 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx: Any, gradient: Tensor, inputs: Tensor, size: int, stride: int, dilation: int) -> Tensor:
         ctx.save_for_backward(gradient, inputs)
         ctx.stride, ctx.dilation = stride, dilation
+        inputs = _repeat(inputs, gradient.shape[1])
         if stride == 2:
             weight = gradient.new_empty((gradient.shape[1], 1, *(size,) * (gradient.dim() - 2)))
             return cast(Tensor, _fused_gradients(channels_last(gradient), inputs, weight, 2, (False, True))[1])
@@ -160,65 +178,46 @@ class _WeightGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         gradient, inputs = ctx.saved_tensors
-        stride, dilation, wanted = ctx.stride, ctx.dilation, _wanted(ctx)
+        stride, dilation, wanted = ctx.stride, ctx.dilation, wanted_gradients(ctx)
         into_gradient = depthwise_conv(inputs, gradients[0], stride, dilation) if wanted[0] else None
         into_inputs = _input_gradient(gradient, gradients[0], inputs.shape, stride, dilation) if wanted[1] else None
         return into_gradient, into_inputs, None, None, None
 
 
-def _wanted(ctx: Any) -> list[bool]:
-    """Which of the first two gradients the backward pass at hand goes on with.
+def depthwise_gradients(
+    gradient: Tensor, inputs: Tensor, weight: Tensor, wanted: Sequence[bool], stride: int = 1, dilation: int = 1
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `depthwise_conv` for inputs and weight on a CPU; None: not wanted.
 
-    `needs_input_grad` alone says what could be asked for: the second derivative for the architecture would compute all
-    weight gradients only to drop them. (torch itself prunes its own operations so.)
+    Args:
+        gradient: of the outputs.
+        inputs, weight, stride, dilation: see `depthwise_conv`; 2-D with a dilation of 1 or 2.
+        wanted: which of the two.
     """
-    pairs = zip(ctx.needs_input_grad[:2], ctx.next_functions[:2], strict=True)
-    return [needed and (_is_leaf(node) or torch._C._will_engine_execute_node(node)) for needed, (node, _) in pairs]
-
-
-def _is_leaf(node: Any) -> bool:
-    return hasattr(node, "variable")  # the engine answers for inner nodes only
+    gradient = channels_last(gradient)
+    if dilation == 1 and weight.shape[-1] <= FAST_COLUMNS and not torch.is_grad_enabled():
+        into_repeated, into_weight = _fused_gradients(
+            gradient, _repeat(inputs, weight.shape[0]), weight, stride, wanted
+        )
+        return None if into_repeated is None else _add_up(into_repeated, inputs.shape[1]), into_weight
+    into_inputs = _input_gradient(gradient, weight, inputs.shape, stride, dilation) if wanted[0] else None
+    into_weight = _weight_gradient(gradient, inputs, weight.shape[-1], stride, dilation) if wanted[1] else None
+    return into_inputs, into_weight
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor, size: torch.Size, stride: int, dilation: int) -> Tensor:
+    count, channels, *pixels = size
     if stride == 1:
-        return depthwise_conv(gradient, weight.flip(*range(2, weight.dim())), 1, dilation)
-    result: Tensor = _StridedInputGradient.apply(gradient, weight, size)  # type: ignore[no-untyped-call]
-    return result
+        found = depthwise_conv(gradient, weight.flip(*range(2, weight.dim())), 1, dilation)
+    else:
+        repeated = torch.Size((count, weight.shape[0], *pixels))
+        found = _StridedInputGradient.apply(gradient, weight, repeated)  # type: ignore[no-untyped-call]
+    return _add_up(found, channels)
 
 
 def _weight_gradient(gradient: Tensor, inputs: Tensor, size: int, stride: int, dilation: int) -> Tensor:
     result: Tensor = _WeightGradient.apply(gradient, inputs, size, stride, dilation)  # type: ignore[no-untyped-call]
     return result
-
-
-def to_phases(pixels: Tensor, dilation: int = 2) -> Tensor:
-    """`(N, C, H, W)` to `(d^2 N, C, ceil(H / d), ceil(W / d))`, d the dilation; zeros where there is no pixel.
-
-    A phase holds every d-th row and column; within it, dilation d is dilation 1. A sequence `(N, C, L)` becomes
-    `(d N, C, ceil(L / d))`.
-    """
-    count, channels, *size = pixels.shape
-    if any(length % dilation for length in size):
-        pixels = F.pad(pixels, [part for length in reversed(size) for part in (0, -length % dilation)])
-        size = [length + -length % dilation for length in size]
-    dims = len(size)
-    split = pixels.movedim(1, -1).reshape(
-        count, *(part for length in size for part in (length // dilation, dilation)), channels
-    )
-    phases, places = range(2, 2 * dims + 1, 2), range(1, 2 * dims, 2)
-    apart = split.permute(*phases, 0, *places, 2 * dims + 1)
-    return apart.reshape(dilation**dims * count, *(length // dilation for length in size), channels).movedim(-1, 1)
-
-
-def from_phases(apart: Tensor, dilation: int = 2) -> Tensor:
-    """The inverse of `to_phases` for multiples of d: `(d^2 N, C, H / d, W / d)` to `(N, C, H, W)`."""
-    count, channels, *size = apart.shape
-    dims = len(size)
-    split = apart.movedim(1, -1).reshape(*(dilation,) * dims, count // dilation**dims, *size, channels)
-    order = [dims, *(axis for dim in range(dims) for axis in (dims + 1 + dim, dim)), 2 * dims + 1]
-    whole = split.permute(order).reshape(count // dilation**dims, *(dilation * length for length in size), channels)
-    return whole.movedim(-1, 1)
 
 
 def _fused_gradients(

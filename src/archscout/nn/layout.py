@@ -9,18 +9,35 @@ under tracing they are the plain formulas. Sequences `(N, C, L)` are treated as 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["as_picture", "channels_last", "concatenate", "on_plain_cpu", "pick_even", "relu", "relu_halves"]
+__all__ = [
+    "as_picture",
+    "channels_last",
+    "concatenate",
+    "on_plain_cpu",
+    "pick_even",
+    "relu",
+    "relu_halves",
+    "without_autocast",
+]
 
 
 def on_plain_cpu(inputs: Tensor) -> bool:
     """Whether what is fast on a CPU may take the place of a plain formula: not where torch traces, nor in autocast."""
     return inputs.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """For what chooses its precision itself."""
+    kind = device.type
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if enabled else nullcontext()
 
 
 def channels_last(inputs: Tensor) -> Tensor:
@@ -66,6 +83,15 @@ def concatenate(parts: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(parts), dim=1)
     joined: Tensor = _Concatenate.apply(*parts)  # type: ignore[no-untyped-call]
     return joined
+
+
+def split(inputs: Tensor, count: int) -> Sequence[Tensor]:
+    """`torch.chunk(inputs, count, dim=1)` of `(N, C, H, W)` or `(N, C, L)` into equal parts, views as torch's are."""
+    sizes = [inputs.shape[1] // count] * count
+    if count == 1 or not _needed(inputs):
+        return torch.split(inputs, sizes, dim=1)
+    parts: Sequence[Tensor] = _Split.apply(inputs, sizes, False)  # type: ignore[no-untyped-call]
+    return parts
 
 
 def relu(inputs: Tensor, *, inplace: bool = False) -> Tensor:
@@ -129,7 +155,7 @@ class _Concatenate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        parts: tuple[Tensor, ...] = _Split.apply(gradients[0], ctx.sizes)  # type: ignore[no-untyped-call]
+        parts: tuple[Tensor, ...] = _Split.apply(gradients[0], ctx.sizes, True)  # type: ignore[no-untyped-call]
         return parts
 
 
@@ -137,12 +163,13 @@ class _Split(torch.autograd.Function):
     # The derivative of torch's own split adds up as many tensors of the whole size as there are parts.
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-        return tuple(channels_last(part) for part in torch.split(inputs, list(sizes), dim=1))
+    def forward(ctx: Any, inputs: Tensor, sizes: Sequence[int], copy: bool) -> tuple[Tensor, ...]:
+        parts = torch.split(inputs, list(sizes), dim=1)
+        return tuple(channels_last(part) for part in parts) if copy else tuple(parts)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return concatenate(gradients), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return concatenate(gradients), None, None
 
 
 class _Relu(torch.autograd.Function):

@@ -4,7 +4,8 @@ A mixed edge is `sum_o m_o o(x)` over its operations, with mixing weights m that
 sigmoids in FairDARTS and D-DARTS). `MixedSource` equals that plain formula with one module for each edge and operation,
 and shares what the edges have in common: the ReLU, the pools and their norms, and the rearranged inputs of dilated and
 strided operations are computed once; pointwise convolutions, batch norms and mixing weights become one product that is
-added to the node's sum (see `pointwise_norm`). An operation `none` is simply left out.
+added to the node's sum (see `pointwise_norm`). The outputs of an operation on all edges lie side by side in the
+channels: it takes as many calls for all of them as for one. An operation `none` is simply left out.
 
 Values are pictures `(N, C, H, W)` or sequences `(N, C, L)`. Each edge may have a subset of the operations of its own: a
 progressive search drops some of them between its stages.
@@ -12,6 +13,7 @@ progressive search drops some of them between its stages.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import cast
 
@@ -19,16 +21,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import depthwise_conv, from_phases, to_phases
-from archscout.nn.layout import pick_even, relu, relu_halves
+from archscout.nn.depthwise import depthwise_conv
+from archscout.nn.layout import pick_even, relu, relu_halves, split
+from archscout.nn.matrices import as_matrix, from_matrix
 from archscout.nn.operations import make_operation, pad_to_even
-from archscout.nn.pointwise_norm import RunningNorms, as_matrix, from_matrix
+from archscout.nn.phases import from_phases, to_phases
+from archscout.nn.pointwise_norm import RunningNorms
+from archscout.nn.separable import separable_middle
 
 __all__ = ["MixedSource", "NodeSum"]
 
 SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7}
 DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
+
+# How many values an edge may have, in a batch, to be computed side by side with the others: for more, the time that
+# fewer calls save is lost to slower ones (measured for 16 to 64 channels on a CPU).
+LARGEST_STACKED = 2**18
+
+Stack = tuple[int, ...]
+"""Edges that are computed side by side."""
 
 
 def _pool(name: str, inputs: Tensor, stride: int) -> Tensor:
@@ -39,45 +51,71 @@ def _pool(name: str, inputs: Tensor, stride: int) -> Tensor:
 
 
 class NodeSum:
-    """The sum at a node while the edges that enter it are evaluated: matrices `(N H W, C)` add up in place."""
+    """The sum at a node while the edges that enter it are evaluated."""
 
     def __init__(self) -> None:
-        self._plain: Tensor | None = None
-        self._phased: Tensor | None = None
+        self._total: Tensor | None = None
         self._shifts: list[Tensor] = []
 
-    def add_product(self, inputs: Tensor, factor: Tensor, shift: Tensor, *, phased: bool = False) -> None:
-        """Add `inputs @ factor + shift`; `phased` where the rows are in the order of `to_phases`."""
-        total = self._phased if phased else self._plain
+    def add(self, values: Tensor) -> None:
+        """Add `(N, C, ...)`."""
+        self._total = values if self._total is None else self._total + values
+
+    def add_shift(self, shift: Tensor) -> None:
+        """Add a row `(C,)` to all pixels."""
         self._shifts.append(shift)
-        if total is not None:
-            total.addmm_(inputs, factor)
-        elif phased:
-            self._phased = inputs @ factor
-        else:
-            self._plain = inputs @ factor
 
-    def add_scaled(self, values: Tensor, scale: Tensor, shift: Tensor | None = None) -> None:
-        """Add `values * scale + shift`; the scale is a number or a row."""
-        if shift is not None:
-            self._shifts.append(shift)
-        if self._plain is None:
-            self._plain = values * scale
-        else:
-            self._plain.addcmul_(values, scale)
+    def finish(self) -> Tensor:
+        """The sum."""
+        assert self._total is not None, "no edge enters the node"
+        if not self._shifts:
+            return self._total
+        rest = (1,) * (self._total.dim() - 2)
+        return self._total + torch.stack(self._shifts).sum(0).view(1, -1, *rest)
 
-    def finish(self, count: int, size: Sequence[int]) -> Tensor:
-        """The sum as `(N, C, *size)`."""
-        parts = []
-        if self._plain is not None:
-            parts.append(from_matrix(self._plain, count, size))
-        if self._phased is not None:
-            halves = [length // 2 for length in size]
-            parts.append(from_phases(from_matrix(self._phased, 2 ** len(size) * count, halves)))
-        total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        if self._shifts:
-            total = total + torch.stack(self._shifts).sum(0).view(1, -1, *(1,) * len(size))
-        return total
+
+class _EdgeSums:
+    """The sums of the operations on the edges of a source, side by side for edges of the same operations.
+
+    Args:
+        count, size: of the pictures or sequences that leave the edges.
+    """
+
+    def __init__(self, count: int, size: Sequence[int]) -> None:
+        self.count, self.size = count, tuple(size)
+        self._totals: dict[Stack, Tensor] = {}
+
+    def stacks(self, edges: Sequence[int], channels: int) -> list[Stack]:
+        """Which edges an operation runs on together: all, unless each of them is large enough for calls of its own."""
+        if self.count * math.prod(self.size) * channels > LARGEST_STACKED:
+            return [(edge,) for edge in edges]
+        return [tuple(edges)]
+
+    def add(self, stack: Sequence[int], values: Tensor, *, phased: bool = False) -> None:
+        """Add a stacked matrix `(N H W, G C)`; `phased` where its rows are in the order of `to_phases`."""
+        if phased:
+            halves = [length // 2 for length in self.size]
+            values = as_matrix(from_phases(from_matrix(values, 2 ** len(self.size) * self.count, halves)))
+        key = tuple(stack)
+        self._totals[key] = self._totals[key] + values if key in self._totals else values
+
+    def add_scaled(self, edges: Sequence[int], values: Tensor, factors: Tensor) -> None:
+        """Add `values * factors[g]` to the sum of edge g.
+
+        Args:
+            edges: G.
+            values: `(P, C)`, or `(P, G, C)`.
+            factors: `(G, C)` or `(G, 1)`.
+        """
+        wide = values.unsqueeze(1) if values.dim() == 2 else values
+        self.add(edges, (wide * factors).flatten(1))
+
+    def hand_over(self, sums: Sequence[NodeSum]) -> None:
+        """Add everything to the sums of the nodes."""
+        for edges, total in self._totals.items():
+            pixels = from_matrix(total, self.count, self.size)
+            for edge, part in zip(edges, split(pixels, len(edges)), strict=True):
+                sums[edge].add(part)
 
 
 class _Stage(nn.Module):
@@ -176,77 +214,91 @@ class MixedSource(nn.Module):
             name: mixing[:, self._columns[name]] if len(mine) == len(sums) else mixing[mine, self._columns[name]]
             for name, mine in self._edges.items()
         }
-        targets = {name: [sums[target] for target in mine] for name, mine in self._edges.items()}
-        for name, norm in self.pools.items():
-            pooled = as_matrix(_pool(name, inputs, self.stride))
-            folded = cast(RunningNorms, norm).scale(pooled, scales[name])
-            for total, factor, shift in zip(targets[name], *(part.unbind() for part in folded), strict=True):
-                total.add_scaled(pooled, factor, shift)
+        size = [(length + self.stride - 1) // self.stride for length in inputs.shape[2:]]
+        totals = _EdgeSums(len(inputs), size)
+        if self.first is not None or self.others:
+            activated = relu(inputs)
+            if self.first is not None:
+                self._convolutions(self.first, activated, scales, totals)
+            for name, modules in self.others.items():
+                values = [as_matrix(_without_relu(module, activated)) for module in cast(nn.ModuleList, modules)]
+                totals.add_scaled(self._edges[name], torch.stack(values, dim=1), scales[name].unsqueeze(1))
         if "skip_connect" in scales:
             skip = self._skip if self.stride == 1 else self._factorized_reduce
-            skip(inputs, scales["skip_connect"], targets["skip_connect"])
-        if self.first is None and not self.others:
-            return
-        activated = relu(inputs)
-        if self.first is not None:
-            self._convolutions(self.first, activated, scales, targets)
-        for name, modules in self.others.items():
-            pairs = zip(cast(nn.ModuleList, modules), scales[name].unbind(), targets[name], strict=True)
-            for module, scale, total in pairs:
-                total.add_scaled(as_matrix(_without_relu(module, activated)), scale)
+            skip(inputs, scales["skip_connect"], totals)
+        for name, norm in self.pools.items():
+            pooled = as_matrix(_pool(name, inputs, self.stride))
+            factors, shifts = cast(RunningNorms, norm).scale(pooled, scales[name])
+            totals.add_scaled(self._edges[name], pooled, factors)
+            for edge, shift in zip(self._edges[name], shifts.unbind(), strict=True):
+                sums[edge].add_shift(shift)
+        totals.hand_over(sums)
 
-    def _skip(self, inputs: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
+    def _skip(self, inputs: Tensor, scales: Tensor, totals: _EdgeSums) -> None:
         rate = self.skip_dropout if self.training else 0.0
-        for total, scale in zip(sums, scales.unbind(), strict=True):
-            total.add_scaled(as_matrix(F.dropout(inputs, rate) if rate else inputs), scale)
+        values = as_matrix(inputs)
+        if rate:
+            values = F.dropout(values.unsqueeze(1).expand(-1, len(scales), -1), rate)
+        totals.add_scaled(self._edges["skip_connect"], values, scales.unsqueeze(1))
 
-    def _factorized_reduce(self, inputs: Tensor, scales: Tensor, sums: Sequence[NodeSum]) -> None:
+    def _factorized_reduce(self, inputs: Tensor, scales: Tensor, totals: _EdgeSums) -> None:
         halves = torch.cat([as_matrix(half) for half in relu_halves(pad_to_even(inputs))], dim=1)
         channels = inputs.shape[1]
         weights = torch.cat([F.pad(self.reduce_even, (0, channels)), F.pad(self.reduce_odd, (channels, 0))], dim=1)
-        products = self.reduce_norms.fold(weights, [halves], scales, [0] * len(sums))
-        for total, factor, shift in zip(sums, *(part.unbind() for part in products), strict=True):
-            total.add_product(halves, factor, shift)
+        # All edges read the same: one product.
+        rows = scales.repeat_interleave(channels).unsqueeze(0)
+        (found,) = self.reduce_norms.products(weights.flatten(0, 1).unsqueeze(0), [halves], rows, [0])
+        totals.add(self._edges["skip_connect"], found)
 
-    def _convolutions(
-        self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], targets: dict[str, list[NodeSum]]
-    ) -> None:
+    def _convolutions(self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], totals: _EdgeSums) -> None:
         """The separable and the dilated convolutions."""
-        dilated = _DilatedInputs(activated, self.stride)
-        outputs: list[Tensor] = []
-        for name in stage.names:
-            inputs, stride, dilation = (activated, self.stride, 1) if name in SEPARABLE else dilated.arrange()
-            outputs += [depthwise_conv(inputs, weight, stride, dilation) for weight in stage.depthwise[name].unbind()]
-        matrices = [as_matrix(output) for output in outputs]
-        # The first half of a separable convolution is not weighted: its second half is.
-        rows = torch.cat([torch.ones_like(scales[name]) if name in SEPARABLE else scales[name] for name in stage.names])
-        folded = stage.norms.fold(stage.pointwise, matrices, rows)
-        products = list(zip(matrices, *(part.unbind() for part in folded), strict=True))
-        halves = sum(len(targets[name]) for name in stage.names if name in SEPARABLE)
-        sums = [total for name in stage.names if name in DILATED for total in targets[name]]
-        for total, (matrix, factor, shift) in zip(sums, products[halves:], strict=True):
-            total.add_product(matrix, factor, shift, phased=dilated.phased)
-        if self.second is not None:
-            self._second_halves(self.second, outputs[0].shape, products[:halves], scales, targets)
+        separable, rest = ([name for name in stage.names if name in kind] for kind in (SEPARABLE, DILATED))
+        halves = sum(len(self._edges[name]) for name in separable)
+        stacks = {name: totals.stacks(self._edges[name], activated.shape[1]) for name in stage.names}
 
-    def _second_halves(
-        self,
-        stage: _Stage,
-        shape: torch.Size,
-        products: Sequence[tuple[Tensor, Tensor, Tensor]],
-        scales: dict[str, Tensor],
-        targets: dict[str, list[NodeSum]],
-    ) -> None:
-        """The second halves of the separable convolutions, on the products of the first ones."""
-        weights = [weight for name in stage.names for weight in stage.depthwise[name].unbind()]
-        matrices = []
-        for weight, (matrix, factor, shift) in zip(weights, products, strict=True):
-            inner = from_matrix(relu(torch.addmm(shift, matrix, factor), inplace=True), shape[0], shape[2:])
-            matrices.append(as_matrix(depthwise_conv(inner, weight)))
-        folded = stage.norms.fold(stage.pointwise, matrices, torch.cat([scales[name] for name in stage.names]))
-        sums = [total for name in stage.names for total in targets[name]]
-        for total, matrix, factor, shift in zip(sums, matrices, *(part.unbind() for part in folded), strict=True):
-            total.add_product(matrix, factor, shift)
+        def depthwise(names: Sequence[str], inputs: Tensor, stride: int, dilation: int) -> list[Tensor]:
+            kernels = _kernels(stage, names, stacks)
+            return [as_matrix(depthwise_conv(inputs, kernel, stride, dilation)) for kernel in kernels]
+
+        if rest:
+            dilated = _DilatedInputs(activated, self.stride)
+            matrices = depthwise(rest, *dilated.arrange())
+            norms, weights = stage.norms, stage.pointwise[halves:]
+            _add_products(norms, weights, matrices, rest, scales, stacks, totals, first=halves, phased=dilated.phased)
+        if self.second is not None:
+            matrices = depthwise(separable, activated, self.stride, 1)
+            kernels = _kernels(self.second, separable, stacks)
+            weights = stage.pointwise[:halves]
+            inner = separable_middle(stage.norms, weights, matrices, kernels, totals.count, totals.size)
+            norms, weights = self.second.norms, self.second.pointwise
+            _add_products(norms, weights, inner, separable, scales, stacks, totals)
+
+
+def _kernels(stage: _Stage, names: Sequence[str], stacks: dict[str, list[Stack]]) -> list[Tensor]:
+    """The kernels of depthwise convolutions, side by side for the edges of a stack."""
+    weights = [(stage.depthwise[name], stacks[name]) for name in names]
+    return [part for weight, mine in weights for part in (weight.unbind() if len(mine) > 1 else [weight.flatten(0, 1)])]
+
+
+def _add_products(
+    norms: RunningNorms,
+    weights: Tensor,
+    matrices: Sequence[Tensor],
+    names: Sequence[str],
+    scales: dict[str, Tensor],
+    stacks: dict[str, list[Stack]],
+    totals: _EdgeSums,
+    *,
+    first: int = 0,
+    phased: bool = False,
+) -> None:
+    """Add the products of some operations, whose norms begin at `first`, to the sums of their edges."""
+    owners = [stack for name in names for stack in stacks[name]]
+    distinct = list(dict.fromkeys(owners))
+    rows = torch.cat([scales[name] for name in names])
+    found = norms.products(weights, matrices, rows, [distinct.index(owner) for owner in owners], first)
+    for stack, values in zip(distinct, found, strict=True):
+        totals.add(stack, values, phased=phased)
 
 
 class _DilatedInputs:

@@ -9,13 +9,13 @@ What is kept for the backward pass are gates, candidates and states: about half 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from archscout.nn.layout import without_autocast
 from archscout.nn.recurrent_plan import CellPlan, Group, plan_cell
 from archscout.nn.recurrent_reference import reference_segment, scanned_segment
 
@@ -42,9 +42,7 @@ def recurrent_segment(
         return scanned_segment(products, hidden, recurrent, nodes, cell, concat)
     if torch.compiler.is_compiling():
         return reference_segment(products, hidden, recurrent, nodes, cell, concat, mask)
-    kind = hidden.device.type
-    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    with torch.autocast(kind, enabled=False) if enabled else nullcontext():
+    with without_autocast(hidden.device):
         plan = plan_cell(cell, concat)
         products = products.to(recurrent.dtype)
         if not torch.is_grad_enabled():

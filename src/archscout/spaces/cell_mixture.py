@@ -87,14 +87,11 @@ class MixtureCell(nn.Module):
         """Outputs of the two cells before to this cell's output, with mixing weights `(E, O)`."""
         states = [self.preprocess0(before), self.preprocess1(last)]
         sums = [NodeSum() for _ in range(self._nodes)]
-        count, _, *size = states[1].shape
-        if self._reduces:
-            size = [(length + 1) // 2 for length in size]
         for number, (source, rows) in enumerate(zip(self.sources, self._rows, strict=True)):
             if number >= 2:
-                states.append(sums[number - 2].finish(count, size))
+                states.append(sums[number - 2].finish())
             source(states[number], mixing[rows], sums[-len(rows) :])
-        states.append(sums[-1].finish(count, size))
+        states.append(sums[-1].finish())
         return concatenate(states[-self._width :])
 
 
