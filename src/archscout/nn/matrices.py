@@ -58,9 +58,7 @@ def product(inputs: Tensor, kernels: Tensor, shifts: Tensor | None = None, *, re
             rows, weight, shifts, [0, 0], [1, 1], [1, 1], groups, name, [], ""
         )
         return cast(Tensor, found).permute(0, 2, 3, 1).reshape(len(inputs), -1)
-    total = _plain_product(inputs, kernels)
-    if shifts is not None:
-        total += shifts
+    total = _plain_product(inputs, kernels, shifts)
     return total.relu_() if relu else total
 
 
@@ -76,12 +74,7 @@ def add_product(total: Tensor, inputs: Tensor, kernels: Tensor, shifts: Tensor |
             where, rows, weight, shifts, [0, 0], [1, 1], [1, 1], groups, "add", None, None, [], ""
         )
         return
-    if len(kernels) == 1:
-        total.addmm_(inputs, kernels[0].t())
-    else:
-        total += _plain_product(inputs, kernels)
-    if shifts is not None:
-        total += shifts
+    total += _plain_product(inputs, kernels, shifts)
 
 
 def gram(left: Tensor, right: Tensor, groups: int) -> Tensor:
@@ -117,11 +110,13 @@ def column_sums(matrix: Tensor, groups: int) -> Tensor:
     return matrix.view(rows // wide, wide * columns).sum(0).view(wide, columns).sum(0).view(groups, -1)
 
 
-def _plain_product(inputs: Tensor, kernels: Tensor) -> Tensor:
+def _plain_product(inputs: Tensor, kernels: Tensor, shifts: Tensor | None) -> Tensor:
     if len(kernels) == 1:
-        return inputs @ kernels[0].t()
+        kernel = kernels[0].t()
+        return inputs @ kernel if shifts is None else torch.addmm(shifts, inputs, kernel)
     apart = inputs.view(len(inputs), len(kernels), -1).transpose(0, 1)
-    return torch.bmm(apart, kernels.transpose(1, 2)).transpose(0, 1).reshape(len(inputs), -1)
+    found = torch.bmm(apart, kernels.transpose(1, 2)).transpose(0, 1).reshape(len(inputs), -1)
+    return found if shifts is None else found.add_(shifts)
 
 
 def _blocks(matrix: Tensor) -> int:

@@ -98,7 +98,7 @@ class RunningNorms(nn.Module):
         Returns:
             `(K', D, C)`, `(K', D)`, and the inputs again: use these, for the gradients' sake.
         """
-        count = len(weights) if len(weights) > 1 else weights.shape[1] // self.running_mean.shape[1]
+        count = weights.shape[:2].numel() // self.running_mean.shape[1]  # one weight may hold those of several norms
         running = [
             each[first : first + count].view(weights.shape[:2]) for each in (self.running_mean, self.running_var)
         ]
