@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from archscout.nn.edge_sums import NodeSum
 from archscout.nn.layout import channels_last
-from archscout.nn.mixture import MixedSource, NodeSum
+from archscout.nn.mixture import MixedSource
 from archscout.spaces.genotype import OPERATIONS
 from tests.reference.mixture import PlainSource, copy_weights
 

@@ -13,7 +13,6 @@ progressive search drops some of them between its stages.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from typing import cast
 
@@ -22,25 +21,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.nn.depthwise import depthwise_conv
-from archscout.nn.layout import pick_even, relu, relu_halves, split
-from archscout.nn.matrices import as_matrix, from_matrix
+from archscout.nn.edge_sums import EdgeSums, NodeSum, Stack
+from archscout.nn.layout import pick_even, relu, relu_halves
+from archscout.nn.matrices import as_matrix
 from archscout.nn.operations import make_operation, pad_to_even
-from archscout.nn.phases import from_phases, to_phases
+from archscout.nn.phases import to_phases
 from archscout.nn.pointwise_norm import RunningNorms
 from archscout.nn.separable import separable_middle
 
-__all__ = ["MixedSource", "NodeSum"]
+__all__ = ["MixedSource"]
 
 SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7}
 DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
-
-# How many values an edge may have, in a batch, to be computed side by side with the others: for more, the time that
-# fewer calls save is lost to slower ones (measured for 16 to 64 channels on a CPU).
-LARGEST_STACKED = 2**18
-
-Stack = tuple[int, ...]
-"""Edges that are computed side by side."""
 
 
 def _pool(name: str, inputs: Tensor, stride: int) -> Tensor:
@@ -48,74 +41,6 @@ def _pool(name: str, inputs: Tensor, stride: int) -> Tensor:
         return (F.max_pool1d if inputs.dim() == 3 else F.max_pool2d)(inputs, 3, stride, 1)
     average = F.avg_pool1d if inputs.dim() == 3 else F.avg_pool2d
     return average(inputs, 3, stride, 1, count_include_pad=False)
-
-
-class NodeSum:
-    """The sum at a node while the edges that enter it are evaluated."""
-
-    def __init__(self) -> None:
-        self._total: Tensor | None = None
-        self._shifts: list[Tensor] = []
-
-    def add(self, values: Tensor) -> None:
-        """Add `(N, C, ...)`."""
-        self._total = values if self._total is None else self._total + values
-
-    def add_shift(self, shift: Tensor) -> None:
-        """Add a row `(C,)` to all pixels."""
-        self._shifts.append(shift)
-
-    def finish(self) -> Tensor:
-        """The sum."""
-        assert self._total is not None, "no edge enters the node"
-        if not self._shifts:
-            return self._total
-        rest = (1,) * (self._total.dim() - 2)
-        return self._total + torch.stack(self._shifts).sum(0).view(1, -1, *rest)
-
-
-class _EdgeSums:
-    """The sums of the operations on the edges of a source, side by side for edges of the same operations.
-
-    Args:
-        count, size: of the pictures or sequences that leave the edges.
-    """
-
-    def __init__(self, count: int, size: Sequence[int]) -> None:
-        self.count, self.size = count, tuple(size)
-        self._totals: dict[Stack, Tensor] = {}
-
-    def stacks(self, edges: Sequence[int], channels: int) -> list[Stack]:
-        """Which edges an operation runs on together: all, unless each of them is large enough for calls of its own."""
-        if self.count * math.prod(self.size) * channels > LARGEST_STACKED:
-            return [(edge,) for edge in edges]
-        return [tuple(edges)]
-
-    def add(self, stack: Sequence[int], values: Tensor, *, phased: bool = False) -> None:
-        """Add a stacked matrix `(N H W, G C)`; `phased` where its rows are in the order of `to_phases`."""
-        if phased:
-            halves = [length // 2 for length in self.size]
-            values = as_matrix(from_phases(from_matrix(values, 2 ** len(self.size) * self.count, halves)))
-        key = tuple(stack)
-        self._totals[key] = self._totals[key] + values if key in self._totals else values
-
-    def add_scaled(self, edges: Sequence[int], values: Tensor, factors: Tensor) -> None:
-        """Add `values * factors[g]` to the sum of edge g.
-
-        Args:
-            edges: G.
-            values: `(P, C)`, or `(P, G, C)`.
-            factors: `(G, C)` or `(G, 1)`.
-        """
-        wide = values.unsqueeze(1) if values.dim() == 2 else values
-        self.add(edges, (wide * factors).flatten(1))
-
-    def hand_over(self, sums: Sequence[NodeSum]) -> None:
-        """Add everything to the sums of the nodes."""
-        for edges, total in self._totals.items():
-            pixels = from_matrix(total, self.count, self.size)
-            for edge, part in zip(edges, split(pixels, len(edges)), strict=True):
-                sums[edge].add(part)
 
 
 class _Stage(nn.Module):
@@ -215,7 +140,7 @@ class MixedSource(nn.Module):
             for name, mine in self._edges.items()
         }
         size = [(length + self.stride - 1) // self.stride for length in inputs.shape[2:]]
-        totals = _EdgeSums(len(inputs), size)
+        totals = EdgeSums(len(inputs), size)
         if self.first is not None or self.others:
             activated = relu(inputs)
             if self.first is not None:
@@ -234,14 +159,14 @@ class MixedSource(nn.Module):
                 sums[edge].add_shift(shift)
         totals.hand_over(sums)
 
-    def _skip(self, inputs: Tensor, scales: Tensor, totals: _EdgeSums) -> None:
+    def _skip(self, inputs: Tensor, scales: Tensor, totals: EdgeSums) -> None:
         rate = self.skip_dropout if self.training else 0.0
         values = as_matrix(inputs)
         if rate:
             values = F.dropout(values.unsqueeze(1).expand(-1, len(scales), -1), rate)
         totals.add_scaled(self._edges["skip_connect"], values, scales.unsqueeze(1))
 
-    def _factorized_reduce(self, inputs: Tensor, scales: Tensor, totals: _EdgeSums) -> None:
+    def _factorized_reduce(self, inputs: Tensor, scales: Tensor, totals: EdgeSums) -> None:
         halves = torch.cat([as_matrix(half) for half in relu_halves(pad_to_even(inputs))], dim=1)
         channels = inputs.shape[1]
         weights = torch.cat([F.pad(self.reduce_even, (0, channels)), F.pad(self.reduce_odd, (channels, 0))], dim=1)
@@ -250,7 +175,7 @@ class MixedSource(nn.Module):
         (found,) = self.reduce_norms.products(weights.flatten(0, 1).unsqueeze(0), [halves], rows, [0])
         totals.add(self._edges["skip_connect"], found)
 
-    def _convolutions(self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], totals: _EdgeSums) -> None:
+    def _convolutions(self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], totals: EdgeSums) -> None:
         """The separable and the dilated convolutions."""
         separable, rest = ([name for name in stage.names if name in kind] for kind in (SEPARABLE, DILATED))
         halves = sum(len(self._edges[name]) for name in separable)
@@ -287,7 +212,7 @@ def _add_products(
     names: Sequence[str],
     scales: dict[str, Tensor],
     stacks: dict[str, list[Stack]],
-    totals: _EdgeSums,
+    totals: EdgeSums,
     *,
     first: int = 0,
     phased: bool = False,

@@ -12,9 +12,10 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from archscout.nn.edge_sums import NodeSum
 from archscout.nn.heads import make_head
 from archscout.nn.layout import concatenate
-from archscout.nn.mixture import MixedSource, NodeSum
+from archscout.nn.mixture import MixedSource
 from archscout.nn.operations import FactorizedReduce, ReluConvNorm
 from archscout.nn.stems import make_stem
 from archscout.spaces.cell_layout import CellLayout, plan_row

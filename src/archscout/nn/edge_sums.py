@@ -1,0 +1,90 @@
+"""Sums of mixed edges while they are evaluated: of the edges that leave a node, and at the nodes that they enter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from archscout.nn.layout import split
+from archscout.nn.matrices import as_matrix, from_matrix
+from archscout.nn.phases import from_phases
+
+__all__ = ["EdgeSums", "NodeSum", "Stack"]
+
+# How many values an edge may have, in a batch, to be computed side by side with the others: for more, the time that
+# fewer calls save is lost to slower ones (measured for 16 to 64 channels on a CPU).
+LARGEST_STACKED = 2**18
+
+Stack = tuple[int, ...]
+"""Edges that are computed side by side."""
+
+
+class NodeSum:
+    """The sum at a node while the edges that enter it are evaluated."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
+        self._shifts: list[Tensor] = []
+
+    def add(self, values: Tensor) -> None:
+        """Add `(N, C, ...)`."""
+        self._total = values if self._total is None else self._total + values
+
+    def add_shift(self, shift: Tensor) -> None:
+        """Add a row `(C,)` to all pixels."""
+        self._shifts.append(shift)
+
+    def finish(self) -> Tensor:
+        """The sum."""
+        assert self._total is not None, "no edge enters the node"
+        if not self._shifts:
+            return self._total
+        rest = (1,) * (self._total.dim() - 2)
+        return self._total + torch.stack(self._shifts).sum(0).view(1, -1, *rest)
+
+
+class EdgeSums:
+    """The sums of the operations on the edges of a source, side by side for edges of the same operations.
+
+    Args:
+        count, size: of the pictures or sequences that leave the edges.
+    """
+
+    def __init__(self, count: int, size: Sequence[int]) -> None:
+        self.count, self.size = count, tuple(size)
+        self._totals: dict[Stack, Tensor] = {}
+
+    def stacks(self, edges: Sequence[int], channels: int) -> list[Stack]:
+        """Which edges an operation runs on together: all, unless each of them is large enough for calls of its own."""
+        if self.count * math.prod(self.size) * channels > LARGEST_STACKED:
+            return [(edge,) for edge in edges]
+        return [tuple(edges)]
+
+    def add(self, stack: Sequence[int], values: Tensor, *, phased: bool = False) -> None:
+        """Add a stacked matrix `(N H W, G C)`; `phased` where its rows are in the order of `to_phases`."""
+        if phased:
+            halves = [length // 2 for length in self.size]
+            values = as_matrix(from_phases(from_matrix(values, 2 ** len(self.size) * self.count, halves)))
+        key = tuple(stack)
+        self._totals[key] = self._totals[key] + values if key in self._totals else values
+
+    def add_scaled(self, edges: Sequence[int], values: Tensor, factors: Tensor) -> None:
+        """Add `values * factors[g]` to the sum of edge g.
+
+        Args:
+            edges: G.
+            values: `(P, C)`, or `(P, G, C)`.
+            factors: `(G, C)` or `(G, 1)`.
+        """
+        wide = values.unsqueeze(1) if values.dim() == 2 else values
+        self.add(edges, (wide * factors).flatten(1))
+
+    def hand_over(self, sums: Sequence[NodeSum]) -> None:
+        """Add everything to the sums of the nodes."""
+        for edges, total in self._totals.items():
+            pixels = from_matrix(total, self.count, self.size)
+            for edge, part in zip(edges, split(pixels, len(edges)), strict=True):
+                sums[edge].add(part)
