@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from archscout.nn import edge_sums
 from archscout.nn.edge_sums import NodeSum
 from archscout.nn.layout import channels_last
 from archscout.nn.mixture import MixedSource
@@ -95,6 +96,16 @@ def test_edges_with_subsets_of_their_own_equal_the_plain_twin(
     compare(PROGRESSIVE, size, stride, 3, live)
 
 
+@pytest.mark.parametrize("live", [None, LIVE[0]], ids=["all", "mixed"])
+@pytest.mark.parametrize("size", [(8, 6), (9,)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_large_edges_that_run_one_by_one_equal_the_plain_twin(
+    live: Sequence[Sequence[str]] | None, size: tuple[int, ...], stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_sums, "LARGEST_STACKED", 0)
+    compare(PROGRESSIVE, size, stride, 3, live)
+
+
 def compare(
     operations: Sequence[str],
     size: tuple[int, ...],
@@ -152,8 +163,12 @@ def test_evaluation_uses_the_running_statistics_of_training(stride: int) -> None
         assert close(mine, other)
 
 
+@pytest.mark.parametrize("largest", [0, edge_sums.LARGEST_STACKED], ids=["one by one", "side by side"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_mixed_second_derivative_equals_the_plain_twins(stride: int) -> None:
+def test_the_mixed_second_derivative_equals_the_plain_twins(
+    stride: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_sums, "LARGEST_STACKED", largest)
     fast, plain, ties = twins(OPERATIONS, 4, stride, 2)
     inputs, mixing = case((6, 6), 4, 2, OPERATIONS)
 
