@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archscout.nn import edge_sums
+from archscout.nn import edge_sums, separable
 from archscout.nn.edge_sums import NodeSum
 from archscout.nn.layout import channels_last
 from archscout.nn.mixture import MixedSource
@@ -104,6 +104,15 @@ def test_large_edges_that_run_one_by_one_equal_the_plain_twin(
 ) -> None:
     monkeypatch.setattr(edge_sums, "LARGEST_STACKED", 0)
     compare(PROGRESSIVE, size, stride, 3, live)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (9,)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_other_devices_compute_equals_the_plain_twin(
+    size: tuple[int, ...], stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(separable, "on_plain_cpu", lambda inputs: False)
+    compare(PROGRESSIVE, size, stride, 3)
 
 
 def compare(

@@ -24,6 +24,7 @@ __all__ = [
     "pick_even",
     "relu",
     "relu_halves",
+    "split",
     "without_autocast",
 ]
 

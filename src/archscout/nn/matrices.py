@@ -48,18 +48,16 @@ def product(inputs: Tensor, kernels: Tensor, shifts: Tensor | None = None, *, re
     """
     kernels = kernels.to(inputs.dtype)
     shifts = None if shifts is None else shifts.to(inputs.dtype).flatten()
+    if not _by_onednn(inputs, kernels, LARGE_PRODUCT):
+        total = _plain_product(inputs, kernels, shifts)
+        return total.relu_() if relu else total
     groups, name = len(kernels), "relu" if relu else "none"
-    if groups == 1 and _by_onednn(inputs, kernels, LARGE_PRODUCT):
+    if groups == 1:
         found = torch.ops.mkldnn._linear_pointwise(inputs, kernels[0].contiguous(), shifts, name, [], "")
         return cast(Tensor, found)
-    if groups > 1 and _by_onednn(inputs, kernels, LARGE_PRODUCT):
-        rows, weight = _row(inputs, _blocks(inputs)), kernels.flatten(0, 1)[:, :, None, None].contiguous()
-        found = torch.ops.mkldnn._convolution_pointwise(
-            rows, weight, shifts, [0, 0], [1, 1], [1, 1], groups, name, [], ""
-        )
-        return cast(Tensor, found).permute(0, 2, 3, 1).reshape(len(inputs), -1)
-    total = _plain_product(inputs, kernels, shifts)
-    return total.relu_() if relu else total
+    rows, weight = _row(inputs, _blocks(inputs)), kernels.flatten(0, 1)[:, :, None, None].contiguous()
+    found = torch.ops.mkldnn._convolution_pointwise(rows, weight, shifts, [0, 0], [1, 1], [1, 1], groups, name, [], "")
+    return cast(Tensor, found).permute(0, 2, 3, 1).reshape(len(inputs), -1)
 
 
 def add_product(total: Tensor, inputs: Tensor, kernels: Tensor, shifts: Tensor | None = None) -> None:

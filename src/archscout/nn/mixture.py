@@ -186,10 +186,10 @@ class MixedSource(nn.Module):
             return [as_matrix(depthwise_conv(inputs, kernel, stride, dilation)) for kernel in kernels]
 
         if rest:
-            dilated = _DilatedInputs(activated, self.stride)
-            matrices = depthwise(rest, *dilated.arrange())
+            inputs, dilation, phased = _dilated_inputs(activated, self.stride)
+            matrices = depthwise(rest, inputs, 1, dilation)
             norms, weights = stage.norms, stage.pointwise[halves:]
-            _add_products(norms, weights, matrices, rest, scales, stacks, totals, first=halves, phased=dilated.phased)
+            _add_products(norms, weights, matrices, rest, scales, stacks, totals, first=halves, phased=phased)
         if self.second is not None:
             matrices = depthwise(separable, activated, self.stride, 1)
             kernels = _kernels(self.second, separable, stacks)
@@ -226,23 +226,17 @@ def _add_products(
         totals.add(stack, values, phased=phased)
 
 
-class _DilatedInputs:
-    """The inputs of dilated convolutions, rearranged once for all of them so that dilation 2 becomes dilation 1."""
+def _dilated_inputs(activated: Tensor, stride: int) -> tuple[Tensor, int, bool]:
+    """The inputs of convolutions with dilation 2, rearranged so that stride and dilation become 1 where they can.
 
-    def __init__(self, activated: Tensor, stride: int) -> None:
-        even = all(length % 2 == 0 for length in activated.shape[2:])
-        self._activated, self._stride = activated, stride
-        self.phased = stride == 1 and even and activated.device.type == "cpu"
-        self._rearranged: Tensor | None = None
-
-    def arrange(self) -> tuple[Tensor, int, int]:
-        """The inputs, and the stride and the dilation that are left."""
-        if self._rearranged is None:
-            if self._stride == 2:  # the padding is even: only even pixels are read
-                self._rearranged = pick_even(self._activated)
-            else:
-                self._rearranged = to_phases(self._activated) if self.phased else self._activated
-        return self._rearranged, 1, 2 if self._stride == 1 and not self.phased else 1
+    Returns:
+        The inputs, the dilation that is left, and whether the outputs are in the order of `to_phases`.
+    """
+    if stride == 2:  # the padding is even: only even pixels are read
+        return pick_even(activated), 1, False
+    if activated.device.type == "cpu" and all(length % 2 == 0 for length in activated.shape[2:]):
+        return to_phases(activated), 1, True
+    return activated, 2, False
 
 
 def _without_relu(operation: nn.Module, activated: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from archscout.nn.differentiation import wanted_gradients
 from archscout.nn.layout import without_autocast
 from archscout.nn.matrices import add_product, column_sums, gram, product
 
-__all__ = ["RunningNorms", "all_sums", "apart", "channel_moments", "grams", "moments"]
+__all__ = ["RunningNorms", "all_sums", "apart", "both_apart", "channel_moments", "grams", "group_counts", "moments"]
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -156,7 +156,7 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, channels: int, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(*inputs)
-        pixels, groups = len(inputs[0]), [matrix.shape[1] // channels for matrix in inputs]
+        pixels, groups = len(inputs[0]), group_counts(inputs, channels)
         second, mean = grams(inputs, inputs, groups), all_sums(inputs, groups)
         return second.div_(pixels), mean.div_(pixels), *inputs
 
@@ -167,7 +167,7 @@ class _Moments(torch.autograd.Function):
             found = _MomentsGradient.apply(into_second, into_mean, *gradients, *inputs)  # type: ignore[no-untyped-call]
             return None, *found
         kernels, shifts = _moment_kernels(into_second, into_mean, len(inputs[0]))
-        parts = zip(inputs, apart(kernels, inputs), apart(shifts, inputs, kernels.shape[2]), strict=True)
+        parts = zip(inputs, *both_apart(kernels, shifts, inputs), strict=True)
         for gradient, part in zip(gradients, parts, strict=True):
             add_product(gradient, *part)  # nothing else holds it
         return None, *gradients
@@ -180,14 +180,14 @@ class _MomentsGradient(torch.autograd.Function):
         gradients, inputs = tensors[:count], tensors[count:]
         kernels, shifts = _moment_kernels(into_second, into_mean, len(inputs[0]))
         ctx.save_for_backward(kernels, *inputs)
-        parts = zip(inputs, apart(kernels, inputs), apart(shifts, inputs, kernels.shape[2]), strict=True)
+        parts = zip(inputs, *both_apart(kernels, shifts, inputs), strict=True)
         return tuple(product(*part).add_(gradient) for gradient, part in zip(gradients, parts, strict=True))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *ways: Tensor) -> tuple[Tensor | None, ...]:
         kernels, *inputs = ctx.saved_tensors
-        pixels, groups = len(inputs[0]), [matrix.shape[1] // kernels.shape[2] for matrix in inputs]
+        pixels, groups = len(inputs[0]), group_counts(inputs, kernels.shape[2])
         second, mean = grams(inputs, ways, groups), all_sums(ways, groups)
         into_inputs: list[Tensor | None] = [None] * len(inputs)
         if any(wanted_gradients(ctx)[2 + len(inputs) :]):
@@ -210,7 +210,19 @@ def apart(parts: Tensor, inputs: Sequence[Tensor], channels: int | None = None) 
     """
     if len(inputs) == 1:
         return (parts,)
-    return torch.split(parts, [matrix.shape[1] // (channels or parts.shape[-1]) for matrix in inputs])
+    return torch.split(parts, group_counts(inputs, channels or parts.shape[-1]))
+
+
+def both_apart(
+    kernels: Tensor, shifts: Tensor | None, inputs: Sequence[Tensor]
+) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
+    """Kernels `(K, D, C)` and shifts `(K, D)`, None for zeros, by the stacked inputs; see `apart`."""
+    return apart(kernels, inputs), [None] * len(inputs) if shifts is None else apart(shifts, inputs, kernels.shape[2])
+
+
+def group_counts(inputs: Sequence[Tensor], channels: int) -> list[int]:
+    """How many norms each of the stacked inputs belongs to, with so many channels a norm."""
+    return [matrix.shape[1] // channels for matrix in inputs]
 
 
 def grams(left: Sequence[Tensor], right: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
@@ -229,9 +241,7 @@ def _sums(
     targets: Sequence[int], inputs: Sequence[Tensor], kernels: Tensor, shifts: Tensor | None, totals: dict[int, Tensor]
 ) -> dict[int, Tensor]:
     """Add the products of the stacked inputs to the totals of their targets."""
-    parts = apart(kernels, inputs)
-    offsets = [None] * len(inputs) if shifts is None else apart(shifts, inputs, kernels.shape[2])
-    for target, matrix, kernel, shift in zip(targets, inputs, parts, offsets, strict=True):
+    for target, matrix, kernel, shift in zip(targets, inputs, *both_apart(kernels, shifts, inputs), strict=True):
         if target in totals:
             add_product(totals[target], matrix, kernel, shift)
         else:
@@ -270,7 +280,7 @@ class _ProductsGradient(torch.autograd.Function):
         ctx.save_for_backward(kernels, *tensors)
         count = max(targets) + 1
         own, inputs = [tensors[target].contiguous() for target in targets], tensors[count:]
-        groups = [matrix.shape[1] // kernels.shape[2] for matrix in inputs]
+        groups = group_counts(inputs, kernels.shape[2])
         into_kernels, into_shifts = grams(own, inputs, groups), all_sums(own, groups)
         turned = apart(kernels.transpose(1, 2), inputs, kernels.shape[2]) if wanted else ()
         return into_kernels, into_shifts, *map(product, own, turned)
@@ -285,7 +295,7 @@ class _ProductsGradient(torch.autograd.Function):
         into_kernels = None
         if ways:
             _sums(targets, ways, kernels, None, totals)
-            into_kernels = grams(own, ways, [matrix.shape[1] // kernels.shape[2] for matrix in inputs])
+            into_kernels = grams(own, ways, group_counts(inputs, kernels.shape[2]))
         into_inputs: list[Tensor | None] = [None] * len(inputs)
         if any(wanted_gradients(ctx, 2)[1 + count :]):
             turned = apart(kernel_ways.transpose(1, 2), inputs, kernels.shape[2])

@@ -18,7 +18,7 @@ from archscout.nn.depthwise import depthwise_conv, depthwise_gradients
 from archscout.nn.differentiation import wanted_gradients
 from archscout.nn.layout import on_plain_cpu, relu, without_autocast
 from archscout.nn.matrices import add_product, as_matrix, column_sums, from_matrix, gram, product
-from archscout.nn.pointwise_norm import RunningNorms, all_sums, apart, grams
+from archscout.nn.pointwise_norm import RunningNorms, all_sums, apart, both_apart, grams, group_counts
 
 __all__ = ["separable_middle"]
 
@@ -43,23 +43,14 @@ def separable_middle(
     Returns:
         Stacked matrices `(P, G D)`.
     """
+    kernels = [kernel.to(inputs[0].dtype) for kernel in kernels]
     with without_autocast(inputs[0].device):
-        factors, shifts, inputs = norms.fold(weights, inputs, None)
-        kernels = [kernel.to(inputs[0].dtype) for kernel in kernels]
         if on_plain_cpu(inputs[0]):
+            factors, shifts, inputs = norms.fold(weights, inputs, None)
             return list(_Middle.apply((count, *size), factors, shifts, *inputs, *kernels))  # type: ignore[no-untyped-call]
-        results = []
-        for matrix, factor, shift, kernel in zip(inputs, *_apart(inputs, factors, shifts), kernels, strict=True):
-            wide = matrix.view(len(matrix), len(factor), -1)
-            values = torch.einsum("pgc,gdc->pgd", wide, factor.to(matrix.dtype)) + shift.to(matrix.dtype)
-            outputs = depthwise_conv(from_matrix(relu(values.flatten(1)), count, size), kernel)
-            results.append(as_matrix(outputs))
-        return results
-
-
-def _apart(inputs: Sequence[Tensor], factors: Tensor, shifts: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Factors and shifts by the stacked inputs."""
-    return apart(factors, inputs), apart(shifts, inputs, factors.shape[2])
+        products = norms.products(weights, inputs, weights.new_ones(len(weights)), range(len(inputs)))
+        pixels = [from_matrix(relu(each), count, size) for each in products]
+        return [as_matrix(depthwise_conv(*pair)) for pair in zip(pixels, kernels, strict=True)]
 
 
 class _Middle(torch.autograd.Function):
@@ -101,7 +92,7 @@ class _MiddleGradient(torch.autograd.Function):
             found = depthwise_gradients(_pixels(gradient, shape), each, kernel, (True, wanted[1]))
             into_products.append(_masked(cast(Tensor, found[0]), each))
             into_kernels.append(found[1])
-        groups = [matrix.shape[1] // factors.shape[2] for matrix in inputs]
+        groups = group_counts(inputs, factors.shape[2])
         into_factors, into_shifts = grams(into_products, inputs, groups), all_sums(into_products, groups)
         turned = apart(factors.transpose(1, 2), inputs, factors.shape[2])
         into_inputs = map(product, into_products, turned) if wanted[0] else ()
@@ -127,7 +118,7 @@ class _MiddleGradient(torch.autograd.Function):
                 apart(factors, inputs),
                 ways,
                 kernel_ways,
-                *_apart(inputs, factor_ways, shift_ways),
+                *both_apart(factor_ways, shift_ways, inputs),
                 strict=True,
             )
         ]
@@ -192,7 +183,7 @@ def _pixels(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _values(inputs: Sequence[Tensor], factors: Tensor, shifts: Tensor, shape: tuple[int, ...]) -> Iterator[Tensor]:
     """What the depthwise convolutions read, one after the other."""
-    for parts in zip(inputs, *_apart(inputs, factors, shifts), strict=True):
+    for parts in zip(inputs, *both_apart(factors, shifts, inputs), strict=True):
         yield _pixels(product(*parts, relu=True), shape)
 
 
