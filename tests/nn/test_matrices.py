@@ -12,7 +12,7 @@ from archscout.nn.matrices import add_product, column_sums, gram, product
 CASES = [
     (torch.float64, 48),
     (torch.float32, 48),
-    (torch.float32, 16384),  # by oneDNN
+    (torch.float32, 16384),  # large
     (torch.float32, 16384 + 7),  # ... where rows cannot be cut into blocks
     (torch.bfloat16, 48),
 ]
@@ -28,6 +28,16 @@ def draw(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "onednn"])
+def by_onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether large products go to oneDNN, whatever is faster on this machine."""
+    if request.param and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        pytest.skip("torch was built without oneDNN")
+    monkeypatch.setattr(matrices, "_has_wide_kernels", lambda: request.param)
+    return bool(request.param)
+
+
+@pytest.mark.usefixtures("by_onednn")
 @pytest.mark.parametrize(("dtype", "rows"), CASES)
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("outputs", [16, 5])
@@ -52,9 +62,8 @@ def test_all_products_equal_the_plain_formulas(dtype: torch.dtype, rows: int, gr
     assert close(column_sums(inputs, groups), apart.sum(0), dtype)
 
 
-def test_large_products_go_to_onednn() -> None:
-    inputs, kernels = torch.randn(16384, 16), torch.randn(1, 16, 16)
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    assert matrices._by_onednn(inputs, kernels, matrices.LARGE_CONVOLUTION) == available
-    assert not matrices._by_onednn(inputs[:48], kernels, matrices.LARGE_PRODUCT)
-    assert not matrices._by_onednn(inputs.double(), kernels, matrices.LARGE_PRODUCT)
+def test_large_products_go_to_onednn_where_it_has_wide_kernels(by_onednn: bool) -> None:
+    inputs = torch.randn(16384, 16)
+    assert matrices._by_onednn(inputs, 16, matrices.LARGE_CONVOLUTION) == by_onednn
+    assert not matrices._by_onednn(inputs[:48], 16, matrices.LARGE_PRODUCT)
+    assert not matrices._by_onednn(inputs.double(), 16, matrices.LARGE_PRODUCT)

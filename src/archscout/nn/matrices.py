@@ -1,13 +1,15 @@
 """Products of tall matrices: a row for each pixel, a column for each channel.
 
-Plain products without derivatives, for the functions that bring their own. Large ones in float32 on a CPU are computed
-by oneDNN's kernels for linear layers and pointwise convolutions, which take half of the time of `torch.mm` there
-(torch 2.13 on an AMD EPYC with AVX-512, 16 to 64 channels, 2,048 to 32,768 pixels).
+Plain products without derivatives, for the functions that bring their own. Large ones in float32 on a CPU with AVX-512
+are computed by oneDNN's kernels for linear layers and pointwise convolutions, which take half of the time of `torch.mm`
+there; with AVX2 alone they take twice its time (torch 2.13 on AMD EPYC of two generations, 16 to 64 channels, 2,048 to
+32,768 pixels).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import cast
 
 import torch
@@ -48,7 +50,7 @@ def product(inputs: Tensor, kernels: Tensor, shifts: Tensor | None = None, *, re
     """
     kernels = kernels.to(inputs.dtype)
     shifts = None if shifts is None else shifts.to(inputs.dtype).flatten()
-    if not _by_onednn(inputs, kernels, LARGE_PRODUCT):
+    if not _by_onednn(inputs, kernels.shape[1], LARGE_PRODUCT):
         total = _plain_product(inputs, kernels, shifts)
         return total.relu_() if relu else total
     groups, name = len(kernels), "relu" if relu else "none"
@@ -64,7 +66,7 @@ def add_product(total: Tensor, inputs: Tensor, kernels: Tensor, shifts: Tensor |
     """Add `product(inputs, kernels, shifts)` to a contiguous `(P, G D)` in place."""
     kernels = kernels.to(inputs.dtype)
     shifts = None if shifts is None else shifts.to(inputs.dtype).flatten()
-    if _by_onednn(inputs, kernels, LARGE_CONVOLUTION):
+    if _by_onednn(inputs, kernels.shape[1], LARGE_CONVOLUTION):
         blocks = _blocks(inputs)
         weight = kernels.flatten(0, 1)[:, :, None, None].contiguous()
         where, rows, groups = _row(total, blocks), _row(inputs, blocks), len(kernels)
@@ -72,7 +74,12 @@ def add_product(total: Tensor, inputs: Tensor, kernels: Tensor, shifts: Tensor |
             where, rows, weight, shifts, [0, 0], [1, 1], [1, 1], groups, "add", None, None, [], ""
         )
         return
-    total += _plain_product(inputs, kernels, shifts)
+    if shifts is not None:
+        total += shifts
+    if len(kernels) == 1:
+        total.addmm_(inputs, kernels[0].t())
+    else:
+        _columns(total, len(kernels)).baddbmm_(_columns(inputs, len(kernels)), kernels.transpose(1, 2))
 
 
 def gram(left: Tensor, right: Tensor, groups: int) -> Tensor:
@@ -84,13 +91,13 @@ def gram(left: Tensor, right: Tensor, groups: int) -> Tensor:
     if left.dtype in (torch.float16, torch.bfloat16):
         left, right = left.float(), right.float()
     high, wide = left.shape[1] // groups, right.shape[1] // groups
-    weight = left.new_empty((groups * high, wide, 1, 1))
     blocks = _blocks(left)
-    if blocks == 1 or not _by_onednn(right, weight.view(groups, high, wide), LARGE_CONVOLUTION):
+    if blocks == 1 or not _by_onednn(right, high, LARGE_CONVOLUTION):
         if groups == 1:
             return (left.t() @ right).unsqueeze(0)
-        return torch.bmm(left.view(-1, groups, high).permute(1, 2, 0), right.view(-1, groups, wide).transpose(0, 1))
-    # The weight gradient of a pointwise convolution.
+        return torch.bmm(_columns(left, groups).transpose(1, 2), _columns(right, groups))
+    # The weight gradient of a pointwise convolution, of which only the shape is read.
+    weight = left.new_empty((groups * high, wide, 1, 1))
     pictures = (_row(each.contiguous(), blocks) for each in (left, right))
     found = torch.ops.aten.convolution_backward(
         *pictures, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], groups, [False, True, False]
@@ -109,12 +116,23 @@ def column_sums(matrix: Tensor, groups: int) -> Tensor:
 
 
 def _plain_product(inputs: Tensor, kernels: Tensor, shifts: Tensor | None) -> Tensor:
-    if len(kernels) == 1:
+    groups, high, _ = kernels.shape
+    if groups == 1:
         kernel = kernels[0].t()
         return inputs @ kernel if shifts is None else torch.addmm(shifts, inputs, kernel)
-    apart = inputs.view(len(inputs), len(kernels), -1).transpose(0, 1)
-    found = torch.bmm(apart, kernels.transpose(1, 2)).transpose(0, 1).reshape(len(inputs), -1)
-    return found if shifts is None else found.add_(shifts)
+    found = inputs.new_empty(len(inputs), groups * high)
+    where, factors = _columns(found, groups), (_columns(inputs, groups), kernels.transpose(1, 2))
+    if shifts is None:
+        torch.bmm(*factors, out=where)
+    else:
+        found.copy_(shifts)
+        where.baddbmm_(*factors)
+    return found
+
+
+def _columns(matrix: Tensor, groups: int) -> Tensor:
+    """`(P, G C)` as G matrices `(P, C)` that lie side by side."""
+    return matrix.view(len(matrix), groups, -1).transpose(0, 1)
 
 
 def _blocks(matrix: Tensor) -> int:
@@ -122,12 +140,22 @@ def _blocks(matrix: Tensor) -> int:
     return next((blocks for blocks in BLOCKS if len(matrix) % blocks == 0), 1)
 
 
-def _by_onednn(inputs: Tensor, kernels: Tensor, least: int) -> bool:
+def _by_onednn(inputs: Tensor, outputs: int, least: int) -> bool:
+    """Whether oneDNN multiplies inputs of C columns a group into so many outputs a group, `inputs.numel() * outputs`."""
     return (
         inputs.device.type == "cpu"
         and inputs.dtype == torch.float32
-        and inputs.numel() * kernels.shape[1] >= least
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and inputs.numel() * outputs >= least
+        and _has_wide_kernels()
+    )
+
+
+@cache
+def _has_wide_kernels() -> bool:
+    """Whether oneDNN has its kernels for AVX-512 on this machine."""
+    return (
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
     )
 
 

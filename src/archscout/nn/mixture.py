@@ -22,11 +22,11 @@ from torch.nn import functional as F
 
 from archscout.nn.depthwise import depthwise_conv
 from archscout.nn.edge_sums import EdgeSums, NodeSum, Stack
-from archscout.nn.layout import pick_even, relu, relu_halves
+from archscout.nn.layout import pick_even, relu, relu_halves, without_autocast
 from archscout.nn.matrices import as_matrix
 from archscout.nn.operations import make_operation, pad_to_even
 from archscout.nn.phases import to_phases
-from archscout.nn.pointwise_norm import RunningNorms
+from archscout.nn.pointwise_norm import RunningNorms, channel_factors, products
 from archscout.nn.separable import separable_middle
 
 __all__ = ["MixedSource"]
@@ -144,20 +144,29 @@ class MixedSource(nn.Module):
         if self.first is not None or self.others:
             activated = relu(inputs)
             if self.first is not None:
-                self._convolutions(self.first, activated, scales, totals)
+                with without_autocast(inputs.device):
+                    self._convolutions(self.first, activated, scales, totals)
             for name, modules in self.others.items():
                 values = [as_matrix(_without_relu(module, activated)) for module in cast(nn.ModuleList, modules)]
                 totals.add_scaled(self._edges[name], torch.stack(values, dim=1), scales[name].unsqueeze(1))
         if "skip_connect" in scales:
             skip = self._skip if self.stride == 1 else self._factorized_reduce
             skip(inputs, scales["skip_connect"], totals)
-        for name, norm in self.pools.items():
-            pooled = as_matrix(_pool(name, inputs, self.stride))
-            factors, shifts = cast(RunningNorms, norm).scale(pooled, scales[name])
-            totals.add_scaled(self._edges[name], pooled, factors)
-            for edge, shift in zip(self._edges[name], shifts.unbind(), strict=True):
-                sums[edge].add_shift(shift)
+        if self.pools:
+            self._pools(inputs, mixing, totals, sums)
         totals.hand_over(sums)
+
+    def _pools(self, inputs: Tensor, mixing: Tensor, totals: EdgeSums, sums: Sequence[NodeSum]) -> None:
+        pooled = [as_matrix(_pool(name, inputs, self.stride)) for name in self.pools]
+        scales = torch.stack([mixing[:, self._columns[name]] for name in self.pools])
+        norms = [cast(RunningNorms, norm) for norm in self.pools.values()]
+        with without_autocast(inputs.device):
+            found = channel_factors(norms, pooled, scales)
+        for name, matrix, factors, shifts in zip(self.pools, pooled, *found, strict=True):
+            mine = self._edges[name]
+            totals.add_scaled(mine, matrix, factors if len(mine) == len(sums) else factors[mine])
+            for edge in mine:
+                sums[edge].add_shift(shifts[edge])
 
     def _skip(self, inputs: Tensor, scales: Tensor, totals: EdgeSums) -> None:
         rate = self.skip_dropout if self.training else 0.0
@@ -171,32 +180,36 @@ class MixedSource(nn.Module):
         channels = inputs.shape[1]
         weights = torch.cat([F.pad(self.reduce_even, (0, channels)), F.pad(self.reduce_odd, (channels, 0))], dim=1)
         # All edges read the same: one product.
-        rows = scales.repeat_interleave(channels).unsqueeze(0)
-        (found,) = self.reduce_norms.products(weights.flatten(0, 1).unsqueeze(0), [halves], rows, [0])
+        rows = scales.repeat_interleave(channels)
+        folded = self.reduce_norms.fold(weights.flatten(0, 1).unsqueeze(0), [halves], rows)
+        (found,) = products(*folded, [0])
         totals.add(self._edges["skip_connect"], found)
 
     def _convolutions(self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], totals: EdgeSums) -> None:
         """The separable and the dilated convolutions."""
         separable, rest = ([name for name in stage.names if name in kind] for kind in (SEPARABLE, DILATED))
-        halves = sum(len(self._edges[name]) for name in separable)
         stacks = {name: totals.stacks(self._edges[name], activated.shape[1]) for name in stage.names}
 
         def depthwise(names: Sequence[str], inputs: Tensor, stride: int, dilation: int) -> list[Tensor]:
             kernels = _kernels(stage, names, stacks)
             return [as_matrix(depthwise_conv(inputs, kernel, stride, dilation)) for kernel in kernels]
 
+        matrices, phased = depthwise(separable, activated, self.stride, 1), False
+        halves, inner = sum(len(self._edges[name]) for name in separable), len(matrices)
         if rest:
             inputs, dilation, phased = _dilated_inputs(activated, self.stride)
-            matrices = depthwise(rest, inputs, 1, dilation)
-            norms, weights = stage.norms, stage.pointwise[halves:]
-            _add_products(norms, weights, matrices, rest, scales, stacks, totals, first=halves, phased=phased)
+            matrices += depthwise(rest, inputs, 1, dilation)
+        rows = torch.cat([activated.new_ones(halves), *(scales[name] for name in rest)])
+        factors, shifts, folded = stage.norms.fold(stage.pointwise, matrices, rows)
+        both = [each.split([halves, len(rows) - halves]) for each in (factors, shifts)]
+        if rest:
+            _add_products(both[0][1], both[1][1], folded[inner:], rest, stacks, totals, phased=phased)
         if self.second is not None:
-            matrices = depthwise(separable, activated, self.stride, 1)
             kernels = _kernels(self.second, separable, stacks)
-            weights = stage.pointwise[:halves]
-            inner = separable_middle(stage.norms, weights, matrices, kernels, totals.count, totals.size)
-            norms, weights = self.second.norms, self.second.pointwise
-            _add_products(norms, weights, inner, separable, scales, stacks, totals)
+            middle = separable_middle(both[0][0], both[1][0], folded[:inner], kernels, totals.count, totals.size)
+            rows = torch.cat([scales[name] for name in separable])
+            found = self.second.norms.fold(self.second.pointwise, middle, rows)
+            _add_products(*found, separable, stacks, totals)
 
 
 def _kernels(stage: _Stage, names: Sequence[str], stacks: dict[str, list[Stack]]) -> list[Tensor]:
@@ -206,22 +219,19 @@ def _kernels(stage: _Stage, names: Sequence[str], stacks: dict[str, list[Stack]]
 
 
 def _add_products(
-    norms: RunningNorms,
-    weights: Tensor,
+    kernels: Tensor,
+    shifts: Tensor,
     matrices: Sequence[Tensor],
     names: Sequence[str],
-    scales: dict[str, Tensor],
     stacks: dict[str, list[Stack]],
     totals: EdgeSums,
     *,
-    first: int = 0,
     phased: bool = False,
 ) -> None:
-    """Add the products of some operations, whose norms begin at `first`, to the sums of their edges."""
+    """Add the products of some operations to the sums of their edges."""
     owners = [stack for name in names for stack in stacks[name]]
     distinct = list(dict.fromkeys(owners))
-    rows = torch.cat([scales[name] for name in names])
-    found = norms.products(weights, matrices, rows, [distinct.index(owner) for owner in owners], first)
+    found = products(kernels, shifts, matrices, [distinct.index(owner) for owner in owners])
     for stack, values in zip(distinct, found, strict=True):
         totals.add(stack, values, phased=phased)
 

@@ -12,40 +12,21 @@ All of it may be differentiated twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from archscout.nn.differentiation import wanted_gradients
-from archscout.nn.layout import without_autocast
-from archscout.nn.matrices import add_product, column_sums, gram, product
+from archscout.nn.folding import EPSILON, fold
+from archscout.nn.matrices import add_product, column_sums, product
+from archscout.nn.moments import channel_moments, moments
+from archscout.nn.stacked import apart, both_apart, grams, group_counts
 
-__all__ = ["RunningNorms", "all_sums", "apart", "both_apart", "channel_moments", "grams", "group_counts", "moments"]
+__all__ = ["RunningNorms", "channel_factors", "products"]
 
-EPSILON = 1e-5
 MOMENTUM = 0.1
-
-
-def channel_moments(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean squares and the means of the rows of a matrix `(P, C)`, both `(C,)`."""
-    return cast(tuple[Tensor, Tensor], _ChannelMoments.apply(matrix))  # type: ignore[no-untyped-call]
-
-
-class _ChannelMoments(torch.autograd.Function):
-    # One pass over the matrix in the backward pass.
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(matrix)
-        return matrix.square().mean(0), matrix.mean(0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (matrix,) = ctx.saved_tensors
-        square, mean = gradients
-        return torch.addcmul(mean / len(matrix), matrix, square * (2 / len(matrix)))
 
 
 class RunningNorms(nn.Module):
@@ -67,174 +48,80 @@ class RunningNorms(nn.Module):
         self.register_buffer("running_mean", torch.zeros(count, channels))
         self.register_buffer("running_var", torch.ones(count, channels))
 
-    def products(
-        self, weights: Tensor, inputs: Sequence[Tensor], scales: Tensor, targets: Sequence[int], first: int = 0
-    ) -> list[Tensor]:
-        """`scales[k] * norm_k(input_k @ weights[k]^T)`, added up over the stacked inputs with the same target.
-
-        Args:
-            weights: `(K', D, C)`, of the norms from `first` on.
-            inputs: stacked matrices, of K' norms together.
-            scales: `(K',)` or `(K', D)`.
-            targets: of each stacked matrix: 0, 1, ..., none left out.
-            first: number of the first product's norm.
-
-        Returns:
-            A stacked matrix `(P, G D)` for each target.
-        """
-        with without_autocast(inputs[0].device):
-            kernels, shifts, inputs = self.fold(weights, inputs, scales, first)
-            return list(_Products.apply(tuple(targets), kernels, shifts, *inputs))  # type: ignore[no-untyped-call]
-
     def fold(
-        self, weights: Tensor, inputs: Sequence[Tensor], scales: Tensor | None, first: int = 0
+        self, weights: Tensor, inputs: Sequence[Tensor], scales: Tensor
     ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         """Kernels and shifts with `input_k @ kernels[k]^T + shifts[k] = scales[k] * norm_k(input_k @ weights[k]^T)`.
 
         Args:
-            weights, inputs, first: see `products`.
-            scales: `(K',)` or `(K', D)`; None for ones.
+            weights: `(K, D, C)`; or fewer of several norms each, side by side in D.
+            inputs: stacked matrices.
+            scales: `(K,)`, or `(K, D)`.
 
         Returns:
-            `(K', D, C)`, `(K', D)`, and the inputs again: use these, for the gradients' sake.
+            `(K, D, C)`, `(K, D)`, and the inputs again: use these, for the gradients' sake.
         """
-        count = weights.shape[:2].numel() // self.running_mean.shape[1]  # one weight may hold those of several norms
-        running = [
-            each[first : first + count].view(weights.shape[:2]) for each in (self.running_mean, self.running_var)
-        ]
+        scales = scales.view(len(weights), -1)
         if self.training:
             second, mean, inputs = moments(inputs, weights.shape[2])
-            covariance = second - mean.unsqueeze(2) * mean.unsqueeze(1)
-            centre = torch.bmm(weights, mean.unsqueeze(2)).squeeze(2)
-            variance = (torch.bmm(weights, covariance) * weights).sum(2).clamp_min(0)
-            _move_on(running, centre, variance, len(inputs[0]))
-        else:
-            centre, variance = running
-        factor = torch.rsqrt(variance + EPSILON)
-        if scales is not None:
-            factor = factor * scales.view(len(weights), -1)
-        return weights * factor.unsqueeze(2), -centre * factor, inputs
+            kernels, shifts, centre, variance = fold(weights, second, mean, scales)
+            self.move_on(centre, variance, len(inputs[0]))
+            return kernels, shifts, inputs
+        centre, variance = (each.view(weights.shape[:2]) for each in (self.running_mean, self.running_var))
+        factors = scales * torch.rsqrt(variance + EPSILON)
+        return weights * factors.unsqueeze(2), -centre * factors, inputs
 
-    def scale(self, inputs: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors and shifts with `inputs * factors[j] + shifts[j] = scales[j] * norm(inputs)`, for K = 1.
-
-        Args:
-            inputs: `(P, C)`.
-            scales: `(J,)`.
-
-        Returns:
-            Both `(J, C)`.
-        """
-        centre, variance = self.running_mean[0], self.running_var[0]
-        if self.training:
-            square, mean = channel_moments(inputs)
-            spread = (square - mean.square()).clamp_min(0)
-            _move_on((centre, variance), mean, spread, len(inputs))
-            centre, variance = mean, spread
-        factors = torch.outer(scales, torch.rsqrt(variance + EPSILON))
-        return factors, -centre * factors
+    def move_on(self, centre: Tensor, variance: Tensor, pixels: int) -> None:
+        """Move the running statistics on, towards those of so many pixels."""
+        with torch.no_grad():
+            self.running_mean.lerp_(centre.view_as(self.running_mean), MOMENTUM)
+            unbiased = variance * (pixels / max(1, pixels - 1))
+            self.running_var.lerp_(unbiased.view_as(self.running_var), MOMENTUM)
 
 
-def _move_on(running: Sequence[Tensor], centre: Tensor, variance: Tensor, pixels: int) -> None:
-    with torch.no_grad():
-        running[0].lerp_(centre, MOMENTUM)
-        running[1].lerp_(variance * (pixels / max(1, pixels - 1)), MOMENTUM)
-
-
-def moments(inputs: Sequence[Tensor], channels: int) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-    """The moments of the rows of K matrices `(P, C)`, given in stacked matrices.
-
-    Returns:
-        The means of the outer products `(K, C, C)`, the means `(K, C)`, and the matrices again: what goes on with these
-        leaves its gradients where those of the moments are added in place.
-    """
-    second, mean, *passed = _Moments.apply(channels, *inputs)  # type: ignore[no-untyped-call]
-    return second, mean, passed
-
-
-class _Moments(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, channels: int, *inputs: Tensor) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(*inputs)
-        pixels, groups = len(inputs[0]), group_counts(inputs, channels)
-        second, mean = grams(inputs, inputs, groups), all_sums(inputs, groups)
-        return second.div_(pixels), mean.div_(pixels), *inputs
-
-    @staticmethod
-    def backward(ctx: Any, into_second: Tensor, into_mean: Tensor, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            found = _MomentsGradient.apply(into_second, into_mean, *gradients, *inputs)  # type: ignore[no-untyped-call]
-            return None, *found
-        kernels, shifts = _moment_kernels(into_second, into_mean, len(inputs[0]))
-        parts = zip(inputs, *both_apart(kernels, shifts, inputs), strict=True)
-        for gradient, part in zip(gradients, parts, strict=True):
-            add_product(gradient, *part)  # nothing else holds it
-        return None, *gradients
-
-
-class _MomentsGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, into_second: Tensor, into_mean: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        count = len(tensors) // 2
-        gradients, inputs = tensors[:count], tensors[count:]
-        kernels, shifts = _moment_kernels(into_second, into_mean, len(inputs[0]))
-        ctx.save_for_backward(kernels, *inputs)
-        parts = zip(inputs, *both_apart(kernels, shifts, inputs), strict=True)
-        return tuple(product(*part).add_(gradient) for gradient, part in zip(gradients, parts, strict=True))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *ways: Tensor) -> tuple[Tensor | None, ...]:
-        kernels, *inputs = ctx.saved_tensors
-        pixels, groups = len(inputs[0]), group_counts(inputs, kernels.shape[2])
-        second, mean = grams(inputs, ways, groups), all_sums(ways, groups)
-        into_inputs: list[Tensor | None] = [None] * len(inputs)
-        if any(wanted_gradients(ctx)[2 + len(inputs) :]):
-            into_inputs = [product(way, kernel) for way, kernel in zip(ways, apart(kernels, inputs), strict=True)]
-        return (second + second.transpose(1, 2)) / pixels, mean / pixels, *ways, *into_inputs
-
-
-def _moment_kernels(into_second: Tensor, into_mean: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
-    """What the gradients of the moments do to a row of the inputs: a symmetric product and a shift."""
-    return (into_second + into_second.transpose(1, 2)) / pixels, into_mean / pixels
-
-
-def apart(parts: Tensor, inputs: Sequence[Tensor], channels: int | None = None) -> Sequence[Tensor]:
-    """The first axis of what belongs to the norms, by the stacked inputs with so many channels a norm.
+def channel_factors(
+    norms: Sequence[RunningNorms], inputs: Sequence[Tensor], scales: Tensor
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Factors and shifts with `inputs[k] * factors[k][j] + shifts[k][j] = scales[k, j] * norm_k(inputs[k])`.
 
     Args:
-        parts: `(K, ...)`.
-        inputs: stacked matrices.
-        channels: of an input; None where that is the last axis of the parts.
+        norms: one norm each.
+        inputs: `(P, C)` each.
+        scales: `(K, J)`.
+
+    Returns:
+        Both `(J, C)` each.
     """
-    if len(inputs) == 1:
-        return (parts,)
-    return torch.split(parts, group_counts(inputs, channels or parts.shape[-1]))
+    count, edges = scales.shape
+    if not norms[0].training:
+        factors = [
+            torch.outer(scale, torch.rsqrt(norm.running_var[0] + EPSILON))
+            for norm, scale in zip(norms, scales, strict=True)
+        ]
+        return factors, [-norm.running_mean * factor for norm, factor in zip(norms, factors, strict=True)]
+    square, mean = channel_moments(inputs)
+    # Every channel is a product of one input and J outputs, with ones for weights.
+    channels, ones = square.shape[1], square.new_ones(square.numel(), edges, 1)
+    rows = scales.repeat_interleave(channels, 0)
+    kernels, shifts, centre, variance = fold(ones, square.view(-1, 1, 1), mean.view(-1, 1), rows)
+    for norm, *both in zip(norms, *(each[:, 0].view(count, -1) for each in (centre, variance)), strict=True):
+        norm.move_on(*both, len(inputs[0]))
+    factors, shifts = (each.view(count, channels, edges).transpose(1, 2).contiguous() for each in (kernels, shifts))
+    return factors.unbind(), shifts.unbind()
 
 
-def both_apart(
-    kernels: Tensor, shifts: Tensor | None, inputs: Sequence[Tensor]
-) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
-    """Kernels `(K, D, C)` and shifts `(K, D)`, None for zeros, by the stacked inputs; see `apart`."""
-    return apart(kernels, inputs), [None] * len(inputs) if shifts is None else apart(shifts, inputs, kernels.shape[2])
+def products(kernels: Tensor, shifts: Tensor, inputs: Sequence[Tensor], targets: Sequence[int]) -> list[Tensor]:
+    """`input_k @ kernels[k]^T + shifts[k]`, added up over the stacked inputs with the same target.
 
+    Args:
+        kernels, shifts: `(K, D, C)`, `(K, D)`.
+        inputs: stacked matrices.
+        targets: of each stacked matrix: 0, 1, ..., none left out.
 
-def group_counts(inputs: Sequence[Tensor], channels: int) -> list[int]:
-    """How many norms each of the stacked inputs belongs to, with so many channels a norm."""
-    return [matrix.shape[1] // channels for matrix in inputs]
-
-
-def grams(left: Sequence[Tensor], right: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
-    """`gram` of all pairs, `(K, D, C)`."""
-    found = list(map(gram, left, right, groups))
-    return found[0] if len(found) == 1 else torch.cat(found)
-
-
-def all_sums(matrices: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
-    """`column_sums` of all, `(K, C)`."""
-    found = list(map(column_sums, matrices, groups))
-    return found[0] if len(found) == 1 else torch.cat(found)
+    Returns:
+        A stacked matrix `(P, G D)` for each target.
+    """
+    return list(_Products.apply(tuple(targets), kernels, shifts, *inputs))  # type: ignore[no-untyped-call]
 
 
 def _sums(
@@ -279,9 +166,10 @@ class _ProductsGradient(torch.autograd.Function):
         ctx.targets = targets
         ctx.save_for_backward(kernels, *tensors)
         count = max(targets) + 1
-        own, inputs = [tensors[target].contiguous() for target in targets], tensors[count:]
-        groups = group_counts(inputs, kernels.shape[2])
-        into_kernels, into_shifts = grams(own, inputs, groups), all_sums(own, groups)
+        gradients, inputs = [gradient.contiguous() for gradient in tensors[:count]], tensors[count:]
+        own, groups = [gradients[target] for target in targets], group_counts(inputs, kernels.shape[2])
+        sums = [column_sums(gradient, gradient.shape[1] // kernels.shape[1]) for gradient in gradients]
+        into_kernels, into_shifts = grams(own, inputs, groups), torch.cat([sums[target] for target in targets])
         turned = apart(kernels.transpose(1, 2), inputs, kernels.shape[2]) if wanted else ()
         return into_kernels, into_shifts, *map(product, own, turned)
 

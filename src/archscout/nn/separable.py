@@ -1,4 +1,4 @@
-"""The inside of separable convolutions of a cell: pointwise convolution with batch norm, ReLU, depthwise convolution.
+"""The inside of separable convolutions of a cell: product with a folded norm, ReLU, depthwise convolution.
 
 One function for all of an operation's that leave a node, with derivatives of its own: only its inputs are kept for
 them, and what is between the products and the depthwise convolutions is computed again.
@@ -16,26 +16,26 @@ from torch.autograd.function import once_differentiable
 
 from archscout.nn.depthwise import depthwise_conv, depthwise_gradients
 from archscout.nn.differentiation import wanted_gradients
-from archscout.nn.layout import on_plain_cpu, relu, without_autocast
+from archscout.nn.layout import on_plain_cpu, relu
 from archscout.nn.matrices import add_product, as_matrix, column_sums, from_matrix, gram, product
-from archscout.nn.pointwise_norm import RunningNorms, all_sums, apart, both_apart, grams, group_counts
+from archscout.nn.pointwise_norm import products
+from archscout.nn.stacked import all_sums, apart, both_apart, grams, group_counts
 
 __all__ = ["separable_middle"]
 
 
 def separable_middle(
-    norms: RunningNorms,
-    weights: Tensor,
+    factors: Tensor,
+    shifts: Tensor,
     inputs: Sequence[Tensor],
     kernels: Sequence[Tensor],
     count: int,
     size: Sequence[int],
 ) -> list[Tensor]:
-    """`depthwise_k(relu(norm_k(input_k @ weights[k]^T)))`; see `RunningNorms` for stacked matrices.
+    """`depthwise_k(relu(input_k @ factors[k]^T + shifts[k]))`.
 
     Args:
-        norms: the first K of these.
-        weights: `(K, D, C)`.
+        factors, shifts: `(K, D, C)`, `(K, D)`.
         inputs: stacked matrices `(P, G C)`.
         kernels: of the depthwise convolutions, for each of these `(G D, 1, k, k)` or `(G D, 1, k)`.
         count, size: of the pictures or sequences, `P = count * prod(size)`.
@@ -44,13 +44,11 @@ def separable_middle(
         Stacked matrices `(P, G D)`.
     """
     kernels = [kernel.to(inputs[0].dtype) for kernel in kernels]
-    with without_autocast(inputs[0].device):
-        if on_plain_cpu(inputs[0]):
-            factors, shifts, inputs = norms.fold(weights, inputs, None)
-            return list(_Middle.apply((count, *size), factors, shifts, *inputs, *kernels))  # type: ignore[no-untyped-call]
-        products = norms.products(weights, inputs, weights.new_ones(len(weights)), range(len(inputs)))
-        pixels = [from_matrix(relu(each), count, size) for each in products]
-        return [as_matrix(depthwise_conv(*pair)) for pair in zip(pixels, kernels, strict=True)]
+    if on_plain_cpu(inputs[0]):
+        return list(_Middle.apply((count, *size), factors, shifts, *inputs, *kernels))  # type: ignore[no-untyped-call]
+    found = products(factors, shifts, inputs, range(len(inputs)))
+    pixels = [from_matrix(relu(each), count, size) for each in found]
+    return [as_matrix(depthwise_conv(*pair)) for pair in zip(pixels, kernels, strict=True)]
 
 
 class _Middle(torch.autograd.Function):
