@@ -11,6 +11,7 @@ from torch import Tensor
 from archscout.nn.layout import split
 from archscout.nn.matrices import as_matrix, from_matrix
 from archscout.nn.phases import from_phases
+from archscout.nn.scaled_sums import Term, add_scaled
 
 __all__ = ["EdgeSums", "NodeSum", "Stack"]
 
@@ -50,12 +51,15 @@ class EdgeSums:
     """The sums of the operations on the edges of a source, side by side for edges of the same operations.
 
     Args:
+        sums: at the nodes that the edges enter.
         count, size: of the pictures or sequences that leave the edges.
     """
 
-    def __init__(self, count: int, size: Sequence[int]) -> None:
+    def __init__(self, sums: Sequence[NodeSum], count: int, size: Sequence[int]) -> None:
         self.count, self.size = count, tuple(size)
+        self._sums = sums
         self._totals: dict[Stack, Tensor] = {}
+        self._scaled: list[tuple[Sequence[int], Tensor, Tensor]] = []
 
     def stacks(self, edges: Sequence[int], channels: int) -> list[Stack]:
         """Which edges an operation runs on together: all, unless each of them is large enough for calls of its own."""
@@ -72,19 +76,30 @@ class EdgeSums:
         self._totals[key] = self._totals[key] + values if key in self._totals else values
 
     def add_scaled(self, edges: Sequence[int], values: Tensor, factors: Tensor) -> None:
-        """Add `values * factors[g]` to the sum of edge g.
+        """Add `values * factors[g]`, `(P, C)` and `(G, C)`, to the sum of edge g."""
+        self._scaled.append((edges, values, factors))
 
-        Args:
-            edges: G.
-            values: `(P, C)`, or `(P, G, C)`.
-            factors: `(G, C)` or `(G, 1)`.
-        """
-        wide = values.unsqueeze(1) if values.dim() == 2 else values
-        self.add(edges, (wide * factors).flatten(1))
+    def add_shifts(self, edges: Sequence[int], shifts: Tensor) -> None:
+        """Add a row of `(G, C)` to all pixels of edge g."""
+        for edge, shift in zip(edges, shifts.unbind(), strict=True):
+            self._sums[edge].add_shift(shift)
 
-    def hand_over(self, sums: Sequence[NodeSum]) -> None:
+    def hand_over(self) -> None:
         """Add everything to the sums of the nodes."""
+        if self._scaled:
+            self._add_scaled()
         for edges, total in self._totals.items():
             pixels = from_matrix(total, self.count, self.size)
             for edge, part in zip(edges, split(pixels, len(edges)), strict=True):
-                sums[edge].add(part)
+                self._sums[edge].add(part)
+
+    def _add_scaled(self) -> None:
+        plan: dict[Stack, list[Term]] = {}
+        for number, (edges, _, factors) in enumerate(self._scaled):
+            start = 0
+            for stack in self.stacks(edges, factors.shape[1]):
+                plan.setdefault(stack, []).append(Term(number, start, start + len(stack)))
+                start += len(stack)
+        _, values, factors = zip(*self._scaled, strict=True)
+        totals = [self._totals.get(stack) for stack in plan]
+        self._totals |= zip(plan, add_scaled(totals, list(plan.values()), values, factors), strict=True)

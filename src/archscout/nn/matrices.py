@@ -141,7 +141,7 @@ def _blocks(matrix: Tensor) -> int:
 
 
 def _by_onednn(inputs: Tensor, outputs: int, least: int) -> bool:
-    """Whether oneDNN multiplies inputs of C columns a group into so many outputs a group, `inputs.numel() * outputs`."""
+    """Whether oneDNN computes products with so many outputs in each group, of so many multiplications at least."""
     return (
         inputs.device.type == "cpu"
         and inputs.dtype == torch.float32

@@ -140,7 +140,7 @@ class MixedSource(nn.Module):
             for name, mine in self._edges.items()
         }
         size = [(length + self.stride - 1) // self.stride for length in inputs.shape[2:]]
-        totals = EdgeSums(len(inputs), size)
+        totals = EdgeSums(sums, len(inputs), size)
         if self.first is not None or self.others:
             activated = relu(inputs)
             if self.first is not None:
@@ -148,15 +148,15 @@ class MixedSource(nn.Module):
                     self._convolutions(self.first, activated, scales, totals)
             for name, modules in self.others.items():
                 values = [as_matrix(_without_relu(module, activated)) for module in cast(nn.ModuleList, modules)]
-                totals.add_scaled(self._edges[name], torch.stack(values, dim=1), scales[name].unsqueeze(1))
+                totals.add(self._edges[name], _scaled_apart(torch.stack(values, dim=1), scales[name]))
         if "skip_connect" in scales:
             skip = self._skip if self.stride == 1 else self._factorized_reduce
             skip(inputs, scales["skip_connect"], totals)
         if self.pools:
-            self._pools(inputs, mixing, totals, sums)
-        totals.hand_over(sums)
+            self._pools(inputs, mixing, totals)
+        totals.hand_over()
 
-    def _pools(self, inputs: Tensor, mixing: Tensor, totals: EdgeSums, sums: Sequence[NodeSum]) -> None:
+    def _pools(self, inputs: Tensor, mixing: Tensor, totals: EdgeSums) -> None:
         pooled = [as_matrix(_pool(name, inputs, self.stride)) for name in self.pools]
         scales = torch.stack([mixing[:, self._columns[name]] for name in self.pools])
         norms = [cast(RunningNorms, norm) for norm in self.pools.values()]
@@ -164,16 +164,18 @@ class MixedSource(nn.Module):
             found = channel_factors(norms, pooled, scales)
         for name, matrix, factors, shifts in zip(self.pools, pooled, *found, strict=True):
             mine = self._edges[name]
-            totals.add_scaled(mine, matrix, factors if len(mine) == len(sums) else factors[mine])
-            for edge in mine:
-                sums[edge].add_shift(shifts[edge])
+            own = [each if len(mine) == len(mixing) else each[mine] for each in (factors, shifts)]
+            totals.add_scaled(mine, matrix, own[0])
+            totals.add_shifts(mine, own[1])
 
     def _skip(self, inputs: Tensor, scales: Tensor, totals: EdgeSums) -> None:
-        rate = self.skip_dropout if self.training else 0.0
+        rate, mine = self.skip_dropout if self.training else 0.0, self._edges["skip_connect"]
         values = as_matrix(inputs)
         if rate:
-            values = F.dropout(values.unsqueeze(1).expand(-1, len(scales), -1), rate)
-        totals.add_scaled(self._edges["skip_connect"], values, scales.unsqueeze(1))
+            apart = F.dropout(values.unsqueeze(1).expand(-1, len(scales), -1), rate)
+            totals.add(mine, _scaled_apart(apart, scales))
+        else:
+            totals.add_scaled(mine, values, scales.unsqueeze(1).expand(-1, values.shape[1]))
 
     def _factorized_reduce(self, inputs: Tensor, scales: Tensor, totals: EdgeSums) -> None:
         halves = torch.cat([as_matrix(half) for half in relu_halves(pad_to_even(inputs))], dim=1)
@@ -181,9 +183,10 @@ class MixedSource(nn.Module):
         weights = torch.cat([F.pad(self.reduce_even, (0, channels)), F.pad(self.reduce_odd, (channels, 0))], dim=1)
         # All edges read the same: one product.
         rows = scales.repeat_interleave(channels)
-        folded = self.reduce_norms.fold(weights.flatten(0, 1).unsqueeze(0), [halves], rows)
-        (found,) = products(*folded, [0])
+        kernels, shifts, folded = self.reduce_norms.fold(weights.flatten(0, 1).unsqueeze(0), [halves], rows)
+        (found,) = products(kernels, folded, [0])
         totals.add(self._edges["skip_connect"], found)
+        totals.add_shifts(self._edges["skip_connect"], shifts.view(-1, channels))
 
     def _convolutions(self, stage: _Stage, activated: Tensor, scales: dict[str, Tensor], totals: EdgeSums) -> None:
         """The separable and the dilated convolutions."""
@@ -203,37 +206,38 @@ class MixedSource(nn.Module):
         factors, shifts, folded = stage.norms.fold(stage.pointwise, matrices, rows)
         both = [each.split([halves, len(rows) - halves]) for each in (factors, shifts)]
         if rest:
-            _add_products(both[0][1], both[1][1], folded[inner:], rest, stacks, totals, phased=phased)
+            self._add_products(both[0][1], both[1][1], folded[inner:], rest, stacks, totals, phased=phased)
         if self.second is not None:
             kernels = _kernels(self.second, separable, stacks)
             middle = separable_middle(both[0][0], both[1][0], folded[:inner], kernels, totals.count, totals.size)
             rows = torch.cat([scales[name] for name in separable])
             found = self.second.norms.fold(self.second.pointwise, middle, rows)
-            _add_products(*found, separable, stacks, totals)
+            self._add_products(*found, separable, stacks, totals)
+
+    def _add_products(
+        self,
+        kernels: Tensor,
+        shifts: Tensor,
+        matrices: Sequence[Tensor],
+        names: Sequence[str],
+        stacks: dict[str, list[Stack]],
+        totals: EdgeSums,
+        *,
+        phased: bool = False,
+    ) -> None:
+        """Add the products of some operations to the sums of their edges."""
+        owners = [stack for name in names for stack in stacks[name]]
+        distinct = list(dict.fromkeys(owners))
+        found = products(kernels, matrices, [distinct.index(owner) for owner in owners])
+        for stack, values in zip(distinct, found, strict=True):
+            totals.add(stack, values, phased=phased)
+        totals.add_shifts([edge for name in names for edge in self._edges[name]], shifts)
 
 
 def _kernels(stage: _Stage, names: Sequence[str], stacks: dict[str, list[Stack]]) -> list[Tensor]:
     """The kernels of depthwise convolutions, side by side for the edges of a stack."""
     weights = [(stage.depthwise[name], stacks[name]) for name in names]
     return [part for weight, mine in weights for part in (weight.unbind() if len(mine) > 1 else [weight.flatten(0, 1)])]
-
-
-def _add_products(
-    kernels: Tensor,
-    shifts: Tensor,
-    matrices: Sequence[Tensor],
-    names: Sequence[str],
-    stacks: dict[str, list[Stack]],
-    totals: EdgeSums,
-    *,
-    phased: bool = False,
-) -> None:
-    """Add the products of some operations to the sums of their edges."""
-    owners = [stack for name in names for stack in stacks[name]]
-    distinct = list(dict.fromkeys(owners))
-    found = products(kernels, shifts, matrices, [distinct.index(owner) for owner in owners])
-    for stack, values in zip(distinct, found, strict=True):
-        totals.add(stack, values, phased=phased)
 
 
 def _dilated_inputs(activated: Tensor, stride: int) -> tuple[Tensor, int, bool]:
@@ -254,3 +258,8 @@ def _without_relu(operation: nn.Module, activated: Tensor) -> Tensor:
     for module in list(operation.children())[1:]:
         activated = module(activated)
     return activated
+
+
+def _scaled_apart(values: Tensor, scales: Tensor) -> Tensor:
+    """Values `(P, G, C)` times `(G,)`, as a stacked matrix."""
+    return (values * scales.unsqueeze(1)).flatten(1)

@@ -20,9 +20,9 @@ from torch.autograd.function import once_differentiable
 
 from archscout.nn.differentiation import wanted_gradients
 from archscout.nn.folding import EPSILON, fold
-from archscout.nn.matrices import add_product, column_sums, product
+from archscout.nn.matrices import add_product, product
 from archscout.nn.moments import channel_moments, moments
-from archscout.nn.stacked import apart, both_apart, grams, group_counts
+from archscout.nn.stacked import apart, grams, group_counts
 
 __all__ = ["RunningNorms", "channel_factors", "products"]
 
@@ -110,54 +110,52 @@ def channel_factors(
     return factors.unbind(), shifts.unbind()
 
 
-def products(kernels: Tensor, shifts: Tensor, inputs: Sequence[Tensor], targets: Sequence[int]) -> list[Tensor]:
-    """`input_k @ kernels[k]^T + shifts[k]`, added up over the stacked inputs with the same target.
+def products(kernels: Tensor, inputs: Sequence[Tensor], targets: Sequence[int]) -> list[Tensor]:
+    """`input_k @ kernels[k]^T`, added up over the stacked inputs with the same target.
 
     Args:
-        kernels, shifts: `(K, D, C)`, `(K, D)`.
+        kernels: `(K, D, C)`.
         inputs: stacked matrices.
         targets: of each stacked matrix: 0, 1, ..., none left out.
 
     Returns:
         A stacked matrix `(P, G D)` for each target.
     """
-    return list(_Products.apply(tuple(targets), kernels, shifts, *inputs))  # type: ignore[no-untyped-call]
+    return list(_Products.apply(tuple(targets), kernels, *inputs))  # type: ignore[no-untyped-call]
 
 
-def _sums(
-    targets: Sequence[int], inputs: Sequence[Tensor], kernels: Tensor, shifts: Tensor | None, totals: dict[int, Tensor]
+def _add_up(
+    targets: Sequence[int], inputs: Sequence[Tensor], kernels: Tensor, totals: dict[int, Tensor]
 ) -> dict[int, Tensor]:
     """Add the products of the stacked inputs to the totals of their targets."""
-    for target, matrix, kernel, shift in zip(targets, inputs, *both_apart(kernels, shifts, inputs), strict=True):
+    for target, matrix, kernel in zip(targets, inputs, apart(kernels, inputs), strict=True):
         if target in totals:
-            add_product(totals[target], matrix, kernel, shift)
+            add_product(totals[target], matrix, kernel)
         else:
-            totals[target] = product(matrix, kernel, shift)
+            totals[target] = product(matrix, kernel)
     return totals
 
 
 class _Products(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, targets: tuple[int, ...], kernels: Tensor, shifts: Tensor, *inputs: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, targets: tuple[int, ...], kernels: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.targets = targets
         ctx.save_for_backward(kernels, *inputs)
-        totals = _sums(targets, inputs, kernels, shifts, {})
+        totals = _add_up(targets, inputs, kernels, {})
         return tuple(totals[target] for target in range(len(totals)))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         kernels, *inputs = ctx.saved_tensors
-        wanted = any(wanted_gradients(ctx, 1)[2:])
-        into_kernels, into_shifts, *into_inputs = _ProductsGradient.apply(  # type: ignore[no-untyped-call]
+        wanted = any(wanted_gradients(ctx, 1)[1:])
+        into_kernels, *into_inputs = _ProductsGradient.apply(  # type: ignore[no-untyped-call]
             ctx.targets, wanted, kernels, *gradients, *inputs
         )
-        return None, into_kernels, into_shifts, *(into_inputs or [None] * len(inputs))
+        return None, into_kernels, *(into_inputs or [None] * len(inputs))
 
 
 class _ProductsGradient(torch.autograd.Function):
-    """Gradients of kernels, shifts and, if wanted, inputs."""
+    """Gradients of kernels and, if wanted, inputs."""
 
     @staticmethod
     def forward(
@@ -165,27 +163,30 @@ class _ProductsGradient(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.targets = targets
         ctx.save_for_backward(kernels, *tensors)
-        count = max(targets) + 1
-        gradients, inputs = [gradient.contiguous() for gradient in tensors[:count]], tensors[count:]
-        own, groups = [gradients[target] for target in targets], group_counts(inputs, kernels.shape[2])
-        sums = [column_sums(gradient, gradient.shape[1] // kernels.shape[1]) for gradient in gradients]
-        into_kernels, into_shifts = grams(own, inputs, groups), torch.cat([sums[target] for target in targets])
+        own, inputs = _own_gradients(targets, tensors)
         turned = apart(kernels.transpose(1, 2), inputs, kernels.shape[2]) if wanted else ()
-        return into_kernels, into_shifts, *map(product, own, turned)
+        return grams(own, inputs, group_counts(inputs, kernels.shape[2])), *map(product, own, turned)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, kernel_ways: Tensor, shift_ways: Tensor, *ways: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, kernel_ways: Tensor, *ways: Tensor) -> tuple[Any, ...]:
         kernels, *tensors = ctx.saved_tensors
-        targets, count = ctx.targets, max(ctx.targets) + 1
-        own, inputs = [tensors[target].contiguous() for target in targets], tensors[count:]
-        totals = _sums(targets, inputs, kernel_ways, shift_ways, {})
+        targets = ctx.targets
+        own, inputs = _own_gradients(targets, tensors)
+        totals = _add_up(targets, inputs, kernel_ways, {})
         into_kernels = None
         if ways:
-            _sums(targets, ways, kernels, None, totals)
+            _add_up(targets, ways, kernels, totals)
             into_kernels = grams(own, ways, group_counts(inputs, kernels.shape[2]))
         into_inputs: list[Tensor | None] = [None] * len(inputs)
-        if any(wanted_gradients(ctx, 2)[1 + count :]):
+        if any(wanted_gradients(ctx, 2)[1 + len(totals) :]):
             turned = apart(kernel_ways.transpose(1, 2), inputs, kernels.shape[2])
             into_inputs = list(map(product, own, turned))
-        return None, None, into_kernels, *(totals[target] for target in range(count)), *into_inputs
+        return None, None, into_kernels, *(totals[target] for target in range(len(totals))), *into_inputs
+
+
+def _own_gradients(targets: Sequence[int], tensors: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Tensor]]:
+    """The gradient of each input's target, and the inputs, from the gradients of the targets and the inputs."""
+    count = max(targets) + 1
+    gradients = [gradient.contiguous() for gradient in tensors[:count]]
+    return [gradients[target] for target in targets], tensors[count:]

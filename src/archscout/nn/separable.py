@@ -46,8 +46,8 @@ def separable_middle(
     kernels = [kernel.to(inputs[0].dtype) for kernel in kernels]
     if on_plain_cpu(inputs[0]):
         return list(_Middle.apply((count, *size), factors, shifts, *inputs, *kernels))  # type: ignore[no-untyped-call]
-    found = products(factors, shifts, inputs, range(len(inputs)))
-    pixels = [from_matrix(relu(each), count, size) for each in found]
+    found = zip(products(factors, inputs, range(len(inputs))), apart(shifts, inputs, factors.shape[2]), strict=True)
+    pixels = [from_matrix(relu(each + shift.flatten()), count, size) for each, shift in found]
     return [as_matrix(depthwise_conv(*pair)) for pair in zip(pixels, kernels, strict=True)]
 
 
