@@ -70,21 +70,6 @@ def test_large_dilations_equal_the_plain_convolution(
         assert (ours - reference).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("size", [(7, 6), (9,)])
-@pytest.mark.parametrize("dilation", [1, 2, 3])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_several_kernels_a_channel_equal_repeated_inputs(size: tuple[int, ...], stride: int, dilation: int) -> None:
-    draw = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, 3, *size, dtype=torch.float64, generator=draw).requires_grad_()
-    weight = torch.randn(6, 1, *(5,) * len(size), dtype=torch.float64, generator=draw).requires_grad_()
-    convolve = F.conv2d if len(size) == 2 else F.conv1d
-    repeated = torch.cat([inputs, inputs], dim=1)
-    plain = gradients(convolve(repeated, weight, None, stride, 2 * dilation, dilation, 6), inputs, weight)
-    fast = gradients(depthwise_conv(inputs, weight, stride, dilation), inputs, weight)
-    for ours, reference in zip(fast, plain, strict=True):
-        assert (ours - reference).abs().max() < 1e-10
-
-
 def test_channels_last_inputs_stay_channels_last() -> None:
     module = DepthwiseConv2d(8, 5, dilation=2)
     inputs = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last).requires_grad_()

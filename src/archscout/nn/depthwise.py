@@ -58,8 +58,7 @@ def depthwise_conv(inputs: Tensor, weight: Tensor, stride: int = 1, dilation: in
 
     Args:
         inputs: `(N, C, H, W)`, or `(N, C, L)`.
-        weight: `(C, 1, k, k)`, or `(C, 1, k)`, with odd k. With m times as many kernels, output channel `j C + c` is
-            that of input channel c with kernel `j C + c` (which is not the order of torch's channel multiplier).
+        weight: `(C, 1, k, k)`, or `(C, 1, k)`, with odd k.
         stride: 1 or 2.
         dilation: any.
     """
@@ -88,25 +87,7 @@ def _by_phases(inputs: Tensor, weight: Tensor, dilation: int) -> Tensor:
     return channels_last(from_phases(outputs, dilation)[..., :height, :width])
 
 
-def _repeat(inputs: Tensor, channels: int) -> Tensor:
-    """The input channels of all output channels."""
-    times = channels // inputs.shape[1]
-    if times == 1:
-        return inputs
-    last = inputs.movedim(1, -1).unsqueeze(-2)
-    return last.expand(*last.shape[:-2], times, last.shape[-1]).flatten(-2).movedim(-1, 1)
-
-
-def _add_up(repeated: Tensor, channels: int) -> Tensor:
-    """The gradient of `_repeat`."""
-    if repeated.shape[1] == channels:
-        return repeated
-    last = repeated.movedim(1, -1)
-    return last.reshape(*last.shape[:-1], -1, channels).sum(-2).movedim(-1, 1)
-
-
 def _convolve(inputs: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    inputs = _repeat(inputs, weight.shape[0])
     channels, padding = weight.shape[0], dilation * (weight.shape[-1] - 1) // 2
     if inputs.dim() == 4:
         return F.conv2d(inputs, weight, None, stride, padding, dilation, channels)
@@ -161,7 +142,6 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx: Any, gradient: Tensor, inputs: Tensor, size: int, stride: int, dilation: int) -> Tensor:
         ctx.save_for_backward(gradient, inputs)
         ctx.stride, ctx.dilation = stride, dilation
-        inputs = _repeat(inputs, gradient.shape[1])
         if stride == 2:
             weight = gradient.new_empty((gradient.shape[1], 1, *(size,) * (gradient.dim() - 2)))
             return cast(Tensor, _fused_gradients(channels_last(gradient), inputs, weight, 2, (False, True))[1])
@@ -196,23 +176,16 @@ def depthwise_gradients(
     """
     gradient = channels_last(gradient)
     if dilation == 1 and weight.shape[-1] <= FAST_COLUMNS and not torch.is_grad_enabled():
-        into_repeated, into_weight = _fused_gradients(
-            gradient, _repeat(inputs, weight.shape[0]), weight, stride, wanted
-        )
-        return None if into_repeated is None else _add_up(into_repeated, inputs.shape[1]), into_weight
+        return _fused_gradients(gradient, inputs, weight, stride, wanted)
     into_inputs = _input_gradient(gradient, weight, inputs.shape, stride, dilation) if wanted[0] else None
     into_weight = _weight_gradient(gradient, inputs, weight.shape[-1], stride, dilation) if wanted[1] else None
     return into_inputs, into_weight
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor, size: torch.Size, stride: int, dilation: int) -> Tensor:
-    count, channels, *pixels = size
     if stride == 1:
-        found = depthwise_conv(gradient, weight.flip(*range(2, weight.dim())), 1, dilation)
-    else:
-        repeated = torch.Size((count, weight.shape[0], *pixels))
-        found = _StridedInputGradient.apply(gradient, weight, repeated)  # type: ignore[no-untyped-call]
-    return _add_up(found, channels)
+        return depthwise_conv(gradient, weight.flip(*range(2, weight.dim())), 1, dilation)
+    return cast(Tensor, _StridedInputGradient.apply(gradient, weight, size))  # type: ignore[no-untyped-call]
 
 
 def _weight_gradient(gradient: Tensor, inputs: Tensor, size: int, stride: int, dilation: int) -> Tensor:

@@ -24,6 +24,7 @@ __all__ = [
     "pick_even",
     "relu",
     "relu_halves",
+    "repeat_channels",
     "split",
     "without_autocast",
 ]
@@ -93,6 +94,14 @@ def split(inputs: Tensor, count: int) -> Sequence[Tensor]:
         return torch.split(inputs, sizes, dim=1)
     parts: Sequence[Tensor] = _Split.apply(inputs, sizes, False)  # type: ignore[no-untyped-call]
     return parts
+
+
+def repeat_channels(inputs: Tensor, times: int) -> Tensor:
+    """`torch.cat([inputs] * times, dim=1)`."""
+    if times == 1:
+        return inputs
+    repeated: Tensor = _Repeat.apply(inputs, times)  # type: ignore[no-untyped-call]
+    return repeated
 
 
 def relu(inputs: Tensor, *, inplace: bool = False) -> Tensor:
@@ -171,6 +180,35 @@ class _Split(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return concatenate(gradients), None, None
+
+
+class _Repeat(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, times: int) -> Tensor:
+        ctx.times = times
+        last = inputs.movedim(1, -1).unsqueeze(-2)
+        return last.expand(*last.shape[:-2], times, last.shape[-1]).flatten(-2).movedim(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient: Tensor = _AddUp.apply(gradients[0], ctx.times)  # type: ignore[no-untyped-call]
+        return gradient, None
+
+
+class _AddUp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, repeated: Tensor, times: int) -> Tensor:
+        ctx.times = times
+        first, second, *rest = torch.chunk(repeated, times, dim=1)
+        total = first + second  # one by one: twice as fast as a sum
+        for part in rest:
+            total += part
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient: Tensor = _Repeat.apply(gradients[0], ctx.times)  # type: ignore[no-untyped-call]
+        return gradient, None
 
 
 class _Relu(torch.autograd.Function):

@@ -132,7 +132,8 @@ def _plain_product(inputs: Tensor, kernels: Tensor, shifts: Tensor | None) -> Te
 
 def _columns(matrix: Tensor, groups: int) -> Tensor:
     """`(P, G C)` as G matrices `(P, C)` that lie side by side."""
-    return matrix.view(len(matrix), groups, -1).transpose(0, 1)
+    wide = matrix.shape[1] // groups
+    return matrix.as_strided((groups, len(matrix), wide), (wide, matrix.stride(0), 1))
 
 
 def _blocks(matrix: Tensor) -> int:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from archscout.nn.depthwise import depthwise_conv
 from archscout.nn.edge_sums import EdgeSums, NodeSum, Stack
-from archscout.nn.layout import pick_even, relu, relu_halves, without_autocast
+from archscout.nn.layout import pick_even, relu, relu_halves, repeat_channels, without_autocast
 from archscout.nn.matrices import as_matrix
 from archscout.nn.operations import make_operation, pad_to_even
 from archscout.nn.phases import to_phases
@@ -194,8 +194,10 @@ class MixedSource(nn.Module):
         stacks = {name: totals.stacks(self._edges[name], activated.shape[1]) for name in stage.names}
 
         def depthwise(names: Sequence[str], inputs: Tensor, stride: int, dilation: int) -> list[Tensor]:
-            kernels = _kernels(stage, names, stacks)
-            return [as_matrix(depthwise_conv(inputs, kernel, stride, dilation)) for kernel in kernels]
+            kernels, channels = _kernels(stage, names, stacks), inputs.shape[1]
+            repeated = {times: repeat_channels(inputs, times) for times in {len(each) // channels for each in kernels}}
+            read = [repeated[len(kernel) // channels] for kernel in kernels]
+            return [as_matrix(depthwise_conv(*pair, stride, dilation)) for pair in zip(read, kernels, strict=True)]
 
         matrices, phased = depthwise(separable, activated, self.stride, 1), False
         halves, inner = sum(len(self._edges[name]) for name in separable), len(matrices)
