@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from archscout.nn.layout import channels_last, concatenate, pick_even, relu, relu_halves
+from archscout.nn.layout import channels_last, concatenate, pick_even, relu, relu_halves, repeat_channels
 
 
 def leaf(channels: int, size: tuple[int, int]) -> Tensor:
@@ -57,6 +57,13 @@ def test_sequences_are_treated_as_pictures() -> None:
 def test_concatenation() -> None:
     parts = [leaf(channels, (5, 6)) for channels in (3, 4, 8)]
     check(concatenate(parts), torch.cat(parts, dim=1), *parts)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_repeated_channels(times: int) -> None:
+    inputs = leaf(4, (5, 6))
+    check(repeat_channels(inputs, times), torch.cat([inputs] * times, dim=1), inputs)
+    assert torch.autograd.gradgradcheck(lambda values: repeat_channels(values, times).square(), inputs)
 
 
 def test_inference_takes_the_plain_formulas() -> None:

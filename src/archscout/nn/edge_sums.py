@@ -95,11 +95,11 @@ class EdgeSums:
 
     def _add_scaled(self) -> None:
         plan: dict[Stack, list[Term]] = {}
-        for number, (edges, _, factors) in enumerate(self._scaled):
+        for number, (edges, _, rows) in enumerate(self._scaled):
             start = 0
-            for stack in self.stacks(edges, factors.shape[1]):
+            for stack in self.stacks(edges, rows.shape[1]):
                 plan.setdefault(stack, []).append(Term(number, start, start + len(stack)))
                 start += len(stack)
-        _, values, factors = zip(*self._scaled, strict=True)
-        totals = [self._totals.get(stack) for stack in plan]
-        self._totals |= zip(plan, add_scaled(totals, list(plan.values()), values, factors), strict=True)
+        values, factors = [each[1] for each in self._scaled], [each[2] for each in self._scaled]
+        found = add_scaled([self._totals.get(stack) for stack in plan], list(plan.values()), values, factors)
+        self._totals |= zip(plan, found, strict=True)

@@ -199,7 +199,7 @@ class _AddUp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, repeated: Tensor, times: int) -> Tensor:
         ctx.times = times
-        first, second, *rest = torch.chunk(repeated, times, dim=1)
+        first, second, *rest = torch.chunk(channels_last(repeated), times, dim=1)
         total = first + second  # one by one: twice as fast as a sum
         for part in rest:
             total += part

@@ -132,7 +132,7 @@ class MixedSource(nn.Module):
 
         Args:
             inputs: the node's value `(N, C, H, W)` or `(N, C, L)`.
-            mixing: `(J, O)`, a column for each operation; only those that an edge has are read.
+            mixing: `(J, O)`, a column for each operation; finite, also where an edge lacks the operation.
             sums: of the J targets.
         """
         scales = {
@@ -206,12 +206,13 @@ class MixedSource(nn.Module):
             matrices += depthwise(rest, inputs, 1, dilation)
         rows = torch.cat([activated.new_ones(halves), *(scales[name] for name in rest)])
         factors, shifts, folded = stage.norms.fold(stage.pointwise, matrices, rows)
-        both = [each.split([halves, len(rows) - halves]) for each in (factors, shifts)]
+        sizes = [halves, len(rows) - halves]
+        (inner_factors, factors), (inner_shifts, shifts) = torch.split(factors, sizes), torch.split(shifts, sizes)
         if rest:
-            self._add_products(both[0][1], both[1][1], folded[inner:], rest, stacks, totals, phased=phased)
+            self._add_products(factors, shifts, folded[inner:], rest, stacks, totals, phased=phased)
         if self.second is not None:
             kernels = _kernels(self.second, separable, stacks)
-            middle = separable_middle(both[0][0], both[1][0], folded[:inner], kernels, totals.count, totals.size)
+            middle = separable_middle(inner_factors, inner_shifts, folded[:inner], kernels, totals.count, totals.size)
             rows = torch.cat([scales[name] for name in separable])
             found = self.second.norms.fold(self.second.pointwise, middle, rows)
             self._add_products(*found, separable, stacks, totals)

@@ -92,22 +92,21 @@ def channel_factors(
     Returns:
         Both `(J, C)` each.
     """
-    count, edges = scales.shape
     if not norms[0].training:
-        factors = [
+        settled = [
             torch.outer(scale, torch.rsqrt(norm.running_var[0] + EPSILON))
             for norm, scale in zip(norms, scales, strict=True)
         ]
-        return factors, [-norm.running_mean * factor for norm, factor in zip(norms, factors, strict=True)]
+        return settled, [-norm.running_mean * factor for norm, factor in zip(norms, settled, strict=True)]
     square, mean = channel_moments(inputs)
     # Every channel is a product of one input and J outputs, with ones for weights.
-    channels, ones = square.shape[1], square.new_ones(square.numel(), edges, 1)
-    rows = scales.repeat_interleave(channels, 0)
+    count, edges, channels = *scales.shape, square.shape[1]
+    ones, rows = square.new_ones(square.numel(), edges, 1), scales.repeat_interleave(channels, 0)
     kernels, shifts, centre, variance = fold(ones, square.view(-1, 1, 1), mean.view(-1, 1), rows)
     for norm, *both in zip(norms, *(each[:, 0].view(count, -1) for each in (centre, variance)), strict=True):
         norm.move_on(*both, len(inputs[0]))
-    factors, shifts = (each.view(count, channels, edges).transpose(1, 2).contiguous() for each in (kernels, shifts))
-    return factors.unbind(), shifts.unbind()
+    factors, turned = (each.view(count, channels, edges).transpose(1, 2).contiguous() for each in (kernels, shifts))
+    return factors.unbind(), turned.unbind()
 
 
 def products(kernels: Tensor, inputs: Sequence[Tensor], targets: Sequence[int]) -> list[Tensor]:
