@@ -21,7 +21,7 @@ from archscout.nn.differentiation import wanted_gradients
 
 __all__ = ["EPSILON", "fold"]
 
-EPSILON = 1e-5
+EPSILON = 1e-5  # of torch's batch norms
 
 
 def fold(weights: Tensor, second: Tensor, mean: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

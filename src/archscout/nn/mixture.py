@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from archscout.nn.depthwise import depthwise_conv
 from archscout.nn.edge_sums import EdgeSums, NodeSum, Stack
-from archscout.nn.layout import pick_even, relu, relu_halves, repeat_channels, without_autocast
+from archscout.nn.layout import pick_even, relu, relu_halves, repeat_channels
 from archscout.nn.matrices import as_matrix
 from archscout.nn.operations import make_operation, pad_to_even
 from archscout.nn.phases import to_phases
@@ -138,14 +138,14 @@ class MixedSource(nn.Module):
         scales = {
             name: mixing[:, self._columns[name]] if len(mine) == len(sums) else mixing[mine, self._columns[name]]
             for name, mine in self._edges.items()
+            if name not in POOLS
         }
         size = [(length + self.stride - 1) // self.stride for length in inputs.shape[2:]]
         totals = EdgeSums(sums, len(inputs), size)
         if self.first is not None or self.others:
             activated = relu(inputs)
             if self.first is not None:
-                with without_autocast(inputs.device):
-                    self._convolutions(self.first, activated, scales, totals)
+                self._convolutions(self.first, activated, scales, totals)
             for name, modules in self.others.items():
                 values = [as_matrix(_without_relu(module, activated)) for module in cast(nn.ModuleList, modules)]
                 totals.add(self._edges[name], _scaled_apart(torch.stack(values, dim=1), scales[name]))
@@ -160,9 +160,8 @@ class MixedSource(nn.Module):
         pooled = [as_matrix(_pool(name, inputs, self.stride)) for name in self.pools]
         scales = torch.stack([mixing[:, self._columns[name]] for name in self.pools])
         norms = [cast(RunningNorms, norm) for norm in self.pools.values()]
-        with without_autocast(inputs.device):
-            found = channel_factors(norms, pooled, scales)
-        for name, matrix, factors, shifts in zip(self.pools, pooled, *found, strict=True):
+        parts = zip(self.pools, pooled, *channel_factors(norms, pooled, scales), strict=True)
+        for name, matrix, factors, shifts in parts:
             mine = self._edges[name]
             own = [each if len(mine) == len(mixing) else each[mine] for each in (factors, shifts)]
             totals.add_scaled(mine, matrix, own[0])
@@ -204,7 +203,7 @@ class MixedSource(nn.Module):
         if rest:
             inputs, dilation, phased = _dilated_inputs(activated, self.stride)
             matrices += depthwise(rest, inputs, 1, dilation)
-        rows = torch.cat([activated.new_ones(halves), *(scales[name] for name in rest)])
+        rows = torch.cat([stage.pointwise.new_ones(halves), *(scales[name] for name in rest)])
         factors, shifts, folded = stage.norms.fold(stage.pointwise, matrices, rows)
         sizes = [halves, len(rows) - halves]
         (inner_factors, factors), (inner_shifts, shifts) = torch.split(factors, sizes), torch.split(shifts, sizes)

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from archscout.nn.differentiation import wanted_gradients
 from archscout.nn.folding import EPSILON, fold
+from archscout.nn.layout import without_autocast
 from archscout.nn.matrices import add_product, product
 from archscout.nn.moments import channel_moments, moments
 from archscout.nn.stacked import apart, grams, group_counts
@@ -63,8 +64,9 @@ class RunningNorms(nn.Module):
         """
         scales = scales.view(len(weights), -1)
         if self.training:
-            second, mean, inputs = moments(inputs, weights.shape[2])
-            kernels, shifts, centre, variance = fold(weights, second, mean, scales)
+            with without_autocast(inputs[0].device):
+                second, mean, inputs = moments(inputs, weights.shape[2])
+                kernels, shifts, centre, variance = fold(weights, second, mean, scales)
             self.move_on(centre, variance, len(inputs[0]))
             return kernels, shifts, inputs
         centre, variance = (each.view(weights.shape[:2]) for each in (self.running_mean, self.running_var))
@@ -102,7 +104,8 @@ def channel_factors(
     # Every channel is a product of one input and J outputs, with ones for weights.
     count, edges, channels = *scales.shape, square.shape[1]
     ones, rows = square.new_ones(square.numel(), edges, 1), scales.repeat_interleave(channels, 0)
-    kernels, shifts, centre, variance = fold(ones, square.view(-1, 1, 1), mean.view(-1, 1), rows)
+    with without_autocast(square.device):
+        kernels, shifts, centre, variance = fold(ones, square.view(-1, 1, 1), mean.view(-1, 1), rows)
     for norm, *both in zip(norms, *(each[:, 0].view(count, -1) for each in (centre, variance)), strict=True):
         norm.move_on(*both, len(inputs[0]))
     factors, turned = (each.view(count, channels, edges).transpose(1, 2).contiguous() for each in (kernels, shifts))
@@ -120,7 +123,8 @@ def products(kernels: Tensor, inputs: Sequence[Tensor], targets: Sequence[int]) 
     Returns:
         A stacked matrix `(P, G D)` for each target.
     """
-    return list(_Products.apply(tuple(targets), kernels, *inputs))  # type: ignore[no-untyped-call]
+    with without_autocast(kernels.device):
+        return list(_Products.apply(tuple(targets), kernels, *inputs))  # type: ignore[no-untyped-call]
 
 
 def _add_up(

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from archscout.nn.depthwise import depthwise_conv, depthwise_gradients
 from archscout.nn.differentiation import wanted_gradients
-from archscout.nn.layout import on_plain_cpu, relu
+from archscout.nn.layout import on_plain_cpu, relu, without_autocast
 from archscout.nn.matrices import add_product, as_matrix, column_sums, from_matrix, gram, product
 from archscout.nn.pointwise_norm import products
 from archscout.nn.stacked import all_sums, apart, both_apart, grams, group_counts
@@ -44,11 +44,13 @@ def separable_middle(
         Stacked matrices `(P, G D)`.
     """
     kernels = [kernel.to(inputs[0].dtype) for kernel in kernels]
-    if on_plain_cpu(inputs[0]):
-        return list(_Middle.apply((count, *size), factors, shifts, *inputs, *kernels))  # type: ignore[no-untyped-call]
-    found = zip(products(factors, inputs, range(len(inputs))), apart(shifts, inputs, factors.shape[2]), strict=True)
-    pixels = [from_matrix(relu(each + shift.flatten()), count, size) for each, shift in found]
-    return [as_matrix(depthwise_conv(*pair)) for pair in zip(pixels, kernels, strict=True)]
+    with without_autocast(inputs[0].device):
+        if on_plain_cpu(inputs[0]):
+            return list(_Middle.apply((count, *size), factors, shifts, *inputs, *kernels))  # type: ignore[no-untyped-call]
+        found, rows = products(factors, inputs, range(len(inputs))), apart(shifts, inputs, factors.shape[2])
+        shifted = [each + row.flatten().to(each.dtype) for each, row in zip(found, rows, strict=True)]
+        pixels = [from_matrix(relu(each), count, size) for each in shifted]
+        return [as_matrix(depthwise_conv(*pair)) for pair in zip(pixels, kernels, strict=True)]
 
 
 class _Middle(torch.autograd.Function):

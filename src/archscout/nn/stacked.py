@@ -25,11 +25,9 @@ def apart(parts: Tensor, inputs: Sequence[Tensor], channels: int | None = None) 
     return torch.split(parts, group_counts(inputs, channels or parts.shape[-1]))
 
 
-def both_apart(
-    kernels: Tensor, shifts: Tensor | None, inputs: Sequence[Tensor]
-) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
-    """Kernels `(K, D, C)` and shifts `(K, D)`, None for zeros, by the stacked inputs; see `apart`."""
-    return apart(kernels, inputs), [None] * len(inputs) if shifts is None else apart(shifts, inputs, kernels.shape[2])
+def both_apart(kernels: Tensor, shifts: Tensor, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Kernels `(K, D, C)` and shifts `(K, D)`, by the stacked inputs; see `apart`."""
+    return apart(kernels, inputs), apart(shifts, inputs, kernels.shape[2])
 
 
 def group_counts(inputs: Sequence[Tensor], channels: int) -> list[int]:
