@@ -29,7 +29,7 @@ from archscout.tasks.loading import Batch
 
 __all__ = ["compare", "main"]
 
-RADII = (1e-2, 1e-4, 1e-6, 1e-8)
+RADII = (bilevel.RADIUS, 1e-4, 1e-6, 1e-8)
 STEPS = (0, 50, 200)
 
 
@@ -49,17 +49,9 @@ def _implicit(search: DartsSearch, train: Batch, validation: Batch) -> dict[str,
     direction = torch.autograd.grad(loss_of(validation)(weights, alphas), weights)
     train_loss = loss_of(train)
     gradients = torch.autograd.grad(train_loss(weights, alphas), weights, create_graph=True)
-    found = {"exact": torch.autograd.grad(gradients, alphas, direction)[0]}
-    norm = torch.cat([part.flatten() for part in direction]).norm()
+    found = {"exact": bilevel.mixed_derivative(gradients, direction, alphas)[0]}
     for radius in RADII:
-        sides = [
-            torch.autograd.grad(
-                train_loss([w + sign * radius / norm * d for w, d in zip(weights, direction, strict=True)], alphas),
-                alphas,
-            )[0]
-            for sign in (1, -1)
-        ]
-        found[f"{radius:g}"] = (sides[0] - sides[1]) / (2 * radius / norm)
+        found[f"{radius:g}"] = bilevel.finite_difference(train_loss, weights, alphas, direction, radius)[0]
     return found
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from archscout.nn import edge_sums, separable
+from archscout.nn import edge_sums, mixture, separable
+from archscout.nn.depthwise import depthwise_conv
 from archscout.nn.edge_sums import NodeSum
 from archscout.nn.layout import channels_last
 from archscout.nn.mixture import MixedSource
@@ -222,3 +224,18 @@ def test_autocast_keeps_the_statistics_in_float32() -> None:
     assert source.first.norms.running_mean.dtype == torch.float32
     for exact, rounded in zip(*results, strict=True):
         assert (rounded - exact).norm() < 0.05 * exact.norm()
+
+
+def test_autocast_lowers_the_precision_of_depthwise_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[torch.dtype] = []
+
+    def spy(*arguments: Any) -> Tensor:
+        outputs = depthwise_conv(*arguments)
+        found.append(outputs.dtype)
+        return outputs
+
+    monkeypatch.setattr(mixture, "depthwise_conv", spy)
+    inputs, mixing = channels_last(torch.randn(4, 8, 8, 8)), torch.rand(2, len(OPERATIONS))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        run_fast(MixedSource(8, 1, 2, OPERATIONS), inputs, mixing)
+    assert set(found) == {torch.bfloat16}

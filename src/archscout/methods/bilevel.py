@@ -31,7 +31,16 @@ from torch.func import functional_call
 
 from archscout.errors import SettingsError
 
-__all__ = ["BilevelGradient", "Functional", "LossFunction", "Order", "VirtualStep", "bilevel_gradient"]
+__all__ = [
+    "BilevelGradient",
+    "Functional",
+    "LossFunction",
+    "Order",
+    "VirtualStep",
+    "bilevel_gradient",
+    "finite_difference",
+    "mixed_derivative",
+]
 
 Order = Literal["first", "second", "finite_difference"]
 """`second` has the exact mixed derivative, `finite_difference` the published codes' approximation of it."""
@@ -163,9 +172,9 @@ def bilevel_gradient(
     bound = _clip_factor(direction, step.clip)
     direction = [bound * part for part in direction]
     if exact:
-        implicit = _exact(train_gradients, direction, alphas)
+        implicit = mixed_derivative(train_gradients, direction, alphas)
     else:
-        implicit = _finite_difference(train_loss, weights, alphas, direction)
+        implicit = finite_difference(train_loss, weights, alphas, direction, RADIUS)
     gradients = [first - step.rate * factor * second for first, second in zip(explicit, implicit, strict=True)]
     return BilevelGradient(gradients, loss.detach())
 
@@ -188,8 +197,10 @@ def _clip_factor(gradients: Sequence[Tensor], clip: float | None) -> Tensor | fl
     return 1.0 if clip is None else (clip / (_norm(gradients) + 1e-6)).clamp(max=1.0)
 
 
-def _exact(train_gradients: Sequence[Tensor], direction: Sequence[Tensor], alphas: Sequence[Tensor]) -> list[Tensor]:
-    """The mixed derivative times the direction, by a second backward pass over the same graph."""
+def mixed_derivative(
+    train_gradients: Sequence[Tensor], direction: Sequence[Tensor], alphas: Sequence[Tensor]
+) -> list[Tensor]:
+    """The mixed derivative times the direction, by a second backward pass over the graph of the training gradients."""
     reached = [pair for pair in zip(train_gradients, direction, strict=True) if pair[0].requires_grad]
     if not reached:
         return [torch.zeros_like(alpha) for alpha in alphas]
@@ -197,13 +208,17 @@ def _exact(train_gradients: Sequence[Tensor], direction: Sequence[Tensor], alpha
     return list(torch.autograd.grad(outputs, list(alphas), factors, allow_unused=True, materialize_grads=True))
 
 
-def _finite_difference(
-    train_loss: LossFunction, weights: Sequence[Tensor], alphas: Sequence[Tensor], direction: Sequence[Tensor]
+def finite_difference(
+    train_loss: LossFunction,
+    weights: Sequence[Tensor],
+    alphas: Sequence[Tensor],
+    direction: Sequence[Tensor],
+    radius: float,
 ) -> list[Tensor]:
-    """The same, as the difference of two gradients on either side of the weights."""
-    radius = RADIUS / _norm(direction).clamp(min=torch.finfo(direction[0].dtype).tiny)
+    """The same, as the difference of two gradients on either side of the weights, `radius` away from them."""
+    factor = radius / _norm(direction).clamp(min=torch.finfo(direction[0].dtype).tiny)
     sides = []
     for sign in (1, -1):
-        moved = [weight.detach() + sign * radius * part for weight, part in zip(weights, direction, strict=True)]
+        moved = [weight.detach() + sign * factor * part for weight, part in zip(weights, direction, strict=True)]
         sides.append(_gradients(train_loss(moved, alphas), alphas))
-    return [(plus - minus) / (2 * radius) for plus, minus in zip(*sides, strict=True)]
+    return [(plus - minus) / (2 * factor) for plus, minus in zip(*sides, strict=True)]
