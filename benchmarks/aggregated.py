@@ -24,10 +24,10 @@ from torch import nn
 from archscout.engine import Engine
 from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
-from archscout.methods.kernel_search import KernelSearch, KernelSearchSettings
-from archscout.nn.aggregated_conv import AggregatedConv, Backend
-from archscout.nn.candidate_kernels import Candidates
-from archscout.nn.convolution_choice import choose_backend
+from archscout.methods.kernels.search import KernelSearch, KernelSearchSettings
+from archscout.nn.kernels.aggregated import AggregatedConv, Backend
+from archscout.nn.kernels.candidates import Candidates
+from archscout.nn.kernels.choice import choose_backend
 from archscout.spaces import get_space
 from archscout.zoo import resolve_architecture
 from benchmarks.plain_aggregated import PlainAggregatedConv, PlainSearchStep, replace_aggregated

@@ -5,7 +5,7 @@ complete is not run again, and what was stopped goes on. At the end a table in M
 deviation over the seeds of the test metric, the means of parameters and multiply-adds, and the median of the wall time
 of all stages.
 
-CIFAR-10 needs `--data DIR`, a folder with `cifar-10-batches-py`; a fifth of its training pictures is taken. See
+CIFAR-10 needs `--data DIR`, a folder with `cifar-10-batches-py`; a fifth of its training images is taken. See
 `benchmarks.small_tasks` for that, and for the tasks that are made of digits.
 """
 

@@ -23,11 +23,11 @@ from archscout.engine import Engine
 from archscout.measure import peak_memory
 from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
-from archscout.methods.darts import DartsSearch, DartsSettings
-from archscout.methods.ddarts import DDartsSearch, DDartsSettings
-from archscout.methods.relaxed_training import RelaxedSearch
-from archscout.spaces.cells import CellSize, CellSpace
-from archscout.spaces.distributed import DistributedOptions, DistributedSize, DistributedSpace
+from archscout.methods.differentiable.darts import DartsSearch, DartsSettings
+from archscout.methods.differentiable.ddarts import DDartsSearch, DDartsSettings
+from archscout.methods.differentiable.relaxed import RelaxedSearch
+from archscout.spaces.cells.per_cell import PerCellOptions, PerCellSize, PerCellSpace
+from archscout.spaces.cells.space import CellSize, CellSpace
 from archscout.tasks.task import Task
 from benchmarks.plain_mixture import DartsStep, DDartsStep, SupernetPass
 from benchmarks.steps import CLASSES, random_task
@@ -80,8 +80,8 @@ def _whole_step(search: RelaxedSearch) -> Callable[[], None]:
 def _contexts(setup: Setup, task: Task) -> tuple[SearchContext, SearchContext]:
     """For D-DARTS, and for DARTS."""
     engine = Engine.create("cpu", threads=setup.threads)
-    rows = DistributedSpace(DistributedOptions(cells=setup.layers))
-    wide = DistributedSize(init_channels=setup.channels)
+    rows = PerCellSpace(PerCellOptions(cells=setup.layers))
+    wide = PerCellSize(init_channels=setup.channels)
     cells = CellSize(init_channels=setup.channels, layers=setup.layers)
     quiet = DDartsSettings(batch_size=setup.batch, ablation_weight=0.0)
     return (
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     target, only = options.pop("json"), options.pop("only")
     setup = Setup(**options)
     print(
-        f"C={setup.channels}, {setup.layers} cells, batch {setup.batch}, {setup.size} x {setup.size} pictures, "
+        f"C={setup.channels}, {setup.layers} cells, batch {setup.batch}, {setup.size} x {setup.size} images, "
         f"{setup.threads} threads, torch {torch.__version__}, {platform.machine()}\n"
         f"{'':22} {'library':>11} {'plain twin':>11} {'ratio':>7} {'lowest':>7} {'highest':>8} {'wanted':>7}   "
         "peak memory"

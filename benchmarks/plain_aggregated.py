@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.aggregated_conv import AggregatedConv
-from archscout.nn.candidate_kernels import Candidates
+from archscout.nn.kernels.aggregated import AggregatedConv
+from archscout.nn.kernels.candidates import Candidates
 
 __all__ = ["PlainAggregatedConv", "PlainSearchStep", "replace_aggregated"]
 

@@ -1,7 +1,7 @@
 """The plain twin of a stage of P-DARTS: a module for each operation that an edge has left, two passes a step.
 
 As published code does it, every pass makes gradients for everything: the architecture's step throws those of the
-weights away. Contiguous tensors, pictures or sequences. Correct, not fast; the reference for speed.
+weights away. Contiguous tensors, images or sequences. Correct, not fast; the reference for speed.
 
 Source: spec d2nas 1.2, 2.
 """

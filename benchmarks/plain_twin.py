@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.spaces import Cell, CellGenotype, Input
-from archscout.spaces.genotype import OPERATIONS
+from archscout.spaces.cells.genotype import OPERATIONS
 
 __all__ = [
     "ChildStep",
@@ -131,7 +131,7 @@ def _fit(inputs: int, outputs: int) -> nn.Module:
 
 
 class PlainNetwork(nn.Module):
-    """The supernet for small pictures: 1,930,618 parameters in 1,399 tensors with C=16, 8 cells and 10 classes."""
+    """The supernet for small images: 1,930,618 parameters in 1,399 tensors with C=16, 8 cells and 10 classes."""
 
     def __init__(self, channels: int = 16, layers: int = 8, classes: int = 10, inputs: int = 3) -> None:
         super().__init__()
@@ -215,12 +215,12 @@ class ChildStep:
             network.parameters(), lr=lr, momentum=0.9, weight_decay=3e-4, nesterov=True, foreach=False
         )
 
-    def __call__(self, pictures: Tensor, labels: Tensor, masks: Masks | None = None) -> float:
+    def __call__(self, images: Tensor, labels: Tensor, masks: Masks | None = None) -> float:
         """One step; samples unless masks are given. Returns the loss."""
         self.network.train()
         draw = self.policy.draw()
         self.optimizer.zero_grad(set_to_none=False)
-        loss = F.cross_entropy(self.network(pictures, masks or draw.masks), labels)
+        loss = F.cross_entropy(self.network(images, masks or draw.masks), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimizer.step()
@@ -238,14 +238,14 @@ class PolicyStep:
         for row in policy.parameters():
             row.grad = torch.zeros_like(row)
 
-    def __call__(self, pictures: Tensor, labels: Tensor, masks: Masks | None = None) -> float:
+    def __call__(self, images: Tensor, labels: Tensor, masks: Masks | None = None) -> float:
         """One step; the network runs the given masks, if any, in place of the sampled ones. Returns the reward."""
         self.network.eval()
         draw = self.policy.draw()
         masks = masks or draw.masks
-        logits = self.network(pictures, masks)
+        logits = self.network(images, masks)
         F.cross_entropy(logits, labels).item()
-        reward = float((self.network(pictures, masks).argmax(1) == labels).float().mean())
+        reward = float((self.network(images, masks).argmax(1) == labels).float().mean())
         self.optimizer.zero_grad(set_to_none=False)
         loss = -(reward - self.baseline) * torch.stack(draw.log_probabilities).sum()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """Steps of P-DARTS over diverse cells: the library against its plain twin. `python -m benchmarks.progressive`.
 
 Both sides run batches of equal size in one process, taking turns, in a first stage with all operations and in a second
-one with three on each edge: pictures as CIFAR's, and sequences as DeepSEA's.
+one with three on each edge: images as CIFAR's, and sequences as DeepSEA's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from archscout.engine import Engine
 from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
-from archscout.methods.pdarts import PdartsSettings, ProgressiveStage
+from archscout.methods.differentiable.pdarts import PdartsSettings, ProgressiveStage
 from archscout.seeds import generator
-from archscout.spaces.diverse import DiverseOptions, DiverseSize, DiverseSpace, diverse_reductions
+from archscout.spaces.cells.diverse import DiverseOptions, DiverseSize, DiverseSpace, diverse_reductions
 from archscout.tasks.task import Task
 from benchmarks.mixture import Case, line, measure_case, ready_made
 from benchmarks.plain_progressive import PlainProgressiveStep
@@ -29,7 +29,7 @@ __all__ = ["cases", "main"]
 CLASSES = 10
 # Shape, nodes, layers and channels of the two stages, batch; spec d2nas 1.6, batches made smaller.
 SETUPS = {
-    "pictures 32 x 32": ((3, 32, 32), 4, ((2, 8), (2, 16)), 32),
+    "images 32 x 32": ((3, 32, 32), 4, ((2, 8), (2, 16)), 32),
     "sequences of 1,000": ((4, 1000), 3, ((2, 8), (3, 16)), 32),
 }
 

@@ -24,13 +24,13 @@ from archscout.engine import Engine
 from archscout.measure import peak_memory
 from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
-from archscout.methods.ednas import EdnasSearch, EdnasSettings
-from archscout.nn.word_model import RecurrentSize
+from archscout.methods.shared_weights.ednas import EdnasSearch, EdnasSettings
+from archscout.nn.recurrent.word_model import RecurrentSize
 from archscout.spaces import RecurrentGenotype, RecurrentSpace
-from archscout.tasks.metrics import language_loss, perplexity
+from archscout.tasks.metrics.classification import language_loss, perplexity
+from archscout.tasks.readers.text import TextSource
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
-from archscout.tasks.text import TextSource
 from archscout.zoo import load_zoo
 from benchmarks.recurrent_twin import (
     PlainChildStep,

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from archscout.api import load_architecture
 from archscout.engine import Engine
 from archscout.memory import keep_freed_memory
-from archscout.nn.decoder import DeferredLogits
-from archscout.nn.word_model import RecurrentSize, WordModel
+from archscout.nn.recurrent.decoder import DeferredLogits
+from archscout.nn.recurrent.word_model import RecurrentSize, WordModel
 from archscout.pipeline.config import resolve_settings
 from archscout.spaces import RecurrentGenotype, RecurrentSpace, architecture_to_json
 from archscout.tasks import Task, load_task

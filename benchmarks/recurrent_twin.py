@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.word_model import WordModel
+from archscout.nn.recurrent.word_model import WordModel
 from archscout.spaces import Node, RecurrentGenotype
 
 __all__ = [

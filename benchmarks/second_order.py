@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.engine import Engine
-from archscout.methods import bilevel
 from archscout.methods.base import SearchContext
-from archscout.methods.darts import DartsSearch, DartsSettings
-from archscout.spaces.cells import CellSize, CellSpace
+from archscout.methods.differentiable import bilevel
+from archscout.methods.differentiable.darts import DartsSearch, DartsSettings
+from archscout.spaces.cells.space import CellSize, CellSpace
 from archscout.tasks import load_task
-from archscout.tasks.loading import Batch
+from archscout.tasks.batch import Batch
 
 __all__ = ["compare", "main"]
 

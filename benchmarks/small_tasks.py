@@ -1,6 +1,6 @@
 """Small tasks as `.npz` files: two that are made of scikit-learn's digits, and a fifth of CIFAR-10.
 
-The digits serve for several labels a picture, and for a label at every pixel. Pictures of the train, validation and
+The digits serve for several labels an image, and for a label at every pixel. Images of the train, validation and
 test parts are made of different digits.
 """
 
@@ -40,23 +40,23 @@ def write_pairs(path: Path) -> None:
 
 
 def write_scenes(path: Path) -> None:
-    """A digit at some place of a noisy picture of 16 x 16 pixels; the mask of its strokes is wanted."""
+    """A digit at some place of a noisy image of 16 x 16 pixels; the mask of its strokes is wanted."""
     arrays: dict[str, Any] = {}
     for part, (digits, _, count, draw) in _parts():
-        pictures = draw.integers(0, NOISE, (count, SIDE, SIDE)).astype(np.int64)
+        images = draw.integers(0, NOISE, (count, SIDE, SIDE)).astype(np.int64)
         masks = np.zeros((count, 1, SIDE, SIDE), dtype=np.uint8)
         for number in range(count):
             digit, (row, column) = digits[draw.integers(len(digits))], draw.integers(0, SIDE - 8, 2)
-            pictures[number, row : row + 8, column : column + 8] += digit
+            images[number, row : row + 8, column : column + 8] += digit
             masks[number, 0, row : row + 8, column : column + 8] = digit >= INK
-        spots = draw.random(pictures.shape) < 0.05  # as bright as strokes: the neighbours must be looked at
-        pictures[spots] += draw.integers(INK, 256, int(spots.sum()))
-        arrays[f"x_{part}"], arrays[f"y_{part}"] = pictures.clip(0, 255).astype(np.uint8), masks
+        spots = draw.random(images.shape) < 0.05  # as bright as strokes: the neighbours must be looked at
+        images[spots] += draw.integers(INK, 256, int(spots.sum()))
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = images.clip(0, 255).astype(np.uint8), masks
     np.savez_compressed(path, kind=np.array("dense"), **arrays)
 
 
 def write_cifar(path: Path, data: Path | None) -> None:
-    """Some of CIFAR-10's training pictures, and all of the test."""
+    """Some of CIFAR-10's training images, and all of the test."""
     task = load_task("cifar10", data)
     arrays: dict[str, Any] = {}
     indices = task.development.indices.sort().values  # by place in the files, which are shuffled
@@ -66,16 +66,16 @@ def write_cifar(path: Path, data: Path | None) -> None:
         "test": (task.test, task.test.indices),
     }
     for part, (split, chosen) in parts.items():
-        pictures, labels = next(iter(split.source.batches(iter([chosen]), torch.device("cpu"))))
-        arrays[f"x_{part}"], arrays[f"y_{part}"] = pictures.numpy(), labels.numpy()
+        images, labels = next(iter(split.source.batches(iter([chosen]), torch.device("cpu"))))
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = images.numpy(), labels.numpy()
     np.savez(path, **arrays)
 
 
 def _parts() -> list[tuple[str, tuple[Bytes, NDArray[np.int64], int, np.random.Generator]]]:
-    """Name, pictures, classes, number of samples and generator of each part."""
+    """Name, images, classes, number of samples and generator of each part."""
     bunch = load_digits()
-    pictures = (bunch.images * (255 / 16)).round().astype(np.uint8)
+    images = (bunch.images * (255 / 16)).round().astype(np.uint8)
     return [
-        (part, (pictures[chosen], bunch.target[chosen], count, np.random.default_rng(number)))
+        (part, (images[chosen], bunch.target[chosen], count, np.random.default_rng(number)))
         for number, (part, (chosen, count)) in enumerate(PARTS.items())
     ]

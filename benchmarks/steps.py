@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from archscout.engine import Engine
 from archscout.memory import keep_freed_memory
 from archscout.methods.base import SearchContext
-from archscout.methods.ednas import EdnasSearch, EdnasSettings
+from archscout.methods.shared_weights.ednas import EdnasSearch, EdnasSettings
 from archscout.spaces import CellGenotype
-from archscout.spaces.cells import CellSize, CellSpace
+from archscout.spaces.cells.space import CellSize, CellSpace
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
 from benchmarks.plain_twin import ChildStep, Masks, PlainNetwork, PlainPolicy, PolicyStep, copy_weights, masks_of
@@ -45,7 +45,7 @@ class Setup:
     Attributes:
         steps: of each kind and side, after the warm-up; rounded up to whole rounds.
         channels, layers: of the supernet.
-        batch, size: pictures in a batch, and their height and width in pixels.
+        batch, size: images in a batch, and their height and width in pixels.
         threads: of torch.
     """
 
@@ -101,7 +101,7 @@ class _RecordingSpace(CellSpace):
 
 
 class _Library:
-    """The search job on random pictures; an epoch is one round, so `advance` runs the two kinds of round in turn."""
+    """The search job on random images; an epoch is one round, so `advance` runs the two kinds of round in turn."""
 
     def __init__(self, setup: Setup) -> None:
         self.space = _RecordingSpace()
@@ -146,17 +146,17 @@ class _Twin:
         """A round over given genotypes: milliseconds a step."""
         masks = [masks_of(genotype) for genotype in genotypes]
         start = time.perf_counter()
-        for (pictures, labels), mask in zip(self.batches, masks, strict=True):
-            self.steps[name](pictures, labels, mask)
+        for (images, labels), mask in zip(self.batches, masks, strict=True):
+            self.steps[name](images, labels, mask)
         return 1e3 * (time.perf_counter() - start) / ROUND
 
 
 def random_task(batch: int, size: int) -> Task:
-    """Random pictures of that height and width: a round of batches for training, and one for validation."""
+    """Random images of that height and width: a round of batches for training, and one for validation."""
     count = ROUND * batch
     generator = torch.Generator().manual_seed(0)
 
-    def pictures(number: int) -> Tensor:
+    def images(number: int) -> Tensor:
         shape = (number, 3, size, size)
         return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
@@ -164,13 +164,13 @@ def random_task(batch: int, size: int) -> Task:
         return torch.arange(number) % CLASSES
 
     return Task.from_arrays(
-        pictures(count),
+        images(count),
         labels(count),
-        pictures(CLASSES),
+        images(CLASSES),
         labels(CLASSES),
-        x_val=pictures(count),
+        x_val=images(count),
         y_val=labels(count),
-        name="random pictures",
+        name="random images",
         layout="NCHW",
         augment="crop+flip",
     )
@@ -202,7 +202,7 @@ def compare_steps(setup: Setup) -> list[Comparison]:
 def table(setup: Setup, results: Sequence[Comparison]) -> str:
     """The results as text: medians over the rounds, and the range of the ratio."""
     lines = [
-        f"C={setup.channels}, {setup.layers} cells, batch {setup.batch}, {setup.size} x {setup.size} pictures, "
+        f"C={setup.channels}, {setup.layers} cells, batch {setup.batch}, {setup.size} x {setup.size} images, "
         f"{setup.threads} threads, torch {torch.__version__}, {platform.machine()}",
         f"{'':12} {'library':>11} {'plain twin':>11} {'ratio':>7} {'lowest':>7} {'highest':>8} {'wanted':>7}",
     ]

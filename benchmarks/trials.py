@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from archscout.methods.dsm import DsmSearch, DsmSettings
-from archscout.methods.scoring import TableScorer
+from archscout.methods.dsm.dsm import DsmSearch, DsmSettings
+from archscout.methods.queries.scoring import TableScorer
 from archscout.spaces import NasBench201Space
 from archscout.spaces.nasbench201 import SPACE_SIZE
 from archscout.spaces.nasbench201.table import Table, keys_of

@@ -14,9 +14,9 @@ import torch
 from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
 from archscout.exporting import export_network
-from archscout.jobs import Job, Speaking
+from archscout.jobs import HasNotices, Job
 from archscout.methods import METHODS, SearchContext, SearchResult
-from archscout.methods.base import Showing, check_fit, settings_model
+from archscout.methods.base import ShowsArchitecture, check_fit, settings_model
 from archscout.registry import Registry
 from archscout.spaces import ARCHITECTURES, SPACES, architecture_from_json, architecture_to_json, get_space
 from archscout.spaces.base import Factorized, WeightSharing
@@ -31,24 +31,24 @@ from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 SIZES: dict[str, dict[str, Any]] = {
     "backbones": {"width": 1},
     "cells": {"init_channels": 4, "layers": 3},
-    "distributed": {"init_channels": 4, "layers": 3},
+    "per-cell": {"init_channels": 4, "layers": 3},
     "diverse-cells": {"init_channels": 4, "layers": 3},
     "mobilenet": {"width": 0.25},
     "nasbench201": {"init_channels": 4, "cells": 1},
     "recurrent": {"width": 6},
     ToySpace.name: {},
 }
-PICTURES = ("backbones", "cells", "distributed", "diverse-cells", "mobilenet", "nasbench201")
+IMAGES = ("backbones", "cells", "per-cell", "diverse-cells", "mobilenet", "nasbench201")
 SPECS = {
-    **dict.fromkeys(PICTURES, TaskSpec("digits", "classification", (1, 8, 8), 10)),
+    **dict.fromkeys(IMAGES, TaskSpec("digits", "classification", (1, 8, 8), 10)),
     "recurrent": TaskSpec("text", "language", (1,), 9),
 }
 # Further kinds of tasks that a space serves.
 FURTHER_SPECS = {
-    "backbones": [TaskSpec("dense pictures", "dense", (2, 7, 10), 1)],
+    "backbones": [TaskSpec("dense images", "dense", (2, 7, 10), 1)],
     "diverse-cells": [
         TaskSpec("sequences", "multilabel", (3, 22), 5),
-        TaskSpec("dense pictures", "dense", (2, 7, 10), 1),
+        TaskSpec("dense images", "dense", (2, 7, 10), 1),
         TaskSpec("dense sequences", "dense", (2, 9), 2),
     ],
 }
@@ -56,7 +56,7 @@ FURTHER_SPECS = {
 SHORT: dict[str, Any] = {"queries": 4, "candidate": {"train": {"epochs": 1, "batch_size": 16}, "workers": 1}}
 QUICK: dict[str, dict[str, Any]] = {
     "ednas": {"epochs": 1, "child": {"batch_size": 30}, "policy": {"batch_size": 20}, "ranking": {"candidates": 3}},
-    "ofa": {"supernet": {"epochs": 2, "batch_size": 16}},
+    "once-for-all": {"supernet": {"epochs": 2, "batch_size": 16}},
     "dsm": {**SHORT, "slots": 2, "edits": 1, "proposals": 2},
     "evolution": {**SHORT, "population": 2},
     "local": SHORT,
@@ -73,7 +73,7 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "d2nas": {"cells": {"stages": [{}, {"init_channels": 6}], "epochs": 2, "warmup_epochs": 1, "batch_size": 10}},
     "fairdarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
-    "d-darts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
+    "ddarts": {"epochs": 1, "batch_size": 10, "validation_fraction": None},
     "dartopti": {"epochs": 1, "batch_size": 10, "validation_fraction": None, "warmup_epochs": 0},
     ToyMethod.name: {},
 }
@@ -88,8 +88,8 @@ QUICK_ON: dict[tuple[str, str], dict[str, Any]] = {
     },
 }
 # Options of a space in a search, for all methods or for one.
-OPTIONS: dict[str, dict[str, Any]] = {"distributed": {"cells": 3}, "dartopti": {"baseline": "resnet18"}}
-# The space of networks of the user's own has none without one; see tests/spaces/test_given_module.py.
+OPTIONS: dict[str, dict[str, Any]] = {"per-cell": {"cells": 3}, "dartopti": {"baseline": "resnet18"}}
+# The space of networks of the user's own has none without one; see tests/spaces/kernels/test_module.py.
 SPACE_NAMES = [*(name for name in SPACES if name != "module"), ToySpace.name]
 METHOD_NAMES = [*METHODS, ToyMethod.name]
 
@@ -247,7 +247,7 @@ def combinations() -> list[tuple[str, str]]:
 
 def make_job(method: str, space_name: str) -> Job:
     space = get_space(space_name, options_of(method, space_name))
-    size = space.size_model.read({**SIZES[space_name], **({"layers": None} if space_name == "distributed" else {})})
+    size = space.size_model.read({**SIZES[space_name], **({"layers": None} if space_name == "per-cell" else {})})
     kind = METHODS.get(method)
     context = SearchContext(
         task=small_task(space_name),
@@ -292,16 +292,16 @@ def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:
     shown: dict[tuple[str, str], bool] = {}
     for method, space in COMBINATIONS:
         job = make_job(method, space)
-        if isinstance(job, Showing):
+        if isinstance(job, ShowsArchitecture):
             job.advance()
             tree, tensors = pack(job.state_dict())
             before = {name: tensor.clone() for name, tensor in tensors.items()}
             assert draw(job.architecture()).startswith("<svg")
             assert pack(job.state_dict())[0] == tree
             assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
-            shown[method, space] = isinstance(job, Speaking)
+            shown[method, space] = isinstance(job, HasNotices)
     assert ("darts", "recurrent") in shown
-    for name in ("darts", "fairdarts", "pdarts", "d-darts", "dartopti"):
+    for name in ("darts", "fairdarts", "pdarts", "ddarts", "dartopti"):
         speaking = [speaks for (method, space), speaks in shown.items() if method == name and space != "recurrent"]
         assert speaking and all(speaking)
 

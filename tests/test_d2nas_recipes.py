@@ -10,14 +10,14 @@ import torch
 from archscout.pipeline.config import RunSettings, resolve_settings
 from archscout.recipes import recipe_names
 from archscout.spaces import CellGenotype, get_space
-from archscout.spaces.diverse import DiverseSpace
-from archscout.spaces.kernel_pattern import with_kernels
+from archscout.spaces.cells.diverse import DiverseSpace
+from archscout.spaces.kernels.pattern import with_kernels
 from archscout.tasks import task_spec
 from archscout.zoo import load_zoo
 
 TASKS = ("cifar100", "spherical", "ninapro", "fsd50k", "darcy", "psicov", "cosmic", "ecg", "satellite", "deepsea")
 FAMILY = {
-    **dict.fromkeys(("cifar100", "spherical", "ninapro", "fsd50k"), "pictures"),
+    **dict.fromkeys(("cifar100", "spherical", "ninapro", "fsd50k"), "images"),
     **dict.fromkeys(("darcy", "psicov", "cosmic"), "dense"),
     **dict.fromkeys(("ecg", "satellite", "deepsea"), "series"),
 }
@@ -41,7 +41,7 @@ SIZES = {"ecg": (3, 5, 7, 11, 15, 19), "deepsea": (3, 5, 7, 11, 15, 19), "satell
 
 # Of a family in `common`: layers of both stages, final layers, clip of the search, clip of the training.
 COMMON: dict[str, tuple[tuple[int, int], int, float, float | None]] = {
-    "pictures": ((2, 2), 2, 5, None),
+    "images": ((2, 2), 2, 5, None),
     "dense": ((3, 4), 4, 1, 5),
     "series": ((2, 3), 3, 1, None),
 }
@@ -182,7 +182,7 @@ def test_the_rate_falls_by_five_at_the_published_epochs(task: str, mode: str) ->
     ],
 )
 def test_tuning_trains_on_as_many_batches_as_published(task: str, samples: tuple[int, int], steps: int) -> None:
-    from archscout.methods.tuning.settings import published_share
+    from archscout.tuning.settings import published_share
 
     settings = settings_of(task, "common")
     assert settings.tuning is not None

@@ -28,7 +28,7 @@ def test_the_python_example_runs(
         "docs/runs.md",
         "docs/tasks.md",
         "docs/architecture.md",
-        "docs/methods/d-darts.md",
+        "docs/methods/ddarts.md",
         "docs/methods/darts.md",
         "docs/methods/ednas.md",
         "docs/methods/once-for-all.md",
@@ -43,5 +43,5 @@ def test_links_and_recipes_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
-    for name in re.findall(r"`((?:ednas|ofa|random|darts|fairdarts|d-darts|dartopti)/[\w-]+)`", text):
+    for name in re.findall(r"`((?:ednas|once-for-all|random|darts|fairdarts|ddarts|dartopti)/[\w-]+)`", text):
         assert name in recipe_names(), name

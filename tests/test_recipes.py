@@ -45,7 +45,7 @@ TEXT_TRAINING = {
 # Spec ednas 1.7 (search) and 2.3, 2.6 (evaluation training).
 TABLE: dict[str, dict[str, Any]] = {
     # Spec dsm_nas 1.4, 3.1, 3.4, 3.5; the rest of this recipe is not recorded.
-    "ofa/imagenet": {
+    "once-for-all/imagenet": {
         "supernet.width": 1.2,
         "network.width": 1.2,
         "search.supernet.label_smoothing": 0.1,
@@ -170,7 +170,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "search.threshold": 0.85,
         "network.layers": 20,
     },
-    "d-darts/cifar10": {
+    "ddarts/cifar10": {
         "space_options.cells": 8,
         "supernet.init_channels": 16,
         "network.init_channels": 36,
@@ -199,7 +199,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.auto_augment": "cifar10",
         "train.drop_path": 0.2,
     },
-    "d-darts/cifar100": {"search.zero_one_weight": 7, "search.ablation_weight": 0.5, "task": "cifar100"},
+    "ddarts/cifar100": {"search.zero_one_weight": 7, "search.ablation_weight": 0.5, "task": "cifar100"},
     "dartopti/cifar10": {
         "space_options.baseline": "resnet18",
         "supernet.init_channels": 32,

@@ -20,7 +20,7 @@ from archscout.errors import ArchscoutError, DataError
 from archscout.tasks import load_task, task_spec
 from archscout.training.evaluation import evaluate_network
 from archscout.zoo.weights import apply_weights, load_weighted_network, network_of, read_weights
-from tests.tasks.pictures_on_disk import write_picture
+from tests.tasks.images_on_disk import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {"dsm_nas": "dsm_nas.imagenet", "dsm_nas_plus": "dsm_nas_plus.imagenet"}
@@ -32,7 +32,7 @@ def state() -> dict[str, Tensor]:
     """A state dict with the names and shapes of the released file, statistics and all."""
     torch.manual_seed(0)
     network = network_of("dsm_nas.imagenet", IMAGENET)
-    # Classes must differ for one picture, and layers with statistics of 0 and 1 let a random signal fade.
+    # Classes must differ for one image, and layers with statistics of 0 and 1 let a random signal fade.
     nn.init.normal_(network.get_parameter("classifier.linear.weight"), 0, 1)
     return network.state_dict()
 
@@ -158,9 +158,9 @@ def test_torch_hub_refuses_weights_of_the_other_network(state: dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small folder in ImageNet's layout: 1000 classes, of which eight have a picture of their own to validate on."""
+    """A small folder in ImageNet's layout: 1000 classes, of which eight have an image of their own to validate on."""
     folder = tmp_path_factory.mktemp("imagenet")
-    tiny = write_picture(folder.parent / "tiny.png", size=(8, 8))
+    tiny = write_image(folder.parent / "tiny.png", size=(8, 8))
     for number in range(1000):
         for split, count in (("train", 2), ("val", 1)):
             (folder / split / f"n{number:08d}").mkdir(parents=True)
@@ -187,23 +187,23 @@ def test_the_command_line_gives_top1_and_top5(state: dict[str, Tensor], imagenet
     assert done.returncode == 0, done.stderr
     test = json.loads(done.stdout)["test"]
     assert test["samples"] == 1000
-    # All pictures are one: the network answers the same class for all, so one of 1000 labels is right.
+    # All images are one: the network answers the same class for all, so one of 1000 labels is right.
     assert test["accuracy"] == pytest.approx(1 / 1000)
     assert test["top5_accuracy"] == pytest.approx(5 / 1000)
 
 
-def test_evaluation_prepares_pictures_as_published(state: dict[str, Tensor], imagenet: Path, tmp_path: Path) -> None:
+def test_evaluation_prepares_images_as_published(state: dict[str, Tensor], imagenet: Path, tmp_path: Path) -> None:
     """Resize the shorter side to 256, crop 224 at the centre, normalise; against the formula with Pillow."""
     import numpy as np
     from PIL import Image
 
-    picture = write_picture(imagenet / "val" / "n00000007" / "1.png", size=(300, 400), seed=5)
+    path = write_image(imagenet / "val" / "n00000007" / "1.png", size=(300, 400), seed=5)
     try:
         task = load_task("imagenet", imagenet)
         index = int((task.test.source.targets[task.test.indices] == 7).nonzero()[1])  # type: ignore[attr-defined]
         one = task.test.subset(torch.tensor([index]))
         raw, targets = next(one.source.batches([one.indices], torch.device("cpu")))
-        image = Image.open(picture).resize((256, int(256 * 400 / 300)), Image.Resampling.BILINEAR)
+        image = Image.open(path).resize((256, int(256 * 400 / 300)), Image.Resampling.BILINEAR)
         left, top = 16, round((image.height - 224) / 2)
         pixels = np.asarray(image.crop((left, top, left + 224, top + 224))).transpose(2, 0, 1) / 255
         mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -218,7 +218,7 @@ def test_evaluation_prepares_pictures_as_published(state: dict[str, Tensor], ima
         assert values["accuracy"] == float(logits.argmax(1).item() == 7)
         assert values["top5_accuracy"] == float(7 in logits.topk(5).indices[0].tolist())
     finally:
-        picture.unlink()
+        path.unlink()
 
 
 @pytest.mark.parametrize(

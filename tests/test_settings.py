@@ -34,7 +34,7 @@ def test_unknown_method_and_recipe_name_the_closest() -> None:
 def test_a_section_given_in_part_keeps_its_methods_defaults_for_the_rest() -> None:
     given = resolve_settings("digits", method="fairdarts", recipe="fairdarts/digits", overrides=["alphas.lr=0.5"])
     assert (given.search.alphas.lr, given.search.alphas.betas) == (0.5, (0.9, 0.999))
-    nested = resolve_settings("cifar10", method="d-darts", overrides=["search.optimizer.schedule.kind=constant"])
+    nested = resolve_settings("cifar10", method="ddarts", overrides=["search.optimizer.schedule.kind=constant"])
     assert nested.search.optimizer.schedule.kind == "constant"
     assert (nested.search.optimizer.lr, nested.search.optimizer.schedule.lr_min) == (0.005, 0.001)
 

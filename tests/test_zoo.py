@@ -19,15 +19,15 @@ from archscout.errors import ArchitectureError, ArchscoutError, SettingsError, U
 from archscout.measure import measure
 from archscout.spaces import (
     CellGenotype,
-    DistributedGenotype,
     DiverseGenotype,
+    PerCellGenotype,
     RecurrentGenotype,
     architecture_from_json,
     architecture_to_json,
     get_space,
 )
-from archscout.spaces.published import format_published, parse_published, parse_published_genotype
-from archscout.spaces.published_nested import format_nested
+from archscout.spaces.published.darts import format_published, parse_published, parse_published_genotype
+from archscout.spaces.published.nested import format_nested
 from archscout.tasks import task_spec
 from archscout.zoo import ZOO, load_zoo, read_zoo_entry, register_zoo_entry, resolve_architecture, zoo_names
 
@@ -83,9 +83,9 @@ def genotype_of(name: str) -> CellGenotype:
     return architecture
 
 
-def distributed(name: str) -> DistributedGenotype:
+def distributed(name: str) -> PerCellGenotype:
     architecture = load_zoo(name).architecture
-    assert isinstance(architecture, DistributedGenotype)
+    assert isinstance(architecture, PerCellGenotype)
     return architecture
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from archscout.tasks import Task
-from archscout.tasks.text import find_text_files, text_task
+from archscout.tasks.readers.text import find_text_files, text_task
 
 __all__ = ["small_text", "write_text"]
 

@@ -19,7 +19,7 @@ from archscout.methods import METHODS, Candidate, SearchContext, SearchResult, S
 from archscout.settings import Settings
 from archscout.spaces import ARCHITECTURES, SPACES, Architecture
 from archscout.tasks import TASKS, Split, Task, TaskSpec, register_task
-from archscout.tasks.metrics import accuracy, cross_entropy
+from archscout.tasks.metrics.classification import accuracy, cross_entropy
 from archscout.tasks.sources import ArraySource
 
 SPEC = TaskSpec(name="toy-points", kind="classification", input_shape=(4,), outputs=3)

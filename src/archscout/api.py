@@ -1,6 +1,6 @@
 """The verbs as functions; the command line calls these.
 
-A task is a registered name, the path of a folder of pictures or of an `.npz` file, or a `Task` object. Every function
+A task is a registered name, the path of a folder of images or of an `.npz` file, or a `Task` object. Every function
 returns the `Run`, whose `model()` is the trained network.
 """
 
@@ -19,10 +19,10 @@ from archscout.pipeline.config import resolve_settings
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
-from archscout.spaces import DistributedGenotype
+from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.derivation import derive as derive_genotype
-from archscout.spaces.distance import distance as architecture_distance
+from archscout.spaces.cells.derivation import derive as derive_genotype
+from archscout.spaces.cells.distance import distance as architecture_distance
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
 
@@ -228,13 +228,13 @@ def load_architecture(source: Architecture | str | Path) -> Architecture:
     return found
 
 
-def derive(architecture: Architecture | str | Path, layers: int) -> DistributedGenotype:
-    """The network of another depth, of cells that were searched one by one; see `archscout.spaces.derivation`."""
+def derive(architecture: Architecture | str | Path, layers: int) -> PerCellGenotype:
+    """The network of another depth, of cells that were searched one by one; see `archscout.spaces.cells.derivation`."""
     return derive_genotype(load_architecture(architecture), layers)
 
 
 def distance(first: Architecture | str | Path, second: Architecture | str | Path) -> float:
-    """How far two architectures are apart, from 0 to 1; see `archscout.spaces.distance`."""
+    """How far two architectures are apart, from 0 to 1; see `archscout.spaces.cells.distance`."""
     return architecture_distance(load_architecture(first), load_architecture(second))
 
 

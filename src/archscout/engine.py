@@ -117,7 +117,7 @@ class Engine:
         return module
 
     def arrange(self, inputs: Tensor) -> Tensor:
-        """Pictures in channels_last, which convolutions prefer on every device."""
+        """Images in channels_last, which convolutions prefer on every device."""
         return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
 
     def autocast(self) -> AbstractContextManager[Any]:

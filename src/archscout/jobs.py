@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 from archscout.errors import DivergedError, RunError, StoppedError
 from archscout.rundir import RunDirectory
 
-__all__ = ["Closing", "Driver", "Job", "Metrics", "Observer", "Speaking", "StopSignals"]
+__all__ = ["Closeable", "Driver", "Job", "Metrics", "Observer", "HasNotices", "StopSignals"]
 
 Metrics = Mapping[str, float]
 """Numbers of one advance. The key `progress` is the share of the job that is done, in [0, 1]."""
@@ -54,7 +54,7 @@ class Job(Protocol):
 
 
 @runtime_checkable
-class Speaking(Protocol):
+class HasNotices(Protocol):
     """A job that now and then has something to tell the user in words."""
 
     def notices(self) -> list[str]:
@@ -63,7 +63,7 @@ class Speaking(Protocol):
 
 
 @runtime_checkable
-class Closing(Protocol):
+class Closeable(Protocol):
     """A job that holds something beside memory: processes, connections."""
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class Driver:
         try:
             return self._steps(stage, job)
         finally:
-            if isinstance(job, Closing):
+            if isinstance(job, Closeable):
                 job.close()
 
     def _steps(self, stage: str, job: Job) -> Any:
@@ -186,7 +186,7 @@ class Driver:
                 metrics = job.advance()
                 step += 1
                 now = time.monotonic()
-                for notice in job.notices() if isinstance(job, Speaking) else ():
+                for notice in job.notices() if isinstance(job, HasNotices) else ():
                     self.message(notice)
                 self._check_finite(stage, step, metrics)
                 self._log(log, stage, step, metrics, spent + now - began)

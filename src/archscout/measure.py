@@ -242,7 +242,7 @@ def measure_latency(
 ) -> list[Latency]:
     """The time of a forward pass of a copy of the model, in evaluation mode, one entry for each batch size.
 
-    Convolutional networks over pictures run in the channels-last memory format, the fast one.
+    Convolutional networks over images run in the channels-last memory format, the fast one.
 
     Args:
         input_shape: of one sample, without the batch dimension.

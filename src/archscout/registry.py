@@ -7,7 +7,7 @@ on import, and name the importing module as an entry point of the group `archsco
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -49,17 +49,26 @@ class Registry(Generic[T]):
         self.noun = noun
         self._package = package
         self._entries: dict[str, T] = {}
+        self._former: dict[str, str] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers the decorated thing under `name`; a clash raises."""
+    def register(self, name: str, *, formerly: Sequence[str] = ()) -> Callable[[T], T]:
+        """Decorator that registers the decorated thing under `name`; a clash raises.
+
+        Args:
+            name: shown in lists, and written to files.
+            formerly: names of earlier versions, which files and commands may still use.
+        """
 
         def add(entry: T) -> T:
-            if name in self._entries:
-                raise ArchscoutError(
-                    f"the {self.noun} '{name}' is registered already, by {self._entries[name]!r}. "
-                    "Choose another name, or call `unregister` first."
-                )
+            for each in (name, *formerly):
+                taken = self._entries.get(self._now(each))
+                if taken is not None:
+                    raise ArchscoutError(
+                        f"the {self.noun} '{each}' is registered already, by {taken!r}. "
+                        "Choose another name, or call `unregister` first."
+                    )
             self._entries[name] = entry
+            self._former |= dict.fromkeys(formerly, name)
             return entry
 
         return add
@@ -67,13 +76,20 @@ class Registry(Generic[T]):
     def unregister(self, name: str) -> None:
         """Remove an entry, for example at the end of a test."""
         self._entries.pop(name, None)
+        self._former = {former: now for former, now in self._former.items() if now != name}
+
+    def canonical(self, name: str) -> str:
+        """The name of today for one of an earlier version; any other name as it is."""
+        self._load()
+        return self._now(name)
 
     def get(self, name: str) -> T:
-        """The entry of that name. Raises UnknownNameError with the closest names."""
+        """The entry of that name, or of a former one. Raises UnknownNameError with the closest names."""
         self._load()
-        if name not in self._entries:
+        entry = self._entries.get(self._now(name))
+        if entry is None:
             raise UnknownNameError(self.noun, name, self._entries, f"See: archscout list {self.noun}s")
-        return self._entries[name]
+        return entry
 
     def names(self, pattern: str = "*") -> list[str]:
         """The registered names that match a shell pattern, sorted."""
@@ -86,10 +102,13 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        return name in self._entries
+        return isinstance(name, str) and self._now(name) in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    def _now(self, name: str) -> str:
+        return self._former.get(name, name)
 
     def _load(self) -> None:
         import_module(self._package)

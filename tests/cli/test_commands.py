@@ -116,9 +116,12 @@ def test_show_reads_published_text_and_draws(tmp_path: Path) -> None:
     ("kind", "names"),
     [
         ("tasks", ["digits", "cifar10", "cifar100", "imagenet"]),
-        ("spaces", ["cells", "distributed", "mobilenet"]),
-        ("methods", ["ednas", "darts", "d-darts", "dartopti", "fairdarts", "ofa", "random"]),
-        ("recipes", ["ednas/cifar10", "ednas/imagenet", "ednas/digits", "ofa/cifar10-small", "ofa/default"]),
+        ("spaces", ["cells", "per-cell", "mobilenet"]),
+        ("methods", ["ednas", "darts", "ddarts", "dartopti", "fairdarts", "once-for-all", "random"]),
+        (
+            "recipes",
+            ["ednas/cifar10", "ednas/imagenet", "ednas/digits", "once-for-all/cifar10-small", "once-for-all/default"],
+        ),
         (
             "zoo",
             [
@@ -163,7 +166,7 @@ def test_check_data_says_what_it_understood() -> None:
         (("show", "__import__('os').system('true')"), "not"),
         (("show", "1,2,3"), "the code has 3 numbers; 20 are needed"),
         (("show", "dsm_nas.imagenet", "--task", "imagenet", "--layers", "3"), "size.layers: unknown setting"),
-        (("run", "digits", "--method", "ofa", "--set", "search.limits.max_madds=9"), "search.limits"),
+        (("run", "digits", "--method", "once-for-all", "--set", "search.limits.max_madds=9"), "search.limits"),
         (("resume", "nowhere"), "is no run directory"),
         (("status", "nowhere"), "is no run directory"),
         (("evaluate", "nowhere"), "is no run directory"),
@@ -187,18 +190,18 @@ def test_bad_input_is_one_sentence_and_exit_code_two(arguments: tuple[str, ...],
     [("nan", "NaN"), ("label", "label"), ("empty class", "class"), ("shape", "shape"), ("truncated", ".npz")],
 )
 def test_bad_arrays_are_one_sentence(tmp_path: Path, wrong: str, says: str) -> None:
-    pictures = np.zeros((12, 8, 8), np.float32)
+    images = np.zeros((12, 8, 8), np.float32)
     labels = np.arange(12) % 3
-    arrays = {"x_train": pictures, "y_train": labels, "x_test": pictures, "y_test": labels}
+    arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     if wrong == "nan":
-        arrays["x_train"] = np.full_like(pictures, np.nan)
+        arrays["x_train"] = np.full_like(images, np.nan)
     elif wrong == "label":
         arrays["y_train"] = labels - 1
     elif wrong == "empty class":
         arrays["y_train"] = labels * 2
         arrays["y_test"] = labels * 2
     elif wrong == "shape":
-        arrays["x_test"] = pictures[:, :4]
+        arrays["x_test"] = images[:, :4]
     file = tmp_path / "data.npz"
     np.savez(file, **arrays)  # type: ignore[arg-type]
     if wrong == "truncated":

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from archscout.cli.data import group
 from archscout.errors import UnknownNameError
-from tests.tasks.nasbench360 import layouts
+from tests.tasks.published.nasbench360 import layouts
 
 
 def output(*arguments: str | Path) -> str:

@@ -12,7 +12,7 @@ import archscout
 from archscout.errors import SettingsError
 from archscout.pipeline.run import Run
 from archscout.spaces import CellGenotype
-from archscout.spaces.kernel_pattern import KernelPattern
+from archscout.spaces.kernels.pattern import KernelPattern
 from archscout.tasks import Split, load_task
 
 OVERRIDES = [

@@ -24,8 +24,8 @@ from archscout.methods.once_for_all.predictor import (
 )
 from archscout.methods.once_for_all.search import LimitedSearch
 from archscout.methods.once_for_all.training import SupernetTraining, soft_cross_entropy
-from archscout.methods.path_training import ChildSettings, PathTrainer
-from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
+from archscout.methods.shared_weights.judge import JudgeSettings, SubnetJudge
+from archscout.methods.shared_weights.path_training import ChildSettings, PathTrainer
 from archscout.settings import merge
 from archscout.spaces import Architecture, MobileNetConfig, MobileNetSpace
 from archscout.spaces.base import SearchSpace
@@ -87,7 +87,7 @@ def run_stages(
     """All stages as the pipeline runs them; interrupted ones go on in a new job after every step."""
     results: dict[str, tuple[SearchResult, list[dict[str, float]]]] = {}
     before: Architecture | None = None
-    for stage in METHODS.get("ofa")().stages():
+    for stage in METHODS.get("once-for-all")().stages():
         job, rows = stage.make(context, before), []
         while not job.done:
             rows.append(dict(job.advance()))
@@ -345,7 +345,7 @@ def train_predictor(count: int, changes: dict[str, Any] | None = None) -> tuple[
     scoring = {"codes": [list(each.code) for each in configs], "scores": [made_up_score(each) for each in configs]}
     settings = {"predictor": {"epochs": 200, "holdout": 0.1, **(changes or {})}}
     context = make_context(settings, {"scoring": scoring})
-    job = METHODS.get("ofa")().stages()[2].make(context, configs[0])
+    job = METHODS.get("once-for-all")().stages()[2].make(context, configs[0])
     metrics: dict[str, float] = {}
     while not job.done:
         metrics = dict(job.advance())
@@ -469,7 +469,7 @@ def test_without_checks_the_best_prediction_wins(finished: Finished) -> None:
 
 
 def check(context: SearchContext) -> None:
-    method = METHODS.get("ofa")()
+    method = METHODS.get("once-for-all")()
     assert isinstance(method, ChecksContext)
     method.check(context)
 

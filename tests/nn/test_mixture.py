@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archscout.nn import edge_sums, mixture, separable
-from archscout.nn.depthwise import depthwise_conv
-from archscout.nn.edge_sums import NodeSum
-from archscout.nn.layout import channels_last
+from archscout.nn import mixture
+from archscout.nn.fast import edge_sums, separable
+from archscout.nn.fast.depthwise import depthwise_conv
+from archscout.nn.fast.edge_sums import NodeSum
+from archscout.nn.fast.layout import channels_last
 from archscout.nn.mixture import MixedSource
-from archscout.spaces.genotype import OPERATIONS
+from archscout.spaces.cells.genotype import OPERATIONS
 from tests.reference.mixture import PlainSource, copy_weights
 
 Ties = list[tuple[nn.Parameter, int | None, nn.Parameter]]

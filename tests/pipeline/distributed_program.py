@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from archscout.engine import Engine
 from archscout.methods import SearchContext
-from archscout.methods.path_training import ChildSettings, PathTrainer
+from archscout.methods.shared_weights.path_training import ChildSettings, PathTrainer
 from archscout.spaces import get_space
 from archscout.state import pack, unpack
 from archscout.tasks import load_task

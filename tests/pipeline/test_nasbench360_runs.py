@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import archscout
-from tests.tasks.nasbench360.test_readers import READERS
+from tests.tasks.published.nasbench360.test_readers import READERS
 
 SMALL = [
     "cells.stages=[{layers: 2, init_channels: 4}, {layers: 2, init_channels: 4}]",

@@ -1,4 +1,4 @@
-"""Once-for-all from pictures to an exported network, and what its stages leave in the run directory."""
+"""Once-for-all from images to an exported network, and what its stages leave in the run directory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def small_digits() -> Task:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return archscout.run(small_digits(), method="ofa", overrides=QUICK, out=tmp_path_factory.mktemp("runs") / "ofa")
+    return archscout.run(
+        small_digits(), method="once-for-all", overrides=QUICK, out=tmp_path_factory.mktemp("runs") / "once-for-all"
+    )
 
 
 def test_the_default_recipe_brings_its_space_and_every_stage_is_run(finished: Run) -> None:
@@ -88,15 +90,15 @@ def test_a_lost_artifact_is_told(finished: Run, tmp_path: Path) -> None:
 def test_a_limit_that_nothing_keeps_stops_before_the_first_step(tmp_path: Path) -> None:
     overrides = [*QUICK, "search.search.limits.max_madds=1000"]
     with pytest.raises(SpaceError, match="the smallest has"):
-        archscout.run(small_digits(), method="ofa", overrides=overrides, out=tmp_path / "run")
+        archscout.run(small_digits(), method="once-for-all", overrides=overrides, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def real_pictures(archive: Path, train: int, test: int) -> tuple[np.ndarray, ...]:
-    """So many pictures of each of CIFAR-10's classes from each split: pictures, labels, twice."""
+def real_images(archive: Path, train: int, test: int) -> tuple[np.ndarray, ...]:
+    """So many images of each of CIFAR-10's classes from each split: images, labels, twice."""
     wanted = {"train": train, "test": test}
     counts: Counter[tuple[str, str]] = Counter()
-    pictures: dict[str, list[np.ndarray]] = {split: [] for split in wanted}
+    images: dict[str, list[np.ndarray]] = {split: [] for split in wanted}
     names: dict[str, list[str]] = {split: [] for split in wanted}
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -105,21 +107,21 @@ def real_pictures(archive: Path, train: int, test: int) -> tuple[np.ndarray, ...
                 continue
             file = tar.extractfile(member)
             assert file is not None
-            pictures[split].append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")).transpose(2, 0, 1))
+            images[split].append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")).transpose(2, 0, 1))
             names[split].append(name)
             counts[split, name] += 1
     classes = sorted(set(names["train"]))
     labels = {split: np.array([classes.index(name) for name in names[split]]) for split in wanted}
-    return np.stack(pictures["train"]), labels["train"], np.stack(pictures["test"]), labels["test"]
+    return np.stack(images["train"]), labels["train"], np.stack(images["test"]), labels["test"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_the_small_recipe_works_on_real_pictures(shared_data: Path, tmp_path: Path) -> None:
-    task = Task.from_arrays(*real_pictures(shared_data / "cifar10" / "cifar10_jpeg.tar.xz", 60, 20), name="pictures")
+def test_the_small_recipe_works_on_real_images(shared_data: Path, tmp_path: Path) -> None:
+    task = Task.from_arrays(*real_images(shared_data / "cifar10" / "cifar10_jpeg.tar.xz", 60, 20), name="images")
     limit = 2_000_000
     overrides = [
-        "task=pictures",
+        "task=images",
         "search.supernet.epochs=8",
         "search.supernet.batch_size=32",
         "search.scoring.subnets=24",
@@ -130,7 +132,9 @@ def test_the_small_recipe_works_on_real_pictures(shared_data: Path, tmp_path: Pa
         "train.batch_size=32",
         "evaluate.latency_batch_sizes=[1]",
     ]
-    run = archscout.run(task, method="ofa", recipe="ofa/cifar10-small", overrides=overrides, out=tmp_path / "run")
+    run = archscout.run(
+        task, method="once-for-all", recipe="once-for-all/cifar10-small", overrides=overrides, out=tmp_path / "run"
+    )
     losses = [row["loss"] for row in run.metrics("supernet")]
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
     assert -1 <= run.metrics("predictor")[-1]["spearman"] <= 1

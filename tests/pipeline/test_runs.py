@@ -147,9 +147,9 @@ def test_a_method_that_needs_more_than_the_space_has_is_refused(tmp_path: Path) 
 def test_arrays_become_a_network(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     labels = np.arange(60) % 3
-    pictures = (labels[:, None, None] * 80 + draw.integers(0, 40, (60, 12, 12))).astype(np.uint8)
+    images = (labels[:, None, None] * 80 + draw.integers(0, 40, (60, 12, 12))).astype(np.uint8)
     file = tmp_path / "mine.npz"
-    np.savez(file, x_train=pictures[:40], y_train=labels[:40], x_test=pictures[40:], y_test=labels[40:])
+    np.savez(file, x_train=images[:40], y_train=labels[:40], x_test=images[40:], y_test=labels[40:])
     overrides = [text for text in QUICK if "batch_size=128" not in text]
     overrides += ["search.child.batch_size=8", "train.batch_size=8"]
     run = archscout.run(str(file), overrides=overrides, out=tmp_path / "run")

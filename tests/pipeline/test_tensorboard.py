@@ -1,4 +1,4 @@
-"""TensorBoard files: scalars, and pictures of the architecture as it stands."""
+"""TensorBoard files: scalars, and images of the architecture as it stands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from archscout.jobs import Driver, Metrics
-from archscout.pipeline.tensorboard import PICTURE_SCALE, TensorBoardObserver
+from archscout.pipeline.tensorboard import IMAGE_SCALE, TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces.architecture import Architecture
 from archscout.viz import draw
@@ -76,7 +76,7 @@ def written(folder: Path) -> Any:
     return events.Reload()
 
 
-def picture(event: Any) -> Any:
+def image(event: Any) -> Any:
     from PIL import Image
 
     return np.array(Image.open(io.BytesIO(event.encoded_image_string)))
@@ -89,7 +89,7 @@ def test_the_architecture_is_drawn_where_it_changed(tmp_path: Path) -> None:
     images = events.Images("architecture")
     assert [image.step for image in images] == [1, 3, 5]
     for image, architecture in zip(images, (FIRST, SECOND, FIRST), strict=True):
-        assert np.array_equal(picture(image), rasterise(draw(architecture, theme="light"), PICTURE_SCALE))
+        assert np.array_equal(image(image), rasterise(draw(architecture, theme="light"), IMAGE_SCALE))
     assert [scalar.step for scalar in events.Scalars("loss")] == [1, 2, 3, 4, 5]
     assert listener.messages == []
 
@@ -103,7 +103,7 @@ def test_a_job_that_shows_nothing_gets_scalars_only(tmp_path: Path) -> None:
 def test_an_architecture_without_a_drawing_is_shown_as_text(tmp_path: Path) -> None:
     drive(tmp_path, ShowingJob([Widths((3, 4))]))
     (image,) = written(tmp_path).Images("architecture")
-    assert picture(image).min() < 100
+    assert image(image).min() < 100
 
 
 def test_a_resumed_run_keeps_what_was_written_up_to_its_checkpoint(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_wrong_texts_and_spaces_stop_before_a_folder_is_made(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_on_pictures_cannot_write(tmp_path: Path) -> None:
+def test_a_run_on_images_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no run directory"):
         archscout.generate(tmp_path / "nothing")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from archscout.nn.aggregated_conv import AggregatedConv
-from archscout.nn.candidate_kernels import Candidates
+from archscout.nn.kernels.aggregated import AggregatedConv
+from archscout.nn.kernels.candidates import Candidates
 from benchmarks.plain_aggregated import PlainAggregatedConv
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.spaces import CellGenotype
-from archscout.spaces.cells import CellSize, CellSpace
+from archscout.spaces.cells.space import CellSize, CellSpace
 from archscout.tasks.spec import TaskSpec
 from benchmarks.plain_twin import (
     ChildStep,
@@ -94,22 +94,22 @@ def test_masks_and_genotypes_convert_into_each_other(seed: int) -> None:
 def test_the_supernet_equals_the_twin_in_training(size: tuple[int, int], seed: int, channels_last: bool) -> None:
     twin, supernet = _pair(size, seed)
     genotype = _genotype(seed)
-    pictures = torch.randn(6, 3, *size, generator=_generator(seed), dtype=torch.float64)
+    images = torch.randn(6, 3, *size, generator=_generator(seed), dtype=torch.float64)
     labels = torch.randint(CLASSES, (6,), generator=_generator(seed))
-    ours = pictures.clone()
+    ours = images.clone()
     if channels_last:
         _channels_last(supernet)
         ours = ours.contiguous(memory_format=torch.channels_last)
-    pictures.requires_grad_()
+    images.requires_grad_()
     ours.requires_grad_()
 
-    expected, outputs = twin(pictures, masks_of(genotype, torch.float64)), supernet(ours, genotype)
+    expected, outputs = twin(images, masks_of(genotype, torch.float64)), supernet(ours, genotype)
     _close(outputs, expected)
     F.cross_entropy(expected, labels).backward()  # type: ignore[no-untyped-call]
     F.cross_entropy(outputs, labels).backward()  # type: ignore[no-untyped-call]
 
-    assert pictures.grad is not None and ours.grad is not None
-    _close(ours.grad, pictures.grad)
+    assert images.grad is not None and ours.grad is not None
+    _close(ours.grad, images.grad)
     used = 0
     for (name, weight), plain in zip(supernet.named_parameters(), twin.parameters(), strict=True):
         assert (weight.grad is None) == (plain.grad is None), name
@@ -127,11 +127,11 @@ def test_the_supernet_equals_the_twin_in_inference(size: tuple[int, int], seed: 
     twin.eval()
     supernet.eval()
     genotypes = [_genotype(seed + step) for step in range(3)]
-    pictures = torch.randn(5, 3, *size, generator=_generator(seed), dtype=torch.float64)
+    images = torch.randn(5, 3, *size, generator=_generator(seed), dtype=torch.float64)
     with torch.inference_mode():
-        expected = torch.stack([twin(pictures, masks_of(genotype, torch.float64)) for genotype in genotypes])
-        _close(torch.stack([supernet(pictures, genotype) for genotype in genotypes]), expected)
-        _close(supernet.grouped(pictures, genotypes), expected)  # type: ignore[operator]
+        expected = torch.stack([twin(images, masks_of(genotype, torch.float64)) for genotype in genotypes])
+        _close(torch.stack([supernet(images, genotype) for genotype in genotypes]), expected)
+        _close(supernet.grouped(images, genotypes), expected)  # type: ignore[operator]
 
 
 def test_a_child_step_moves_weights_off_the_path_only_by_decay_and_momentum() -> None:
@@ -140,8 +140,8 @@ def test_a_child_step_moves_weights_off_the_path_only_by_decay_and_momentum() ->
     genotype = _genotype(0)
     before = {name: weight.detach().clone() for name, weight in twin.named_parameters()}
     logits = [row.detach().clone() for row in policy.parameters()]
-    pictures, labels = torch.randn(6, 3, 8, 8, generator=_generator(0)), torch.arange(6) % CLASSES
-    assert math.isfinite(step(pictures, labels, masks_of(genotype)))
+    images, labels = torch.randn(6, 3, 8, 8, generator=_generator(0)), torch.arange(6) % CLASSES
+    assert math.isfinite(step(images, labels, masks_of(genotype)))
 
     for name, weight in twin.named_parameters():
         assert weight.grad is not None
@@ -155,15 +155,15 @@ def test_a_policy_step_raises_the_probability_of_a_rewarded_architecture() -> No
     twin, policy = _small_twin(), PlainPolicy(_generator(0))
     step = PolicyStep(twin, policy, lr=0.01)
     weights = [weight.detach().clone() for weight in twin.parameters()]
-    pictures = torch.randn(6, 3, 8, 8, generator=_generator(0))
+    images = torch.randn(6, 3, 8, 8, generator=_generator(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         draw = policy.draw()
         with torch.no_grad():
-            labels = twin.eval()(pictures, draw.masks).argmax(1)  # every answer is right: the reward is 1
+            labels = twin.eval()(images, draw.masks).argmax(1)  # every answer is right: the reward is 1
         before = torch.stack(draw.log_probabilities).sum().item()
         torch.manual_seed(3)
-        assert step(pictures, labels) == 1.0
+        assert step(images, labels) == 1.0
         torch.manual_seed(3)
         again = policy.draw()
     assert genotype_of(again.masks) == genotype_of(draw.masks)

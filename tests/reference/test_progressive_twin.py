@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from archscout.spaces import get_space
-from archscout.spaces.diverse import diverse_reductions
+from archscout.spaces.cells.diverse import diverse_reductions
 from archscout.tasks.spec import TaskSpec
 from benchmarks.plain_progressive import PlainProgressiveStep
 

@@ -6,11 +6,11 @@ from random import Random
 
 import torch
 
-from archscout.nn.recurrent_reference import reference_segment
-from archscout.nn.word_model import RecurrentSize
+from archscout.nn.recurrent.reference import reference_segment
+from archscout.nn.recurrent.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace
 from archscout.tasks import TaskSpec
-from archscout.tasks.metrics import language_loss
+from archscout.tasks.metrics.classification import language_loss
 from benchmarks.recurrent_comparison import lstm_of_equal_size, summary
 from benchmarks.recurrent_twin import PlainLanguageModel, PlainRecurrentPolicy, copy_weights, plain_lstm, table_of
 

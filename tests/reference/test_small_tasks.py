@@ -25,9 +25,9 @@ def test_the_masks_of_scenes_are_the_strokes_of_a_digit(tmp_path: Path) -> None:
     task = load_task(str(tmp_path / "scenes.npz"))
     assert (task.spec.kind, task.spec.input_shape, task.spec.outputs) == ("dense", (1, 16, 16), 2)
     with np.load(tmp_path / "scenes.npz") as arrays:
-        pictures, masks = arrays["x_test"], arrays["y_test"][:, 0]
-        assert (pictures[masks == 1] >= 128).all()
-        assert (pictures[masks == 0] >= 128).any()  # brightness alone does not tell
+        images, masks = arrays["x_test"], arrays["y_test"][:, 0]
+        assert (images[masks == 1] >= 128).all()
+        assert (images[masks == 0] >= 128).any()  # brightness alone does not tell
         rows = [np.flatnonzero(mask.any(1)) for mask in masks]
         assert all(row.max() - row.min() < 8 for row in rows)
 

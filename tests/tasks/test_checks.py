@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from archscout.errors import DataError, UnknownNameError
-from archscout.tasks.arrays import task_from_arrays
 from archscout.tasks.checks import DataSummary, check_data, check_task
-from tests.tasks.pictures_on_disk import write_classes
+from archscout.tasks.readers.arrays import task_from_arrays
+from tests.tasks.images_on_disk import write_classes
 
 
-def pictures(source: str | Path) -> DataSummary:
+def images(source: str | Path) -> DataSummary:
     summary = check_data(source)
     assert isinstance(summary, DataSummary)
     return summary
 
 
 def test_digits_are_understood() -> None:
-    summary = pictures("digits")
+    summary = images("digits")
     assert summary.spec.input_shape == (1, 8, 8)
     assert [(split.name, split.size) for split in summary.splits] == [
         ("train", 1197),
@@ -54,13 +54,13 @@ def test_duplicates_imbalance_and_small_classes_are_warned_of() -> None:
     assert summary.lines()[-1] == "warning: " + duplicates
 
 
-def test_folders_of_large_pictures_are_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_large_images_are_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHSCOUT_WORKERS", "0")
     write_classes(tmp_path, ("cat", "dog"), 30, size=(90, 70))
-    whole = pictures(tmp_path)
+    whole = images(tmp_path)
     assert (whole.samples_read, whole.duplicates) == (60, 0)
-    monkeypatch.setattr("archscout.tasks.checks.MOST_PICTURES", 12)
-    part = pictures(tmp_path)
+    monkeypatch.setattr("archscout.tasks.checks.MOST_IMAGES", 12)
+    part = images(tmp_path)
     assert 3 <= part.samples_read <= 12
     assert part.duplicates is None
     assert f"read {part.samples_read} of 60 samples" in part.lines()

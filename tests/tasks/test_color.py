@@ -59,8 +59,8 @@ def test_samples_of_a_batch_are_augmented_differently() -> None:
     assert len({sample.numpy().tobytes() for sample in augmented}) > 16
 
 
-def test_grey_pictures_and_unknown_policies_are_refused() -> None:
-    with pytest.raises(DataError, match=r"needs colour pictures .* \(2, 1, 8, 8\)"):
+def test_grey_images_and_unknown_policies_are_refused() -> None:
+    with pytest.raises(DataError, match=r"needs colour images .* \(2, 1, 8, 8\)"):
         auto_augment("cifar10")(torch.rand(2, 1, 8, 8), generator(0))
     with pytest.raises(DataError, match="unknown AutoAugment policy 'cifar'; closest: cifar10"):
         auto_augment("cifar")  # type: ignore[arg-type]

@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional as F
 
 from archscout.errors import DataError
-from archscout.nn.decoder import DeferredLogits
-from archscout.tasks.metrics import IGNORED, language_loss, perplexity
+from archscout.nn.recurrent.decoder import DeferredLogits
+from archscout.tasks.metrics.classification import IGNORED, language_loss, perplexity
+from archscout.tasks.readers.text import TextSource
 from archscout.tasks.segments import SegmentSettings, SegmentStream, evaluation_segments, segment_lengths
 from archscout.tasks.task import Split
-from archscout.tasks.text import TextSource
 
 CPU = torch.device("cpu")
 

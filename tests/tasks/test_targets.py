@@ -9,7 +9,7 @@ import torch
 
 from archscout.errors import DataError
 from archscout.tasks import Task, load_task
-from archscout.tasks.metrics import IGNORED
+from archscout.tasks.metrics.classification import IGNORED
 
 DRAW = np.random.default_rng(0)
 

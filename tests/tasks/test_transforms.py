@@ -21,7 +21,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count: int, channels: int, height: int, width: int) -> Tensor:
+def images(count: int, channels: int, height: int, width: int) -> Tensor:
     return torch.rand(count, channels, height, width, generator=generator(99)) + 0.1  # zero only where padded or cut
 
 
@@ -36,7 +36,7 @@ def pictures(count: int, channels: int, height: int, width: int) -> Tensor:
 def test_random_crop_equals_a_plain_crop_of_each_sample(
     padding: int, height: int, width: int, channels: int, seed: int
 ) -> None:
-    inputs = pictures(7, channels, height, width)
+    inputs = images(7, channels, height, width)
     top, left = torch.randint(2 * padding + 1, (2, 7), generator=generator(seed)).tolist()
     expected = torch.zeros_like(inputs)
     for sample in range(7):
@@ -51,7 +51,7 @@ def test_random_crop_equals_a_plain_crop_of_each_sample(
 
 
 def test_random_crop_keeps_channels_last_inputs_right() -> None:
-    inputs = pictures(5, 3, 8, 6)
+    inputs = images(5, 3, 8, 6)
     plain = random_crop(2)(inputs, generator())
     assert torch.equal(random_crop(2)(inputs.to(memory_format=torch.channels_last), generator()), plain)
 
@@ -66,7 +66,7 @@ def test_random_crop_reaches_every_offset_up_to_both_ends() -> None:
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_flip_equals_a_plain_mirror_of_the_drawn_samples(probability: float) -> None:
-    inputs = pictures(40, 3, 4, 5)
+    inputs = images(40, 3, 4, 5)
     drawn = torch.rand(40, generator=generator(3)) < probability
     flipped = horizontal_flip(probability)(inputs, generator(3))
     for sample in range(40):
@@ -77,7 +77,7 @@ def test_flip_equals_a_plain_mirror_of_the_drawn_samples(probability: float) -> 
 @given(size=st.integers(1, 12), height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
 def test_cutout_equals_a_plain_square_clipped_at_the_borders(size: int, height: int, width: int, seed: int) -> None:
-    inputs = pictures(6, 2, height, width)
+    inputs = images(6, 2, height, width)
     draw = generator(seed)
     rows = torch.randint(height, (6, 1), generator=draw).view(-1).tolist()
     columns = torch.randint(width, (6, 1), generator=draw).view(-1).tolist()
@@ -96,7 +96,7 @@ def test_cutout_of_16_removes_256_pixels_away_from_the_borders_and_64_in_a_corne
 
 
 def test_normalizer_subtracts_and_divides_each_channel() -> None:
-    inputs = pictures(3, 2, 4, 4)
+    inputs = images(3, 2, 4, 4)
     normalized = normalizer([0.5, 0.25], [2.0, 4.0])(inputs)
     assert torch.equal(normalized[:, 0], (inputs[:, 0] - 0.5) / 2)
     assert torch.equal(normalized[:, 1], (inputs[:, 1] - 0.25) / 4)
@@ -131,11 +131,11 @@ def test_standard_augmentation_steps(choice: str, shape: tuple[int, ...], steps:
 def test_standard_augmentation_refuses_what_it_cannot_do() -> None:
     with pytest.raises(DataError, match=r"unknown augmentation 'rotate'; allowed: auto, crop"):
         standard_augmentation("rotate", (3, 8, 8))
-    with pytest.raises(DataError, match="is for pictures"):
+    with pytest.raises(DataError, match="is for images"):
         standard_augmentation("crop", (4, 100))
 
 
 def test_standard_crop_pads_by_an_eighth() -> None:
     (crop,) = standard_augmentation("crop", (1, 32, 32))
-    inputs = pictures(9, 1, 32, 32)
+    inputs = images(9, 1, 32, 32)
     assert torch.equal(crop(inputs, generator(1)), random_crop(4)(inputs, generator(1)))

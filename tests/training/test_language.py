@@ -8,9 +8,9 @@ import torch
 
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
-from archscout.nn.word_model import RecurrentSize
+from archscout.nn.recurrent.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace
-from archscout.tasks.metrics import IGNORED
+from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.segments import evaluation_segments
 from archscout.training.evaluation import evaluate_network
 from archscout.training.generation import generate_text

@@ -12,7 +12,7 @@ from torch import nn
 from archscout.engine import Engine, Stepper
 from archscout.errors import SettingsError
 from archscout.spaces import CellGenotype, CellSpace
-from archscout.spaces.cells import CellSize
+from archscout.spaces.cells.space import CellSize
 from archscout.tasks import Split, Task, load_task
 from archscout.training.augmentation import augmented
 from archscout.training.evaluation import evaluate_network
@@ -242,19 +242,19 @@ def test_settings_of_augmentation_are_of_the_published_kinds_only() -> None:
 )
 def test_colour_augmentation_changes_training_batches_and_nothing_else(wanted: dict[str, Any]) -> None:
     pytest.importorskip("kornia")
-    pictures = torch.randint(256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = torch.randint(256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     labels = torch.arange(12) % 3
-    task = Task.from_arrays(pictures, labels, pictures, labels, augment="none")
+    task = Task.from_arrays(images, labels, images, labels, augment="none")
     plain, changed = (augmented(task, TrainSettings.read({**SMALL, **more}), "train") for more in ({}, wanted))
     assert plain is task
-    raw = pictures[:6]
+    raw = images[:6]
     again = changed.prepare(raw, seed=5)
     assert torch.equal(changed.prepare(raw, seed=5), again)
     assert not torch.allclose(again, plain.prepare(raw, seed=5))
     assert torch.equal(changed.prepare(raw), plain.prepare(raw))
 
 
-def test_colour_augmentation_of_grey_pictures_is_refused() -> None:
+def test_colour_augmentation_of_grey_images_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"train.auto_augment: only for colour .*--set train.auto_augment=null"):
         job(auto_augment="svhn")
 

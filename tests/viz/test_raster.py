@@ -11,10 +11,10 @@ import pytest
 
 from archscout.errors import DrawingError
 from archscout.spaces import SPACES, get_space
-from archscout.spaces.genotype import Cell, CellGenotype, Input
+from archscout.spaces.cells.genotype import Cell, CellGenotype, Input
 from archscout.viz import DRAWINGS, Point, Series, draw, draw_genotype, line_chart, scatter_chart
 from archscout.viz.cascade import Element, cascade, rules_of
-from archscout.viz.layout import lay_out
+from archscout.viz.drawings.layout import lay_out
 from archscout.viz.outlines import circle, dashes, path, rectangle
 from archscout.viz.raster import rasterise
 from archscout.viz.style import DARK, FAMILIES, LIGHT, Theme
@@ -32,14 +32,14 @@ def sheet(body: str, width: float = 60.0, height: float = 40.0, theme: Theme = "
     return document(width, height, body, label="test", theme=theme)
 
 
-def ink(picture: Pixels) -> npt.NDArray[np.float64]:
+def ink(image: Pixels) -> npt.NDArray[np.float64]:
     """How far each pixel is from the white background, from 0 to 1."""
-    darkness: npt.NDArray[np.float64] = 1 - picture.astype(float).mean(2) / 255
+    darkness: npt.NDArray[np.float64] = 1 - image.astype(float).mean(2) / 255
     return darkness
 
 
-def has(picture: Pixels, color: str) -> bool:
-    return bool((picture == rgb(color)).all(2).any())
+def has(image: Pixels, color: str) -> bool:
+    return bool((image == rgb(color)).all(2).any())
 
 
 # -- everything that is drawn ------------------------------------------------------------------------------------
@@ -69,29 +69,29 @@ def test_every_registered_drawing_becomes_pixels() -> None:
 
 def test_charts_become_pixels() -> None:
     lines = [Series(f"line {i}", [0, 1, 2], [i, i + 1.0, i]) for i in range(8)] + [Series("dot", [1], [5.0])]
-    picture = rasterise(line_chart(lines, title="Lines", x_label="step", theme="light"))
-    assert all(has(picture, LIGHT[f"series{i}"]) for i in range(6))
+    image = rasterise(line_chart(lines, title="Lines", x_label="step", theme="light"))
+    assert all(has(image, LIGHT[f"series{i}"]) for i in range(6))
     points = [Point(i, i % 7, group=f"group {i % 4}", chosen=i == 9) for i in range(20)]
-    picture = rasterise(scatter_chart(points, title="Points", theme="light"))
-    assert all(has(picture, LIGHT[f"series{i}"]) for i in range(4))
+    image = rasterise(scatter_chart(points, title="Points", theme="light"))
+    assert all(has(image, LIGHT[f"series{i}"]) for i in range(4))
 
 
 def test_a_cell_stands_where_its_layout_says() -> None:
     cell = Cell(((Input("sep_conv_3x3", 0), Input("max_pool_3x3", 1)),), (2,))
-    picture = rasterise(draw_genotype(CellGenotype(cell, cell), theme="light"), 2.0)
+    image = rasterise(draw_genotype(CellGenotype(cell, cell), theme="light"), 2.0)
     top = 6.0 + 40.0  # of the first cell, below its title
     for edge, family in zip(lay_out(cell).operations, ("separable", "pooling"), strict=True):
         box = edge.box
         row, left, right = (round(2 * value) for value in (top + box.y + 4, box.x + 4, box.right - 4))
-        assert (picture[row, left:right] == rgb(LIGHT[f"{family}-fill"])).all()
-        assert tuple(picture[int(2 * (top + box.middle)), int(2 * box.right)]) == rgb(LIGHT[f"{family}-line"])
+        assert (image[row, left:right] == rgb(LIGHT[f"{family}-fill"])).all()
+        assert tuple(image[int(2 * (top + box.middle)), int(2 * box.right)]) == rgb(LIGHT[f"{family}-line"])
 
 
 @pytest.mark.parametrize(("theme", "palette"), [("light", LIGHT), ("auto", LIGHT), ("inherit", LIGHT), ("dark", DARK)])
 def test_themes_have_their_colours(theme: Theme, palette: dict[str, str]) -> None:
-    picture = rasterise(sheet(element("rect", class_="as-node", x=10.0, y=10.0, width=30.0, height=20.0), theme=theme))
-    assert tuple(picture[0, 0]) == rgb(palette["surface"])
-    assert tuple(picture[20, 25]) == rgb(palette["raised"])
+    image = rasterise(sheet(element("rect", class_="as-node", x=10.0, y=10.0, width=30.0, height=20.0), theme=theme))
+    assert tuple(image[0, 0]) == rgb(palette["surface"])
+    assert tuple(image[20, 25]) == rgb(palette["raised"])
 
 
 def test_the_size_follows_the_scale() -> None:
@@ -116,10 +116,10 @@ def test_strokes_cover_as_much_as_they_are_wide(width: float, monkeypatch: pytes
 
 def test_a_circle_covers_its_area_smoothly() -> None:
     dot = element("circle", class_="as-node", cx=30.0, cy=20.0, r=12.0)
-    picture = rasterise(sheet(dot), 2.0)
-    inside = (picture == rgb(LIGHT["raised"])).all(2).sum()
+    image = rasterise(sheet(dot), 2.0)
+    inside = (image == rgb(LIGHT["raised"])).all(2).sum()
     assert inside == pytest.approx(3.1416 * (2 * (12 - 0.7) - 0.5) ** 2, rel=0.03)  # half a pixel shades off
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20  # the edge has shades
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20  # the edge has shades
 
 
 def test_round_corners_and_percentages() -> None:
@@ -159,10 +159,10 @@ def test_a_dashed_line_is_half_as_dark() -> None:
 def test_shifts_and_opacity_go_down_to_children() -> None:
     box = element("rect", class_="as-node", x=0.0, y=0.0, width=10.0, height=10.0)
     inner = element("g", box, transform="translate(5 0)", class_="as-ignored")
-    picture = rasterise(sheet(element("g", inner, transform="translate(20 15)")))
+    image = rasterise(sheet(element("g", inner, transform="translate(20 15)")))
     expected = 255 + 0.55 * (np.array(rgb(LIGHT["raised"])) - 255.0)
-    assert picture[20, 30] == pytest.approx(expected, abs=1)
-    assert tuple(picture[20, 10]) == (255, 255, 255)
+    assert image[20, 30] == pytest.approx(expected, abs=1)
+    assert tuple(image[20, 10]) == (255, 255, 255)
 
 
 # -- text --------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def distance(
     """Say how far architectures are apart: the architecture distance of DARTOpti, from 0 to 1."""
     from archscout.api import load_architecture
     from archscout.errors import SettingsError
-    from archscout.spaces.distance import distance_matrix
+    from archscout.spaces.cells.distance import distance_matrix
 
     if len(architectures) < 2:
         raise SettingsError("a distance needs two architectures or more: archscout distance resnet18 resnet50")

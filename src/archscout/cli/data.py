@@ -25,7 +25,7 @@ def fetch(
     base_url: Annotated[str | None, typer.Option(help="Another server with the same archives.")] = None,
 ) -> None:
     """Download a task's official archive, check its digest, and extract it."""
-    from archscout.tasks.fetch import fetch as get
+    from archscout.tasks.published.fetch import fetch as get
     from archscout.tasks.registry import data_root
 
     with download_bar(name) as progress:
@@ -41,8 +41,8 @@ def nasbench360(
     ] = None,
 ) -> None:
     """Say which files a task of NAS-Bench-360 needs, which are there, and where they are published."""
-    from archscout.tasks.nasbench360.files import PUBLISHED
-    from archscout.tasks.nasbench360.inventory import inventory
+    from archscout.tasks.published.nasbench360.files import PUBLISHED
+    from archscout.tasks.published.nasbench360.inventory import inventory
     from archscout.tasks.registry import data_root
 
     root = data_root(data)
@@ -57,7 +57,7 @@ def prepare(
 ) -> None:
     """Convert a task's published files (pickles, MATLAB files, sounds) to plain arrays now, not at the first run."""
     from archscout.tasks import load_task
-    from archscout.tasks.prepared import FOLDER
+    from archscout.tasks.readers.prepared import FOLDER
     from archscout.tasks.registry import data_root
 
     task = load_task(name, data)

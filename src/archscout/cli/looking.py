@@ -39,7 +39,7 @@ def show(
     layers: Annotated[int | None, typer.Option(help="Number of cells.")] = None,
     auxiliary: Annotated[bool, typer.Option("--auxiliary", help="Count the auxiliary head too.")] = False,
     width: Annotated[float | None, typer.Option(help="Width multiplier (mobilenet), or width (recurrent).")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Side of the pictures in pixels (mobilenet).")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the images in pixels (mobilenet).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Draw it into a file.", metavar="FILE")] = None,
     beside: Annotated[
@@ -159,8 +159,8 @@ def _zoo() -> list[tuple[str, str]]:
 
 def status(path: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show which stages of a run are done, and what is next."""
-    from archscout.methods.tuning.settings import flat
     from archscout.pipeline.run import Run
+    from archscout.tuning.settings import flat
 
     run = Run.open(path)
     stages = run.directory.stages()
@@ -222,9 +222,7 @@ def estimate(
 def check_data(
     source: Annotated[
         str,
-        typer.Argument(
-            help="Folder of pictures, texts or series, .npz or .ts file, or registered task.", metavar="PATH"
-        ),
+        typer.Argument(help="Folder of images, texts or series, .npz or .ts file, or registered task.", metavar="PATH"),
     ],
     data: DataOption = None,
 ) -> None:

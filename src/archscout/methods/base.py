@@ -30,7 +30,7 @@ __all__ = [
     "SearchContext",
     "SearchResult",
     "SearchStage",
-    "Showing",
+    "ShowsArchitecture",
     "TaskSource",
     "check_fit",
     "settings_model",
@@ -142,7 +142,7 @@ class SearchContext:
 
 
 @runtime_checkable
-class Showing(Protocol):
+class ShowsArchitecture(Protocol):
     """A job that can tell between two steps which architecture it would choose now."""
 
     def architecture(self) -> Architecture:

@@ -6,7 +6,7 @@ cells    for each stage of a progressive search: a fresh supernet with the opera
 kernels  put all kernel sizes and dilations, mixed, into the stem and every depthwise convolution of that network
              train weights and mixture together until the strongest kernels have settled; keep those
 tuning   train the network with every configuration for a while, from the same weights; keep the best (any run
-             may have this stage: `archscout.methods.tuning`)
+             may have this stage: `archscout.tuning`)
 train    from these weights with that configuration, on training and validation data (as in any run)
 """
 
@@ -21,14 +21,14 @@ from pydantic import Field
 from archscout.errors import SettingsError
 from archscout.jobs import Job
 from archscout.methods.base import METHODS, SearchContext, SearchStage
-from archscout.methods.kernel_search import KernelSearch, KernelSearchSettings
-from archscout.methods.pdarts import Pdarts, PdartsSettings, ProgressiveSearch, StageSettings
-from archscout.methods.relaxed_training import AlphaSettings
-from archscout.methods.tuning import TuningSettings
+from archscout.methods.differentiable.pdarts import Pdarts, PdartsSettings, ProgressiveSearch, StageSettings
+from archscout.methods.differentiable.relaxed import AlphaSettings
+from archscout.methods.kernels.search import KernelSearch, KernelSearchSettings
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import KernelPatterned, Relaxed, SearchSpace
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
+from archscout.tuning import TuningSettings
 
 __all__ = ["D2nas", "D2nasSettings"]
 
@@ -67,7 +67,7 @@ def _search_kernels(context: SearchContext, before: Architecture | None) -> Job:
 
 @METHODS.register("d2nas")
 class D2nas:
-    """D2NAS: cells, then kernels, for pictures and sequences; tuning and training follow as in every run."""
+    """D2NAS: cells, then kernels, for images and sequences; tuning and training follow as in every run."""
 
     name: ClassVar[str] = "d2nas"
     description: ClassVar[str] = "cells, then kernel sizes and dilations, then tuning (D2NAS), for diverse tasks"

@@ -1,4 +1,4 @@
-"""The layers of torch for sequences `(N, C, L)` and for pictures `(N, C, H, W)`, by the number of dimensions."""
+"""The layers of torch for sequences `(N, C, L)` and for images `(N, C, H, W)`, by the number of dimensions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from archscout.nn.depthwise import DepthwiseConv1d, DepthwiseConv2d
-from archscout.nn.sequences import SequenceConv, SequenceNorm
+from archscout.nn.fast.depthwise import DepthwiseConv1d, DepthwiseConv2d
+from archscout.nn.fast.sequences import SequenceConv, SequenceNorm
 
 __all__ = ["LAYERS", "Layers"]
 

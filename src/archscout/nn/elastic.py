@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import depthwise_conv
+from archscout.nn.fast.depthwise import depthwise_conv
 from archscout.nn.mobile import Squeeze, activation
 
 __all__ = ["ElasticBatchNorm", "ElasticConv", "ElasticDepthwiseConv", "ElasticInvertedBlock", "ElasticSqueeze"]

@@ -15,7 +15,7 @@ def make_head(channels: int, outputs: int, *, dims: int, dense: bool) -> tuple[n
     Args:
         channels: of the features `(N, C, H, W)` or `(N, C, L)`.
         outputs: classes, labels or channels.
-        dims: 2 for pictures, 1 for sequences.
+        dims: 2 for images, 1 for sequences.
         dense: one output for every pixel, `(N, outputs, H, W)`, in place of one for all, `(N, outputs)`.
     """
     layers = LAYERS[dims]

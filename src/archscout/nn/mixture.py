@@ -7,7 +7,7 @@ strided operations are computed once; pointwise convolutions, batch norms and mi
 added to the node's sum (see `pointwise_norm`). The outputs of an operation on all edges lie side by side in the
 channels: it takes as many calls for all of them as for one. An operation `none` is simply left out.
 
-Values are pictures `(N, C, H, W)` or sequences `(N, C, L)`. Each edge may have a subset of the operations of its own: a
+Values are images `(N, C, H, W)` or sequences `(N, C, L)`. Each edge may have a subset of the operations of its own: a
 progressive search drops some of them between its stages.
 """
 
@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import depthwise_conv
-from archscout.nn.edge_sums import EdgeSums, NodeSum, Stack
-from archscout.nn.layout import pick_even, relu, relu_halves, repeat_channels
-from archscout.nn.matrices import as_matrix
+from archscout.nn.fast.depthwise import depthwise_conv
+from archscout.nn.fast.edge_sums import EdgeSums, NodeSum, Stack
+from archscout.nn.fast.layout import pick_even, relu, relu_halves, repeat_channels
+from archscout.nn.fast.matrices import as_matrix
+from archscout.nn.fast.phases import to_phases
+from archscout.nn.fast.pointwise_norm import RunningNorms, channel_factors, products
+from archscout.nn.fast.separable import separable_middle
 from archscout.nn.operations import make_operation, pad_to_even
-from archscout.nn.phases import to_phases
-from archscout.nn.pointwise_norm import RunningNorms, channel_factors, products
-from archscout.nn.separable import separable_middle
 
 __all__ = ["MixedSource"]
 
@@ -83,7 +83,7 @@ class MixedSource(nn.Module):
         stride: 1, or 2 for an input of a reduction cell.
         targets: J.
         operations: names, in the order of the mixing weights' columns.
-        dims: 2 for pictures, 1 for sequences.
+        dims: 2 for images, 1 for sequences.
         live: the operations that each of the J edges has; None: all of them have all.
 
     Attributes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.depthwise import DepthwiseConv2d
+from archscout.nn.fast.depthwise import DepthwiseConv2d
 
 __all__ = [
     "Classifier",
@@ -33,7 +33,7 @@ def activation(hard_swish: bool) -> nn.Module:
 
 
 def resize(inputs: Tensor, resolution: int | None) -> Tensor:
-    """Pictures `(N, C, H, W)` brought to `resolution` pixels a side, bilinear; None leaves them as they are."""
+    """Images `(N, C, H, W)` brought to `resolution` pixels a side, bilinear; None leaves them as they are."""
     if resolution is None or tuple(inputs.shape[-2:]) == (resolution, resolution):
         return inputs
     return F.interpolate(inputs, size=(resolution, resolution), mode="bilinear", align_corners=False)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from archscout.errors import ArchitectureError
 from archscout.nn.dimensions import LAYERS
-from archscout.nn.layout import as_picture, concatenate, on_plain_cpu, relu_halves
+from archscout.nn.fast.layout import as_image, concatenate, on_plain_cpu, relu_halves
 
 __all__ = ["FactorizedReduce", "ReluConvNorm", "make_operation", "pad_to_even"]
 
@@ -58,12 +58,12 @@ class FactorizedReduce(nn.Module):
 
 
 def _pointwise(inputs: Tensor, weight: Tensor) -> Tensor:
-    """A 1 x 1 convolution of stride 1, of pictures or sequences."""
+    """A 1 x 1 convolution of stride 1, of images or sequences."""
     if inputs.dim() == 4:
         return F.conv2d(inputs, weight)
     if not on_plain_cpu(inputs):
         return F.conv1d(inputs, weight)
-    return F.conv2d(as_picture(inputs), weight.unsqueeze(2)).squeeze(2)
+    return F.conv2d(as_image(inputs), weight.unsqueeze(2)).squeeze(2)
 
 
 def pad_to_even(inputs: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class Zero(nn.Module):
         return torch.zeros_like(inputs[(..., *every)])
 
 
-_PICTURE_MAKERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
+_IMAGE_MAKERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "simple_conv_1x1": lambda channels, stride, affine: _simple(channels, stride, affine, 1),
     "simple_conv_3x3": lambda channels, stride, affine: _simple(channels, stride, affine, 3),
     "conv_3x1_1x3": lambda channels, stride, affine: _factorized(channels, stride, affine, 3),
@@ -164,7 +164,7 @@ _NAMES = (
     *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
     *_SEPARABLE,
     *_DILATED,
-    *_PICTURE_MAKERS,
+    *_IMAGE_MAKERS,
 )
 
 
@@ -176,10 +176,10 @@ def make_operation(name: str, channels: int, stride: int, *, search: bool, dims:
         channels: of inputs and outputs.
         stride: 1 or 2.
         search: see the module's docstring.
-        dims: 2 for pictures, 1 for sequences.
+        dims: 2 for images, 1 for sequences.
 
     Raises:
-        ArchitectureError: the name is not known, or the operation is one of pictures only.
+        ArchitectureError: the name is not known, or the operation is one of images only.
     """
     if name not in _NAMES:
         raise ArchitectureError(f"unknown operation '{name}'; known: {', '.join(_NAMES)}.")
@@ -197,5 +197,5 @@ def make_operation(name: str, channels: int, stride: int, *, search: bool, dims:
         pool = layers.max_pool(3, stride, 1) if max_pool else layers.average_pool(3, stride, 1, count_include_pad=False)
         return nn.Sequential(pool, layers.norm(channels, affine=False)) if search else pool
     if dims != 2:
-        raise ArchitectureError(f"the operation '{name}' is one of pictures; it cannot be used on sequences.")
-    return _PICTURE_MAKERS[name](channels, stride, affine)
+        raise ArchitectureError(f"the operation '{name}' is one of images; it cannot be used on sequences.")
+    return _IMAGE_MAKERS[name](channels, stride, affine)

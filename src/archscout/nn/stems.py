@@ -1,4 +1,4 @@
-"""The first layers of cell networks: from pictures or sequences to the two inputs of the first cell."""
+"""The first layers of cell networks: from images or sequences to the two inputs of the first cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from archscout.nn.dimensions import LAYERS
 __all__ = ["IMAGENET_STEM_FROM", "STEMS", "STEM_CHANNELS", "FullSizeStem", "ImageNetStem", "make_stem"]
 
 STEM_CHANNELS = 3  # the small stem has 3 C channels (spec ednas 2.3)
-IMAGENET_STEM_FROM = 96  # pictures from this many pixels a side on get an ImageNet stem
+IMAGENET_STEM_FROM = 96  # images from this many pixels a side on get an ImageNet stem
 STEMS = ("small", "single", "imagenet", "imagenet_quarter")
 
 
@@ -19,7 +19,7 @@ class FullSizeStem(nn.Module):
     Args:
         inputs: channels of the data.
         channels: of the output.
-        dims: 2 for pictures, 1 for sequences.
+        dims: 2 for images, 1 for sequences.
 
     Attributes:
         channels: of the two outputs.

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 
 import archscout
 from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
 from archscout.methods.base import settings_model
-from archscout.methods.tuning import TuningSettings
 from archscout.recipes import default_recipe, find_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
 from archscout.training.job import TrainSettings
+from archscout.tuning import TuningSettings
 
 __all__ = ["ExportSettings", "RunSettings", "read_config", "resolve_settings", "write_config"]
 
@@ -74,6 +74,16 @@ class RunSettings(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
     export: ExportSettings = ExportSettings()
 
+    @field_validator("method")
+    @classmethod
+    def _method_of_today(cls, name: str | None) -> str | None:
+        return None if name is None else METHODS.canonical(name)
+
+    @field_validator("space")
+    @classmethod
+    def _space_of_today(cls, name: str) -> str:
+        return SPACES.canonical(name)
+
 
 def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     """`RunSettings` with the sections that the method and the space of these values define."""
@@ -118,7 +128,10 @@ def resolve_settings(
     """
     if method is not None:
         METHODS.get(method)
+        method = METHODS.canonical(method)
     given = {key: value for key, value in (values or {}).items() if value is not None}
+    if "space" in given:
+        given["space"] = SPACES.canonical(str(given["space"]))
     if recipe is None:
         space = given.get("space")
         owner = str(space) if architecture is not None else method or DEFAULT_METHOD
@@ -129,7 +142,7 @@ def resolve_settings(
             settings = load_recipe(own) if own is not None and own.endswith(f"/{space}") else {}
     else:
         settings = load_recipe(find_recipe(recipe, method or DEFAULT_METHOD, task))
-        if method is not None and settings.get("method", method) != method:
+        if method is not None and METHODS.canonical(settings.get("method", method)) != method:
             raise SettingsError(
                 f"the recipe '{recipe}' is for method '{settings['method']}', but --method is '{method}'. "
                 "Leave one of the two out."

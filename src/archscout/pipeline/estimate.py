@@ -12,7 +12,7 @@ import torch
 
 from archscout.engine import Engine
 from archscout.errors import RunError
-from archscout.jobs import Closing, Job, Metrics
+from archscout.jobs import Closeable, Job, Metrics
 from archscout.measure import Measurements, peak_memory
 from archscout.pipeline.run import Run
 from archscout.seeds import derive_seed
@@ -124,7 +124,7 @@ def _measure_job(name: str, job: Job, engine: Engine, scale: float) -> StageEsti
     for _ in timed:
         if not job.done:
             peak = max(peak, peak_memory(job.advance, engine.device))
-    if isinstance(job, Closing):
+    if isinstance(job, Closeable):
         job.close()
     total = scale * seconds / gained if gained > 0 else float("nan")
     return StageEstimate(name, seconds / max(1.0, steps), total, peak)

@@ -25,7 +25,6 @@ from archscout.methods.base import (
     TaskSource,
     check_fit,
 )
-from archscout.methods.tuning import check_tuning, tuning_stage
 from archscout.parallel import check_executor
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, load_network
 from archscout.pipeline.config import RunSettings, read_config, write_config
@@ -46,6 +45,7 @@ from archscout.state import read_state
 from archscout.tasks import Task, load_task
 from archscout.tasks.absent import absent_task
 from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
+from archscout.tuning import check_tuning, tuning_stage
 
 __all__ = ["Run"]
 

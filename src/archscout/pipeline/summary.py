@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from archscout.methods.tuning import TUNING
-from archscout.methods.tuning.trial import TrialRecord
 from archscout.spaces import architecture_from_json
 from archscout.spaces.base import LayerCoded
-from archscout.tasks.metrics import Metric
-from archscout.viz.content import (
+from archscout.tasks.metrics.classification import Metric
+from archscout.tuning import TUNING
+from archscout.tuning.trial import TrialRecord
+from archscout.viz.report.content import (
     CandidateView,
     ComparisonRow,
     NumberView,
@@ -24,7 +24,7 @@ from archscout.viz.content import (
     TrialView,
     TuningView,
 )
-from archscout.viz.report import render_report
+from archscout.viz.report.report import render_report
 
 if TYPE_CHECKING:
     from archscout.pipeline.run import Run

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from archscout.jobs import Job, Metrics
-from archscout.methods.base import Showing
+from archscout.methods.base import ShowsArchitecture
 from archscout.spaces.architecture import Architecture
 
 __all__ = ["TensorBoardObserver"]
 
-PICTURE_SCALE = 1.5  # pixels for each unit of a drawing: its smallest text has 11 units
+IMAGE_SCALE = 1.5  # pixels for each unit of a drawing: its smallest text has 11 units
 
 
 class TensorBoardObserver:
     """Writes every metric as a scalar `name` under the stage, and the architecture of a search as it stands.
 
-    The picture `architecture` is written at a checkpoint, where it differs from the one before.
+    The image `architecture` is written at a checkpoint, where it differs from the one before.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class TensorBoardObserver:
         if self._writer is None:
             return
         try:
-            if isinstance(job, Showing):
+            if isinstance(job, ShowsArchitecture):
                 self._show(job.architecture(), step)
             self._writer.flush()
         except OSError:
@@ -67,8 +67,8 @@ class TensorBoardObserver:
         from archscout.viz.raster import rasterise
 
         if architecture != self._shown:
-            picture = rasterise(draw(architecture, theme="light"), PICTURE_SCALE)
-            self._writer.add_image("architecture", picture, step, dataformats="HWC")
+            image = rasterise(draw(architecture, theme="light"), IMAGE_SCALE)
+            self._writer.add_image("architecture", image, step, dataformats="HWC")
             self._shown = architecture
 
     def finished(self, stage: str, seconds: float) -> None:

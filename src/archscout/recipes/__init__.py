@@ -15,6 +15,13 @@ import yaml
 from archscout.errors import SettingsError, UnknownNameError
 from archscout.settings import load_yaml, merge
 
+FORMERLY = {  # folders and names of earlier versions, which recipes and commands may still use
+    "d-darts/": "ddarts/",
+    "ofa/": "once-for-all/",
+    "common/pictures-mixture": "common/images-mixture",
+    "common/d2nas-pictures": "common/d2nas-images",
+}
+
 __all__ = ["default_recipe", "find_recipe", "load_recipe", "recipe_description", "recipe_names"]
 
 
@@ -27,6 +34,14 @@ def _files() -> dict[str, Traversable]:
         for file in folder.iterdir()
         if file.name.endswith(".yaml")
     }
+
+
+def _canonical(name: str) -> str:
+    """The name of today for one of an earlier version."""
+    for former, now in FORMERLY.items():
+        if name.startswith(former):
+            return now + name.removeprefix(former)
+    return name
 
 
 def recipe_names() -> list[str]:
@@ -58,7 +73,7 @@ def default_recipe(method: str, task: str | None, space: str | None = None) -> s
 def find_recipe(name: str, method: str, task: str | None) -> str:
     """The full name of a recipe that is named in short: `<method>/<task>-<name>`, else `<method>/<name>`."""
     files = _files()
-    return next((full for full in (f"{method}/{task}-{name}", f"{method}/{name}") if full in files), name)
+    return next((full for full in (f"{method}/{task}-{name}", f"{method}/{name}") if full in files), _canonical(name))
 
 
 def load_recipe(name: str) -> dict[str, Any]:
@@ -68,7 +83,7 @@ def load_recipe(name: str) -> dict[str, Any]:
         UnknownNameError: neither a recipe nor a file.
         SettingsError: the file is not readable, not plain YAML, or extends itself.
     """
-    return _load(name, ())
+    return _load(_canonical(name), ())
 
 
 def _load(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -82,4 +97,4 @@ def _load(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     else:
         raise UnknownNameError("recipe", name, recipe_names(), "A file of your own ends in .yaml.")
     base = values.pop("extends", None)
-    return values if base is None else merge(_load(str(base), (*seen, name)), values)
+    return values if base is None else merge(_load(_canonical(str(base)), (*seen, name)), values)

@@ -6,20 +6,20 @@ from archscout.spaces.architecture import (
     architecture_from_json,
     architecture_to_json,
 )
-from archscout.spaces.backbones import Backbone, BackboneSpace
 from archscout.spaces.base import SPACES, SearchSpace, get_space
-from archscout.spaces.cells import CellSpace
-from archscout.spaces.distributed import DistributedSpace
-from archscout.spaces.distributed_genotype import DistributedGenotype
-from archscout.spaces.diverse import DiverseSpace
-from archscout.spaces.diverse_genotype import DiverseGenotype
-from archscout.spaces.genotype import Cell, CellGenotype, Input
-from archscout.spaces.given_module import GivenModule, ModuleSpace
-from archscout.spaces.kernel_pattern import KernelPattern
+from archscout.spaces.cells.diverse import DiverseSpace
+from archscout.spaces.cells.diverse_genotype import DiverseGenotype
+from archscout.spaces.cells.genotype import Cell, CellGenotype, Input
+from archscout.spaces.cells.per_cell import PerCellSpace
+from archscout.spaces.cells.per_cell_genotype import PerCellGenotype
+from archscout.spaces.cells.space import CellSpace
+from archscout.spaces.kernels.backbones import Backbone, BackboneSpace
+from archscout.spaces.kernels.module import GivenModule, ModuleSpace
+from archscout.spaces.kernels.pattern import KernelPattern
 from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
 from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
-from archscout.spaces.recurrent import RecurrentSpace
-from archscout.spaces.recurrent_genotype import Node, RecurrentGenotype
+from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype
+from archscout.spaces.recurrent.space import RecurrentSpace
 
 __all__ = [
     "ARCHITECTURES",
@@ -30,8 +30,8 @@ __all__ = [
     "Cell",
     "CellGenotype",
     "CellSpace",
-    "DistributedGenotype",
-    "DistributedSpace",
+    "PerCellGenotype",
+    "PerCellSpace",
     "DiverseGenotype",
     "DiverseSpace",
     "GivenModule",

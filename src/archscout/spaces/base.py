@@ -29,7 +29,7 @@ __all__ = [
     "KernelPatterned",
     "LayerCode",
     "LayerCoded",
-    "Measured",
+    "HasDistance",
     "MixtureNetwork",
     "Mutable",
     "PathSupernet",
@@ -186,7 +186,7 @@ class Relaxation(Protocol):
         """
         ...
 
-    def discretise(self, weights: Tensor, rule: Any, threshold: float, *, skip_limit: int | None = None) -> A:
+    def discretize(self, weights: Tensor, rule: Any, threshold: float, *, skip_limit: int | None = None) -> A:
         """The architecture of mixing weights `(K, E, O)`; the rules are those of the space.
 
         Args:
@@ -233,7 +233,7 @@ class RelaxedRecurrence(Protocol):
 
 
 @runtime_checkable
-class Measured(Protocol):
+class HasDistance(Protocol):
     """A space with a distance between its architectures."""
 
     def distance(self, first: A, second: A) -> float:
@@ -342,13 +342,13 @@ class KernelPatterned(Protocol):
     def kernel_layers(self, network: nn.Module) -> Sequence[str]:
         """The names of the convolutions of a built network that take a kernel, in the order of its modules.
 
-        Usually `archscout.nn.kernel_layers.kernel_layers(network)`; without auxiliary heads, which not every network
+        Usually `archscout.nn.kernels.layers.kernel_layers(network)`; without auxiliary heads, which not every network
         of an architecture has.
         """
         ...
 
     def build(self, architecture: A, spec: TaskSpec, size: Any) -> nn.Module:
-        """As of `SearchSpace`; for a pattern `archscout.spaces.kernel_pattern.build_with_kernels`."""
+        """As of `SearchSpace`; for a pattern `archscout.spaces.kernels.pattern.build_with_kernels`."""
         ...
 
 

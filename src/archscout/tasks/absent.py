@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from archscout.tasks.metrics import accuracy, cross_entropy
+from archscout.tasks.metrics.classification import accuracy, cross_entropy
 from archscout.tasks.registry import TASKS
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
@@ -18,7 +18,7 @@ UNKNOWN = TaskSpec("table", "classification", (3, 32, 32), 10)
 
 
 def absent_task(dataset: str | None) -> Task:
-    """The shapes of a registered task, or of small pictures, and three empty splits."""
+    """The shapes of a registered task, or of small images, and three empty splits."""
     known = TASKS.get(dataset).spec if dataset is not None and dataset in TASKS else None
     spec = known or TaskSpec(dataset or UNKNOWN.name, UNKNOWN.kind, UNKNOWN.input_shape, UNKNOWN.outputs)
     source = ArraySource(torch.zeros(0, *spec.input_shape, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))

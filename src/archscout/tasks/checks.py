@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from archscout.seeds import generator
-from archscout.tasks.metrics import IGNORED
-from archscout.tasks.nasbench360.clips import ChunkSource
-from archscout.tasks.nasbench360.proteins import ProteinSource
-from archscout.tasks.pictures import PictureSource
+from archscout.tasks.metrics.classification import IGNORED
+from archscout.tasks.published.nasbench360.clips import ChunkSource
+from archscout.tasks.published.nasbench360.proteins import ProteinSource
+from archscout.tasks.readers.images import ImageSource
 from archscout.tasks.registry import load_task
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.statistics import ChannelStatistics
@@ -25,7 +25,7 @@ from archscout.tasks.text_checks import TextSummary, check_text
 __all__ = ["DataSummary", "SplitSummary", "check_data", "check_task"]
 
 SPLITS = ("train", "validation", "test")
-MOST_PICTURES = 10_000  # read from files; of more, so many are drawn
+MOST_IMAGES = 10_000  # read from files; of more, so many are drawn
 BATCH = 256
 MOST_VALUES = 2**24  # in a batch
 IMBALANCE = 10  # times more samples of the largest class than of the smallest: worth a warning
@@ -53,7 +53,7 @@ class DataSummary:
         dtype: of the stored inputs, for example "uint8".
         low, high: smallest and largest stored value.
         mean, std: of each channel of the train split, as floats (uint8 divided by 255).
-        samples_read: how many samples were looked at; all of them, or a part of many picture files.
+        samples_read: how many samples were looked at; all of them, or a part of many image files.
         targets: of a dense task, what they are, for example "float32 1 x 85 x 85, values 0 to 0.3".
         duplicates: test samples that are also in train or validation, pixel for pixel; None where not all were read.
         provenance: the task's.
@@ -118,7 +118,7 @@ def check_data(path_or_name: str | Path, data: Path | None = None) -> DataSummar
     """Load a task and look at its data.
 
     Args:
-        path_or_name: a registered task, a folder of pictures, texts or series, an `.npz` or a `.ts` file.
+        path_or_name: a registered task, a folder of images, texts or series, an `.npz` or a `.ts` file.
         data: where a registered task's files lie.
 
     Raises:
@@ -133,8 +133,8 @@ def check_task(task: Task) -> DataSummary:
     """Look at the data of a task: every sample in memory; at most 10,000 of those in files."""
     splits = {name: task.split(name) for name in SPLITS}
     total = sum(len(split) for split in splits.values())
-    streamed = any(isinstance(split.source, PictureSource | ProteinSource | ChunkSource) for split in splits.values())
-    share = min(1.0, MOST_PICTURES / total) if streamed else 1.0
+    streamed = any(isinstance(split.source, ImageSource | ProteinSource | ChunkSource) for split in splits.values())
+    share = min(1.0, MOST_IMAGES / total) if streamed else 1.0
     statistics, dtype = ChannelStatistics(), ""
     extremes: list[tuple[float, float]] = []
     digests: dict[str, list[bytes]] = {}

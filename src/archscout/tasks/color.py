@@ -43,7 +43,7 @@ def _global_generator(draw: torch.Generator, device: torch.device) -> Iterator[N
 def _check_colour(inputs: Tensor, what: str) -> None:
     if inputs.dim() != 4 or inputs.shape[1] != 3:
         raise DataError(
-            f"{what} needs colour pictures (N, 3, H, W); this batch is {tuple(inputs.shape)}. "
+            f"{what} needs colour images (N, 3, H, W); this batch is {tuple(inputs.shape)}. "
             "Switch it off for this task."
         )
 
@@ -51,10 +51,10 @@ def _check_colour(inputs: Tensor, what: str) -> None:
 def auto_augment(policy: AutoAugmentPolicy = "cifar10") -> Transform:
     """AutoAugment: one of a policy's 25 sub-policies for each sample, drawn uniformly.
 
-    Takes and returns colour pictures `(N, 3, H, W)` in [0, 1]; belongs before normalisation.
+    Takes and returns colour images `(N, 3, H, W)` in [0, 1]; belongs before normalisation.
 
     Raises:
-        DataError: unknown policy; at use: pictures without three channels.
+        DataError: unknown policy; at use: images without three channels.
         MissingExtraError: kornia is not installed.
 
     Source: Cubuk et al. 2019.
@@ -68,7 +68,7 @@ def auto_augment(policy: AutoAugmentPolicy = "cifar10") -> Transform:
 
     def augment(inputs: Tensor, draw: torch.Generator) -> Tensor:
         _check_colour(inputs, "AutoAugment")
-        # kornia's own module draws one sub-policy for a whole batch; the paper draws one for each picture.
+        # kornia's own module draws one sub-policy for a whole batch; the paper draws one for each image.
         chosen = torch.randint(len(sub_policies), (len(inputs),), generator=draw)
         augmented = torch.empty_like(inputs)
         with _global_generator(draw, inputs.device), torch.no_grad():
@@ -83,10 +83,10 @@ def auto_augment(policy: AutoAugmentPolicy = "cifar10") -> Transform:
 def color_jitter(brightness: float, contrast: float, saturation: float, hue: float) -> Transform:
     """Change brightness, contrast, saturation and hue of each sample, by factors in [1 - x, 1 + x] (hue: [-x, x]).
 
-    Takes and returns colour pictures `(N, 3, H, W)` in [0, 1]; belongs before normalisation.
+    Takes and returns colour images `(N, 3, H, W)` in [0, 1]; belongs before normalisation.
 
     Raises:
-        DataError: at use: pictures without three channels.
+        DataError: at use: images without three channels.
         MissingExtraError: kornia is not installed.
     """
     module = _kornia("kornia.augmentation", "colour jitter")

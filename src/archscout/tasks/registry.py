@@ -119,7 +119,7 @@ def data_root(data: Path | None = None) -> Path:
 def load_task(name: str, data: Path | None = None) -> Task:
     """The task of a registered name, or of a path.
 
-    A path may be a folder of pictures, of three text files or of `.ts` series, an `.npz` file, or a `.ts` file.
+    A path may be a folder of images, of three text files or of `.ts` series, an `.npz` file, or a `.ts` file.
 
     Raises:
         UnknownNameError: neither registered nor an existing path.
@@ -144,29 +144,29 @@ def load_task(name: str, data: Path | None = None) -> Task:
 
 
 def _folder_task(path: Path) -> Task:
-    from archscout.tasks.series import is_series_folder, series_task
-    from archscout.tasks.text import is_text_folder, text_folder_task
+    from archscout.tasks.readers.series import is_series_folder, series_task
+    from archscout.tasks.readers.text import is_text_folder, text_folder_task
 
     if is_text_folder(path):
         return text_folder_task(path)
     if is_series_folder(path):
         return series_task(path)
-    from archscout.tasks.folder import folder_task
+    from archscout.tasks.readers.folder import folder_task
 
     return folder_task(path)
 
 
 def _file_task(path: Path) -> Task:
     if path.suffix == ".npz":
-        from archscout.tasks.arrays import npz_task
+        from archscout.tasks.readers.arrays import npz_task
 
         return npz_task(path)
     if path.suffix == ".ts":
-        from archscout.tasks.series import series_task
+        from archscout.tasks.readers.series import series_task
 
         return series_task(path)
     raise DataError(
-        f"{path} is a {path.suffix or 'file without suffix'}; a task can be a registered name, a folder of pictures "
+        f"{path} is a {path.suffix or 'file without suffix'}; a task can be a registered name, a folder of images "
         "(one folder for each class), a folder of texts (train.txt, valid.txt, test.txt), an .npz file with x_train, "
         "y_train, x_test and y_test, or a .ts file of series (NAME_TRAIN.ts, beside NAME_TEST.ts)."
     )

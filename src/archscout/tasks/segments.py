@@ -20,10 +20,10 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
-from archscout.tasks.loading import Batch, check_processes
-from archscout.tasks.metrics import IGNORED
+from archscout.tasks.batch import Batch, check_processes
+from archscout.tasks.metrics.classification import IGNORED
+from archscout.tasks.readers.text import TextSource
 from archscout.tasks.task import Split
-from archscout.tasks.text import TextSource
 
 __all__ = ["SegmentSettings", "SegmentStream", "evaluation_segments", "segment_lengths"]
 

@@ -23,7 +23,7 @@ class Source(Protocol):
 
     `batches` yields `(inputs, targets)` on the device for every tensor of indices, in order. `seed` is None for
     evaluation; else it seeds whatever a source draws for each sample while decoding (a random crop of a large
-    picture), as a function of seed and index only, so that the result does not depend on the number of workers.
+    image), as a function of seed and index only, so that the result does not depend on the number of workers.
     """
 
     def __len__(self) -> int: ...
@@ -46,7 +46,7 @@ class ArraySource:
     """Samples in memory; they move to the device once, on first use.
 
     Args:
-        inputs: `(N, ...)`, any dtype; pictures are kept as uint8 `(N, C, H, W)`.
+        inputs: `(N, ...)`, any dtype; images are kept as uint8 `(N, C, H, W)`.
         targets: `(N, ...)`.
     """
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from archscout.tasks.loading import Batch, BatchStream
+from archscout.tasks.batch import Batch, BatchStream
 from archscout.tasks.segments import SegmentSettings, SegmentStream
 from archscout.tasks.task import Split, Task, Transform
 

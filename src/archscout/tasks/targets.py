@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from archscout.errors import DataError
-from archscout.tasks.dense_metrics import (
+from archscout.tasks.metrics.classification import IGNORED, Loss, Metric, accuracy, cross_entropy
+from archscout.tasks.metrics.dense import (
     mean_absolute_error,
     mean_intersection,
     mean_squared_error,
@@ -19,9 +20,8 @@ from archscout.tasks.dense_metrics import (
     position_cross_entropy,
     relative_l2,
 )
-from archscout.tasks.labels import check_classes, read_labels
-from archscout.tasks.metrics import IGNORED, Loss, Metric, accuracy, cross_entropy
-from archscout.tasks.ranking_metrics import mean_average_precision, weighted_binary_cross_entropy
+from archscout.tasks.metrics.ranking import mean_average_precision, weighted_binary_cross_entropy
+from archscout.tasks.readers.labels import check_classes, read_labels
 from archscout.tasks.resident import Resident
 from archscout.tasks.spec import TaskKind
 

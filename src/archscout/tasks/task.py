@@ -16,7 +16,7 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import generator
-from archscout.tasks.metrics import Loss, Metric, PooledLoss, pooled_mean
+from archscout.tasks.metrics.classification import Loss, Metric, PooledLoss, pooled_mean
 from archscout.tasks.sources import Source
 from archscout.tasks.spec import TaskSpec
 
@@ -86,7 +86,7 @@ class Task:
     def development(self) -> Split:
         """Train and validation together: what the final training may read."""
         if self.train.source is not self.validation.source:
-            from archscout.tasks.combined import CombinedSource
+            from archscout.tasks.readers.combined import CombinedSource
 
             source = CombinedSource([self.train.source, self.validation.source])
             shifted = self.validation.indices + len(self.train.source)
@@ -162,14 +162,14 @@ class Task:
         y_test: np.ndarray[Any, Any] | Tensor,
         **options: Any,
     ) -> Task:
-        """A task from arrays; see `archscout.tasks.arrays.task_from_arrays`."""
-        from archscout.tasks.arrays import task_from_arrays
+        """A task from arrays; see `archscout.tasks.readers.arrays.task_from_arrays`."""
+        from archscout.tasks.readers.arrays import task_from_arrays
 
         return task_from_arrays(x_train, y_train, x_test, y_test, **options)
 
     @staticmethod
     def from_datasets(train: Any, test: Any, **options: Any) -> Task:
-        """A classification task from map-style datasets; see `archscout.tasks.arrays.task_from_datasets`."""
-        from archscout.tasks.arrays import task_from_datasets
+        """A classification task from map-style datasets; see `archscout.tasks.readers.arrays.task_from_datasets`."""
+        from archscout.tasks.readers.arrays import task_from_datasets
 
         return task_from_datasets(train, test, **options)

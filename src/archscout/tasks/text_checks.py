@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from archscout.tasks.readers.text import END, UNKNOWN
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
-from archscout.tasks.text import END, UNKNOWN
 
 __all__ = ["TextPart", "TextSummary", "check_text"]
 

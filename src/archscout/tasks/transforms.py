@@ -31,22 +31,22 @@ AUGMENTATIONS = ("auto", "crop", "crop+flip", "none")
 
 
 def standard_augmentation(choice: str, input_shape: Sequence[int]) -> tuple[Transform, ...]:
-    """What is usual for pictures of `input_shape` (C, H, W): crop with a padding of H // 8, and horizontal flip.
+    """What is usual for images of `input_shape` (C, H, W): crop with a padding of H // 8, and horizontal flip.
 
     Args:
-        choice: "crop+flip", "crop", "none", or "auto": crop and flip for colour pictures; crop alone for others, which
-            are often characters, and a mirrored character is another one; nothing for inputs that are no pictures.
+        choice: "crop+flip", "crop", "none", or "auto": crop and flip for colour images; crop alone for others, which
+            are often characters, and a mirrored character is another one; nothing for inputs that are no images.
         input_shape: of one sample.
 
     Raises:
-        DataError: an unknown choice, or one that needs pictures.
+        DataError: an unknown choice, or one that needs images.
     """
     if choice not in AUGMENTATIONS:
         raise DataError(f"unknown augmentation '{choice}'; allowed: {', '.join(AUGMENTATIONS)}.")
     if len(input_shape) != 3:
         if choice in ("auto", "none"):
             return ()
-        raise DataError(f"augmentation '{choice}' is for pictures (C, H, W); these samples are {tuple(input_shape)}.")
+        raise DataError(f"augmentation '{choice}' is for images (C, H, W); these samples are {tuple(input_shape)}.")
     if choice == "auto":
         choice = "crop+flip" if input_shape[0] == 3 else "crop"
     padding = min(input_shape[1:]) // 8

@@ -12,7 +12,7 @@ from archscout.settings import Settings
 from archscout.tasks.task import Task, Transform
 from archscout.tasks.transforms import auto_augment, color_jitter
 
-__all__ = ["AugmentationSettings", "ColorJitterSettings", "augmented", "check_cutout", "is_pictures"]
+__all__ = ["AugmentationSettings", "ColorJitterSettings", "augmented", "check_cutout", "is_images"]
 
 
 class ColorJitterSettings(Settings):
@@ -25,23 +25,23 @@ class ColorJitterSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """What every training of pictures may add to the task's own augmentation; both need colour pictures."""
+    """What every training of images may add to the task's own augmentation; both need colour images."""
 
     color_jitter: ColorJitterSettings | None = Field(default=None, description="null: none")
     auto_augment: Literal["cifar10", "imagenet", "svhn"] | None = Field(default=None, description="null: none")
 
 
-def is_pictures(task: Task) -> bool:
-    """Whether the samples are pictures that may be changed without their targets."""
+def is_images(task: Task) -> bool:
+    """Whether the samples are images that may be changed without their targets."""
     return len(task.spec.input_shape) == 3 and task.spec.kind in ("classification", "multilabel")
 
 
 def check_cutout(task: Task, settings: Settings, where: str) -> None:
     """Raise SettingsError where a cutout was asked for, but would mean nothing or harm: on series and dense tasks."""
     size = getattr(settings, "cutout", 0)
-    if size and "cutout" in settings.model_fields_set and not is_pictures(task):
+    if size and "cutout" in settings.model_fields_set and not is_images(task):
         raise SettingsError(
-            f"{where}.cutout = {size}: a hole of so many pixels is for classifying pictures, but the task {task.name} "
+            f"{where}.cutout = {size}: a hole of so many pixels is for classifying images, but the task {task.name} "
             f"is {task.spec.describe()}. Switch it off: --set {where}.cutout=0"
         )
 
@@ -55,16 +55,16 @@ def augmented(task: Task, settings: AugmentationSettings, where: str) -> Task:
         where: the settings' section, for messages.
 
     Raises:
-        SettingsError: the task has no colour pictures.
+        SettingsError: the task has no colour images.
         MissingExtraError: kornia is not installed.
     """
     jitter, policy = settings.color_jitter, settings.auto_augment
     wanted = [f"{where}.color_jitter"] * (jitter is not None) + [f"{where}.auto_augment"] * (policy is not None)
     shape = task.spec.input_shape
-    if wanted and not (is_pictures(task) and shape[0] == 3):
+    if wanted and not (is_images(task) and shape[0] == 3):
         switches = " ".join(f"--set {name}=null" for name in wanted)
         raise SettingsError(
-            f"{' and '.join(wanted)}: only for colour pictures of 3 channels, but the task {task.name} is "
+            f"{' and '.join(wanted)}: only for colour images of 3 channels, but the task {task.name} is "
             f"{task.spec.describe()}. Switch it off: {switches}"
         )
     added: list[Transform] = []

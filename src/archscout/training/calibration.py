@@ -1,4 +1,4 @@
-"""Batch-norm statistics of a network, measured anew on given pictures.
+"""Batch-norm statistics of a network, measured anew on given images.
 
 The statistics that a supernet gathers are those of all its networks mixed. A network that was cut out of it needs its
 own before it is judged or used (spec dsm_nas 3.4).

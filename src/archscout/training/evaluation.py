@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from archscout.engine import Engine
-from archscout.nn.carry import Carry
-from archscout.tasks.loading import evaluation_batches
+from archscout.nn.recurrent.carry import Carry
+from archscout.tasks.batch import evaluation_batches
 from archscout.tasks.task import Split, Task
 
 __all__ = ["evaluate_network", "pooled_metrics"]

@@ -10,7 +10,7 @@ from torch import nn
 
 from archscout.errors import RunError, SettingsError
 from archscout.seeds import generator
-from archscout.tasks.text import END, UNKNOWN
+from archscout.tasks.readers.text import END, UNKNOWN
 
 __all__ = ["generate_text"]
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from archscout.engine import Engine, Stepper
 from archscout.errors import SettingsError
 from archscout.seeds import derive_seed
-from archscout.tasks.loading import BatchStream
+from archscout.tasks.batch import BatchStream
 from archscout.tasks.task import Task, Transform
 from archscout.tasks.transforms import cutout
-from archscout.training.augmentation import AugmentationSettings, augmented, is_pictures
+from archscout.training.augmentation import AugmentationSettings, augmented, is_images
 from archscout.training.evaluation import evaluate_network
 from archscout.training.optimizers import SgdSettings
 
@@ -38,7 +38,7 @@ class TrainSettings(AugmentationSettings):
         default=None, ge=0, lt=1, description="rate of the network's dropout layers; null: as they are"
     )
     auxiliary_weight: float = Field(default=0.4, ge=0, description="of the auxiliary head's loss, if it has one")
-    cutout: int = Field(default=16, ge=0, description="side of the hole in pixels; 0: none. Classes of pictures only")
+    cutout: int = Field(default=16, ge=0, description="side of the hole in pixels; 0: none. Classes of images only")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     average_decay: float | None = Field(
         default=None, gt=0, lt=1, description="exponential average of the weights, which is then the result"
@@ -100,7 +100,7 @@ class TrainingJob:
                 layer.p = rate
 
     def _extra_transforms(self) -> tuple[Transform, ...]:
-        wanted = self._settings.cutout and is_pictures(self._task)
+        wanted = self._settings.cutout and is_images(self._task)
         return (cutout(self._settings.cutout),) if wanted else ()
 
     @property

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from archscout.engine import Engine, Stepper
-from archscout.nn.carry import Carry
+from archscout.nn.recurrent.carry import Carry
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.tasks.segments import SegmentSettings, SegmentStream

@@ -1,19 +1,26 @@
 """Drawings, charts and the report: text that browsers show, made without any other program."""
 
-from archscout.viz.blocks import draw_mobilenet
-from archscout.viz.cells import draw_cell, draw_genotype
-from archscout.viz.changes import draw_changes
-from archscout.viz.charts import Point, Series, line_chart, scatter_chart
-from archscout.viz.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView, SubspaceView
-from archscout.viz.drawings import DRAWINGS, SIZED_DRAWINGS, draw
-from archscout.viz.graph_text import to_dot, to_mermaid
-from archscout.viz.heat_map import heat_map
-from archscout.viz.kernels import draw_kernels
-from archscout.viz.nasbench201 import draw_nasbench201
-from archscout.viz.networks import draw_network
-from archscout.viz.recurrent import draw_recurrent
-from archscout.viz.report import render_report
-from archscout.viz.subspaces import draw_subspace_graph
+from archscout.viz.charts.charts import Point, Series, line_chart, scatter_chart
+from archscout.viz.charts.heat_map import heat_map
+from archscout.viz.charts.subspaces import draw_subspace_graph
+from archscout.viz.drawings.blocks import draw_mobilenet
+from archscout.viz.drawings.cells import draw_cell, draw_genotype
+from archscout.viz.drawings.changes import draw_changes
+from archscout.viz.drawings.graph_text import to_dot, to_mermaid
+from archscout.viz.drawings.kernels import draw_kernels
+from archscout.viz.drawings.nasbench201 import draw_nasbench201
+from archscout.viz.drawings.networks import draw_network
+from archscout.viz.drawings.recurrent import draw_recurrent
+from archscout.viz.drawings.registry import DRAWINGS, SIZED_DRAWINGS, draw
+from archscout.viz.report.content import (
+    CandidateView,
+    ComparisonRow,
+    NumberView,
+    ReportContent,
+    StageView,
+    SubspaceView,
+)
+from archscout.viz.report.report import render_report
 
 __all__ = [
     "DRAWINGS",

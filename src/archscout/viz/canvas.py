@@ -1,4 +1,4 @@
-"""A picture to draw on: smooth fills, strokes of any width, text in the font that Pillow brings along."""
+"""An image to draw on: smooth fills, strokes of any width, text in the font that Pillow brings along."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Font(NamedTuple):
 
 
 class Canvas:
-    """A picture of one colour to begin with. All coordinates are of the drawing, y downwards.
+    """An image of one colour to begin with. All coordinates are of the drawing, y downwards.
 
     Args:
         width, height: of the drawing.
@@ -154,7 +154,7 @@ class Canvas:
         return [(x * self._scale, y * self._scale) for x, y in points]
 
     def _region(self, lines: Sequence[Sequence[Point]], pad: float) -> tuple[int, int, int, int]:
-        """The part of the picture that holds all points: left, top, right, bottom. Empty where nothing is inside."""
+        """The part of the image that holds all points: left, top, right, bottom. Empty where nothing is inside."""
         xs = [x for line in lines for x, _ in line] or [0.0]
         ys = [y for line in lines for _, y in line] or [0.0]
         width, height = self._image.size
@@ -223,10 +223,10 @@ def _known(letter: str) -> bool:
 def _glyph(face: FreeTypeFont, letter: str) -> bytes:
     from PIL import Image, ImageDraw
 
-    picture = Image.new("L", (64, 64))
-    ImageDraw.Draw(picture).text((8, 48), letter, fill=255, font=face, anchor="ls")
+    image = Image.new("L", (64, 64))
+    ImageDraw.Draw(image).text((8, 48), letter, fill=255, font=face, anchor="ls")
     buffer = io.BytesIO()
-    picture.save(buffer, "bmp")
+    image.save(buffer, "bmp")
     return buffer.getvalue()
 
 

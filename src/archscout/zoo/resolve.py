@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archscout.errors import ArchitectureError, UnknownNameError
 from archscout.spaces import Architecture, MobileNetConfig, NasBench201Cell, architecture_from_json
-from archscout.spaces.published import parse_published
+from archscout.spaces.published.darts import parse_published
 from archscout.zoo.entries import ZOO
 
 __all__ = ["resolve_architecture"]

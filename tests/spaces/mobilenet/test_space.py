@@ -1,4 +1,4 @@
-"""The MobileNet space: published sizes, closed-form costs, codes for methods, small pictures."""
+"""The MobileNet space: published sizes, closed-form costs, codes for methods, small images."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_closed_form_costs_equal_counted_ones() -> None:
 
 
 def assert_costs_are_counted(count: int) -> None:
-    """Over widths, strides, odd and rectangular pictures, grey ones, and searched resolutions."""
+    """Over widths, strides, odd and rectangular images, grey ones, and searched resolutions."""
     for seed in range(count):
         draw = Random(seed)
         space = draw.choice((SPACE, SEARCHED))
@@ -182,7 +182,7 @@ def test_codes_without_the_searched_resolution_are_refused() -> None:
         SEARCHED.decode([1] * 20 + [5])
 
 
-def test_small_pictures_keep_their_size_in_the_stem() -> None:
+def test_small_images_keep_their_size_in_the_stem() -> None:
     plan = SPACE.plan(CIFAR, SMALL)
     assert plan.sizes((32, 32)) == [(32, 32), (32, 32), (16, 16), (8, 8), (8, 8), (4, 4)]
     assert SPACE.plan(IMAGENET, SMALL).sizes((224, 224))[-1] == (7, 7)
@@ -202,7 +202,7 @@ def test_a_searched_resolution_is_what_the_network_computes_with() -> None:
     assert count_madds(network, (3, 32, 32)) == count_madds(twin, (3, 192, 192))
 
 
-def test_one_picture_keeps_its_batch_axis() -> None:
+def test_one_image_keeps_its_batch_axis() -> None:
     network = SPACE.build(SPACE.random(Random(0)), CIFAR, SMALL).eval()
     assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
 
@@ -210,7 +210,7 @@ def test_one_picture_keeps_its_batch_axis() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (TaskSpec("text", "language", (7,), 3), "serves classification of pictures"),
+        (TaskSpec("text", "language", (7,), 3), "serves classification of images"),
         (TaskSpec("tiny", "classification", (3, 3, 8), 3), "too small; at least 4 x 4 pixels"),
     ],
 )

@@ -35,7 +35,7 @@ def make(space: MobileNetSpace = SPACE, seed: int = 0) -> MobileNetSupernet:
     return network
 
 
-def pictures(count: int = 3) -> Tensor:
+def images(count: int = 3) -> Tensor:
     return torch.randn(count, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
@@ -54,7 +54,7 @@ def test_an_extracted_network_equals_the_supernet(seed: int, training: bool) -> 
     supernet = make().train(training)
     config = SPACE.random(Random(seed))
     network = SPACE.extract(supernet, config, CIFAR, SMALL).train(training)
-    inputs = pictures()
+    inputs = images()
     with torch.no_grad():
         assert torch.allclose(network(inputs), supernet(inputs, config), atol=1e-10)
     if training:  # the running statistics move alike
@@ -66,7 +66,7 @@ def test_gradients_reach_exactly_the_used_part() -> None:
     supernet = make().train()
     config = MobileNetConfig.from_code([1, 1, 0, 0] * 5)  # kernel 3, expansion 3, depth 2
     network = SPACE.extract(supernet, config, CIFAR, SMALL).train()
-    inputs = pictures()
+    inputs = images()
     supernet(inputs, config).square().sum().backward()
     network(inputs).square().sum().backward()
     shared = dict(supernet.named_parameters())
@@ -114,7 +114,7 @@ def test_sorting_keeps_the_largest_network_and_the_most_important_channels() -> 
     supernet = make().eval()
     largest = SPACE.extremes(CIFAR, SMALL)[1]
     middle = MobileNetConfig.from_code([9, 9, 0, 0, 7, 7, 0, 0] * 2 + [8, 8, 8, 8])
-    inputs = pictures()
+    inputs = images()
     with torch.no_grad():
         before, narrow = supernet(inputs, largest), supernet(inputs, middle)
         supernet.sort_channels()
@@ -134,7 +134,7 @@ def test_a_searched_resolution_resizes_in_the_supernet_as_in_the_network() -> No
     supernet = make(space).eval()
     config = space.decode([*([1, 4, 0, 0] * 5), 1])
     network = space.extract(supernet, config, CIFAR, SMALL).eval()
-    inputs = pictures(1)
+    inputs = images(1)
     with torch.no_grad():
         assert torch.allclose(network(inputs), supernet(inputs, config), atol=1e-10)
 

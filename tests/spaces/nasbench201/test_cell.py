@@ -78,7 +78,7 @@ def test_official_networks_have_the_official_size(index: int, parameters: int, m
         assert cost.madds == 11_715_200
 
 
-def test_half_sized_pictures_take_a_quarter_of_the_work() -> None:
+def test_half_sized_images_take_a_quarter_of_the_work() -> None:
     space, size = NasBench201Space(), NasBench201Size()
     with torch.device("meta"):
         network = space.build(cell_at(11), TaskSpec("small", "classification", (3, 16, 16), 120), size)

@@ -65,11 +65,11 @@ def _search(context: SearchContext, before: Architecture | None) -> Job:
     return LimitedSearch(context, settings.search, inherit_weights=settings.inherit_weights)
 
 
-@METHODS.register("ofa")
+@METHODS.register("once-for-all", formerly=("ofa",))
 class OnceForAll:
     """Once-for-all supernet, accuracy predictor, search under limits."""
 
-    name: ClassVar[str] = "ofa"
+    name: ClassVar[str] = "once-for-all"
     description: ClassVar[str] = "once-for-all supernet, accuracy predictor, search under a limit on multiply-adds"
     settings_model: ClassVar[type[Settings]] = OnceForAllSettings
     requires: ClassVar[tuple[type, ...]] = (Extractable, LayerCoded)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import Field
 
 from archscout.methods.base import Candidate, SearchContext, SearchResult
-from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
+from archscout.methods.shared_weights.judge import JudgeSettings, SubnetJudge
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import LayerCoded

@@ -11,7 +11,7 @@ from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.methods.limits import Limits
 from archscout.methods.once_for_all.predictor import PredictorScorer
 from archscout.methods.once_for_all.searchers import SEARCHERS
-from archscout.methods.subnet_judge import JudgeSettings, SubnetJudge
+from archscout.methods.shared_weights.judge import JudgeSettings, SubnetJudge
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import architecture_from_json, architecture_to_json
 from archscout.spaces.base import LayerCoded

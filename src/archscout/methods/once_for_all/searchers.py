@@ -12,8 +12,8 @@ from typing import Protocol, cast
 
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchResult
-from archscout.methods.dsm import DsmSearch, DsmSettings
-from archscout.methods.scoring import FunctionScorer
+from archscout.methods.dsm.dsm import DsmSearch, DsmSettings
+from archscout.methods.queries.scoring import FunctionScorer
 from archscout.registry import Registry
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from archscout.methods.base import SearchContext, SearchResult
-from archscout.methods.path_training import ChildSettings, PathTrainer
+from archscout.methods.shared_weights.path_training import ChildSettings, PathTrainer
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import ElasticSupernet

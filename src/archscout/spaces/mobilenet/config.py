@@ -65,7 +65,7 @@ class MobileNetConfig:
 
     Attributes:
         stages: the blocks of each stage in order.
-        resolution: side in pixels to which the network brings its pictures; None leaves them as the task has them.
+        resolution: side in pixels to which the network brings its images; None leaves them as the task has them.
 
     Raises:
         ArchitectureError: a wrong number of stages or blocks, or an unknown kernel, expansion or resolution.

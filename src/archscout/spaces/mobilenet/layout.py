@@ -23,7 +23,7 @@ STAGE_WIDTHS = (24, 40, 80, 112, 160)  # base widths
 HARD_SWISH = (False, False, True, True, True)  # else ReLU
 SQUEEZE = (False, True, False, True, True)  # squeeze-and-excitation
 IMAGENET_STRIDES = (2, 2, 2, 2, 1, 2)  # of the stem and of the five stages
-SMALL_STRIDES = (1, 1, 2, 2, 1, 2)  # for small pictures: divided by 8 instead of 32
+SMALL_STRIDES = (1, 1, 2, 2, 1, 2)  # for small images: divided by 8 instead of 32
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -78,7 +78,7 @@ class MobileNetPlan:
     """The layers of all networks of one size.
 
     Attributes:
-        channels: of the pictures.
+        channels: of the images.
         outputs: number of classes.
         width: multiplier of all channels.
         strides: of the stem and of the five stages.
@@ -143,7 +143,7 @@ class MobileNetPlan:
     # -- costs ---------------------------------------------------------------------------------------------------
 
     def sizes(self, size: Sequence[int]) -> list[tuple[int, int]]:
-        """Height and width after the stem and after each stage, for pictures of a size."""
+        """Height and width after the stem and after each stage, for images of a size."""
         height, width = size
         sizes = []
         for stride in self.strides:
@@ -152,7 +152,7 @@ class MobileNetPlan:
         return sizes
 
     def costs(self, size: Sequence[int]) -> MobileNetCosts:
-        """Parameters and multiply-adds of all networks, for pictures of a size (height, width)."""
+        """Parameters and multiply-adds of all networks, for images of a size (height, width)."""
         areas = [height * width for height, width in self.sizes(size)]
         fixed = np.array(self.first_block.cost(areas[0], areas[0]), dtype=np.int64)
         stem = 9 * self.channels * self.stem

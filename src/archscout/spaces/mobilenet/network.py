@@ -54,7 +54,7 @@ class MobileNet(nn.Module):
         config: kernels, expansions, depths, resolution.
         plan: channels and strides.
         dropout: before the classifier.
-        resolution: to which pictures are brought where the config has none; None leaves them as they are.
+        resolution: to which images are brought where the config has none; None leaves them as they are.
     """
 
     def __init__(self, config: MobileNetConfig, plan: MobileNetPlan, *, dropout: float, resolution: int | None) -> None:

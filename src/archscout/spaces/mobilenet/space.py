@@ -34,7 +34,7 @@ from archscout.tasks.spec import TaskSpec
 
 __all__ = ["MobileNetOptions", "MobileNetSize", "MobileNetSpace"]
 
-# Pictures from this size on get the strides of ImageNet, which divide height and width by 32.
+# Images from this size on get the strides of ImageNet, which divide height and width by 32.
 IMAGENET_STRIDES_FROM = 96
 SMALLEST = 4  # pixels
 Stride = Literal[1, 2]
@@ -44,7 +44,7 @@ class MobileNetOptions(Settings):
     """Settings of the space."""
 
     search_resolution: bool = Field(
-        default=False, description="also choose the pictures' side: 192, 208, 224, 240 or 256 pixels"
+        default=False, description="also choose the images' side: 192, 208, 224, 240 or 256 pixels"
     )
 
 
@@ -58,7 +58,7 @@ class MobileNetSize(Settings):
         "96 pixels on",
     )
     resolution: int | None = Field(
-        default=None, ge=SMALLEST, le=1024, description="pixels a side that pictures are brought to; null: as they are"
+        default=None, ge=SMALLEST, le=1024, description="pixels a side that images are brought to; null: as they are"
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="before the classifier")
 
@@ -70,7 +70,7 @@ def _costs(plan: MobileNetPlan, height: int, width: int) -> MobileNetCosts:
 
 @SPACES.register("mobilenet")
 class MobileNetSpace:
-    """Five stages of inverted bottleneck blocks with searched kernel, expansion and depth; for pictures."""
+    """Five stages of inverted bottleneck blocks with searched kernel, expansion and depth; for images."""
 
     name: ClassVar[str] = "mobilenet"
     options_model: ClassVar[type[Settings]] = MobileNetOptions
@@ -80,15 +80,15 @@ class MobileNetSpace:
         self.options = options or MobileNetOptions()
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise SpaceError unless the task classifies pictures of at least 4 x 4 pixels."""
+        """Raise SpaceError unless the task classifies images of at least 4 x 4 pixels."""
         if spec.kind != "classification" or len(spec.input_shape) != 3:
             raise SpaceError(
-                f"the space 'mobilenet' serves classification of pictures (C, H, W); {spec.name} is {spec.describe()}. "
+                f"the space 'mobilenet' serves classification of images (C, H, W); {spec.name} is {spec.describe()}. "
                 "Choose another space: archscout list spaces"
             )
         if min(spec.input_shape[1:]) < SMALLEST:
             raise SpaceError(
-                f"{spec.name}: pictures of {spec.describe()} are too small; at least {SMALLEST} x {SMALLEST} pixels."
+                f"{spec.name}: images of {spec.describe()} are too small; at least {SMALLEST} x {SMALLEST} pixels."
             )
 
     # -- drawing and changing ------------------------------------------------------------------------------------
@@ -183,8 +183,8 @@ class MobileNetSpace:
         values = named[strides] if isinstance(strides, str) else strides
         return MobileNetPlan(spec.input_shape[0], spec.outputs, size.width, values)
 
-    def picture_size(self, architecture: MobileNetConfig, spec: TaskSpec, size: MobileNetSize) -> tuple[int, int]:
-        """Height and width of the pictures that reach the stem."""
+    def image_size(self, architecture: MobileNetConfig, spec: TaskSpec, size: MobileNetSize) -> tuple[int, int]:
+        """Height and width of the images that reach the stem."""
         side = architecture.resolution or size.resolution
         return (side, side) if side else (spec.input_shape[1], spec.input_shape[2])
 
@@ -207,4 +207,4 @@ class MobileNetSpace:
 
     def cost(self, architecture: MobileNetConfig, spec: TaskSpec, size: MobileNetSize) -> Measurements:
         """Parameters and multiply-adds in closed form; equal to what is counted on the network."""
-        return _costs(self.plan(spec, size), *self.picture_size(architecture, spec, size)).of(architecture)
+        return _costs(self.plan(spec, size), *self.image_size(architecture, spec, size)).of(architecture)

@@ -28,7 +28,7 @@ class MobileNetSupernet(nn.Module):
     Args:
         plan: channels and strides.
         dropout: before the classifier.
-        resolution: to which pictures are brought where the architecture has none; None leaves them as they are.
+        resolution: to which images are brought where the architecture has none; None leaves them as they are.
     """
 
     def __init__(self, plan: MobileNetPlan, *, dropout: float, resolution: int | None) -> None:

@@ -27,7 +27,7 @@ LARGEST_RECORD = 64 * 2**20  # bytes, uncompressed; a full record of NATS-Bench 
 SCHEDULES = {"12": 12, "200": 200}
 OLD_SCHEDULES = {"less": "12", "full": "200"}
 # Official data set -> ours, and the evaluation set of each split. CIFAR-10 is searched on half of the training
-# pictures (`cifar10-valid`) and reported from the training on all of them.
+# images (`cifar10-valid`) and reported from the training on all of them.
 SETS = {
     ("cifar10-valid", "x-valid"): ("cifar10", "val"),
     ("cifar10", "ori-test"): ("cifar10", "test"),

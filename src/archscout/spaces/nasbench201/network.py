@@ -86,7 +86,7 @@ class NasBench201Network(nn.Module):
 
     Args:
         cell: repeated everywhere.
-        spec: of the task; pictures `(C, H, W)`.
+        spec: of the task; images `(C, H, W)`.
         init_channels: of the stem and the first stage; 16 as published.
         cells: in each stage; 5 as published.
     """

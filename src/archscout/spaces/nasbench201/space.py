@@ -37,7 +37,7 @@ class NasBench201Size(Settings):
 
 @SPACES.register("nasbench201")
 class NasBench201Space:
-    """Cells of NAS-Bench-201: six edges, five operations, 15,625 cells; for pictures, or searched by table."""
+    """Cells of NAS-Bench-201: six edges, five operations, 15,625 cells; for images, or searched by table."""
 
     name: ClassVar[str] = "nasbench201"
     options_model: ClassVar[type[Settings]] = NasBench201Options
@@ -48,10 +48,10 @@ class NasBench201Space:
         self.options = options or NasBench201Options()
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise SpaceError unless the task classifies pictures of at least 4 x 4 pixels."""
+        """Raise SpaceError unless the task classifies images of at least 4 x 4 pixels."""
         if spec.kind != "classification" or len(spec.input_shape) != 3 or min(spec.input_shape[1:]) < 4:
             raise SpaceError(
-                "the space 'nasbench201' serves classification of pictures (C, H, W) of at least 4 x 4 pixels; "
+                "the space 'nasbench201' serves classification of images (C, H, W) of at least 4 x 4 pixels; "
                 f"{spec.name} is {spec.describe()}. Choose another space: archscout list spaces"
             )
 

@@ -1,0 +1,313 @@
+"""P-DARTS: differentiable search in stages, with fewer operations and more cells from stage to stage.
+
+Chen et al. 2019, "Progressive Differentiable Architecture Search: Bridging the Depth Gap between Search and
+Evaluation"; D2NAS finds its cells with it. Source: spec d2nas 1.2.
+
+    for each stage, with a new supernet of more cells
+        for some epochs                         weights alone
+            w     <- SGD along d L_train(w, alpha) / d w
+        for the other epochs, batch by batch    both, first order
+            alpha <- Adam along d L_val(w, alpha) / d alpha
+            w     <- SGD along d L_train(w, alpha) / d w
+        keep the most probable operations of each edge
+    keep one operation on two edges into each node, and few skip connections
+
+An edge is a softmax over the operations that it has left, `none` among them. Dropout on skip connections of stride 1
+falls towards zero, begins anew where the architecture starts to learn, and falls again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, ClassVar, Self, cast
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from archscout.errors import SettingsError, SpaceError
+from archscout.jobs import Job
+from archscout.methods.base import METHODS, Candidate, SearchContext, SearchResult, SearchStage
+from archscout.methods.differentiable.bilevel import bilevel_gradient
+from archscout.methods.differentiable.relaxed import AlphaSettings, MixtureSettings, RelaxedSearch
+from archscout.seeds import derive_seed, generator
+from archscout.settings import Settings
+from archscout.spaces.architecture import Architecture
+from archscout.spaces.base import Relaxed
+from archscout.tasks.batch import Batch
+from archscout.training.optimizers import ScheduleSettings, SgdSettings
+
+__all__ = ["Pdarts", "PdartsSettings", "ProgressiveSearch", "ProgressiveStage", "StageSettings", "skip_dropout_rate"]
+
+INITIAL_DEVIATION = 1e-3  # the tensors start at 1e-3 N(0, 1); spec d2nas 1.2
+DROPOUT_DECAY = 0.2  # per epoch, once the architecture learns; spec d2nas 1.2
+LEAST_KEPT = 3  # fewer could leave an edge with nothing but `none` and a skip connection that the limit forbids
+
+
+class StageSettings(Settings):
+    """One stage of the search."""
+
+    layers: int | None = Field(default=None, ge=1, description="cells of the supernet; null: supernet.layers")
+    init_channels: int | None = Field(default=None, ge=2, description="its width; null: supernet.init_channels")
+    skip_dropout: float = Field(default=0.0, ge=0, lt=1, description="rate on skip connections at the start")
+    keep: int = Field(
+        default=3, ge=LEAST_KEPT, description="operations of an edge that go on; the last stage keeps one"
+    )
+
+
+class PdartsSettings(MixtureSettings):
+    """Settings of P-DARTS; the defaults are the published CIFAR-10 search."""
+
+    stages: tuple[StageSettings, ...] = Field(
+        default=(
+            StageSettings(layers=5, skip_dropout=0.1, keep=5),
+            StageSettings(layers=11, skip_dropout=0.4, keep=3),
+            StageSettings(layers=17, skip_dropout=0.7),
+        ),
+        min_length=1,
+    )
+    epochs: int = Field(default=25, ge=1, description="of each stage")
+    warmup_epochs: int = Field(default=10, ge=0, description="first epochs of a stage, in which only the weights learn")
+    batch_size: int = Field(default=96, ge=2, description="per process, of both the weights' and the tensors' steps")
+    optimizer: SgdSettings = SgdSettings(lr=0.025, schedule=ScheduleSettings(lr_min=0.0))
+    alphas: AlphaSettings = AlphaSettings(lr=6e-4, clip=5.0)
+    skip_limit: int | None = Field(default=2, ge=0, description="most skip connections in a normal cell; null: any")
+    legacy_schedule: bool = Field(
+        default=False, description="rates of the next epoch, as the published code: the last one of a stage trains at 0"
+    )
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"epochs = {self.epochs} must exceed warmup_epochs = {self.warmup_epochs}")
+        return self
+
+
+def skip_dropout_rate(start: float, epoch: int, epochs: int, warmup_epochs: int) -> float:
+    """The rate in an epoch: linear while only the weights learn, then exponential from the start again."""
+    if epoch < warmup_epochs:
+        return start * (epochs - epoch - 1) / epochs
+    return start * math.exp(-DROPOUT_DECAY * (epoch - warmup_epochs))
+
+
+class ProgressiveStage(RelaxedSearch):
+    """One stage as a job of its own.
+
+    Args:
+        context: of the search; its settings are `PdartsSettings`.
+        number: of the stage, from 0.
+        live: boolean `(K, E, O + 1)`: the operations that are left, `none` first; None: all.
+    """
+
+    def __init__(self, context: SearchContext, number: int, live: Tensor | None = None) -> None:
+        settings = cast(PdartsSettings, context.settings)
+        self.number, self.stage = number, settings.stages[number]
+        self._live = live
+        self._seed = derive_seed(context.seed, "stage", number)
+        size = _stage_size(context.supernet_size, self.stage)
+        super().__init__(replace(context, supernet_size=size, seed=self._seed), warmup_epochs=settings.warmup_epochs)
+        self.live = self._left().to(context.engine.device)
+        if self.stage.skip_dropout and not hasattr(self.network, "skip_dropout"):
+            raise SpaceError(
+                f"the space '{context.space.name}' has no dropout on skip connections; set skip_dropout: 0 in all "
+                "search.stages."
+            )
+
+    def _left(self) -> Tensor:
+        tensors, edges, operations = self.relaxation.shape
+        shape = (tensors, edges, operations + 1)
+        if self._live is None:
+            return torch.ones(shape, dtype=torch.bool)
+        if self._live.shape != shape:
+            raise SpaceError(
+                f"stage {self.number + 1} has architecture tensors of shape {shape}, the stage before of "
+                f"{tuple(self._live.shape)}: all stages need the same kinds of cells. Check layers in search.stages."
+            )
+        return self._live
+
+    def make_supernet(self) -> torch.nn.Module:
+        """Without the operations that are dropped."""
+        return self.relaxation.supernet() if self._live is None else self.relaxation.supernet(self._left()[..., 1:])
+
+    def initial_alphas(self) -> Tensor:
+        """A column for `none` before the operations."""
+        tensors, edges, operations = self.relaxation.shape
+        draw = generator(self._seed, "alphas")
+        return INITIAL_DEVIATION * torch.randn(tensors, edges, operations + 1, generator=draw)
+
+    def probabilities(self, alphas: Tensor) -> Tensor:
+        """The softmax over the operations that an edge has left, `none` first; the others are zero."""
+        return alphas.masked_fill(~self.live, -math.inf).softmax(2)
+
+    def mixing(self, alphas: Tensor) -> Tensor:
+        """`none` takes its share of the probability and contributes nothing."""
+        return self.probabilities(alphas)[..., 1:]
+
+    def set_rates(self, epoch: int) -> None:
+        """The learning rates, and the dropout on skip connections."""
+        settings = cast(PdartsSettings, self.settings)
+        super().set_rates(epoch)
+        if settings.legacy_schedule:
+            sgd, adam = settings.optimizer, settings.alphas
+            self.stepper.set_rate(sgd.schedule.rate(sgd.lr, epoch + 1, settings.epochs, self.context.engine.world_size))
+            steps = max(0, epoch + 1 - self.warmup_epochs)
+            self.adam.param_groups[0]["lr"] = adam.rate(steps / (settings.epochs - self.warmup_epochs))
+        if self.stage.skip_dropout:
+            rate = skip_dropout_rate(self.stage.skip_dropout, epoch, settings.epochs, self.warmup_epochs)
+            self.network.skip_dropout = rate  # type: ignore[assignment]
+
+    def architecture_step(self, train: Batch, validation: Batch) -> None:
+        """First order: the weights as they are."""
+        loss = self.loss_of(validation)
+        with self._seeded("architecture"):
+            found = bilevel_gradient("first", loss, loss, self.weights, [self.alphas])
+        self.update_alphas(found.gradients[0])
+
+    def weight_step(self, train: Batch) -> tuple[Tensor, Tensor]:
+        """One step of the weights."""
+        with self._seeded("weights"):
+            return super().weight_step(train)
+
+    def _seeded(self, purpose: str) -> AbstractContextManager[None]:
+        """For the masks of dropout."""
+        if not self.stage.skip_dropout:
+            return nullcontext()
+        return self.context.engine.seeded(self._seed, purpose, self.stream.step)
+
+    def kept(self) -> Tensor:
+        """The operations that go on to the next stage: boolean `(K, E, O + 1)`."""
+        ranked = self.probabilities(self.alphas.detach()).sort(dim=2, descending=True, stable=True).indices
+        chosen = torch.zeros_like(self.live).scatter(2, ranked[..., : self.stage.keep], True)
+        return (chosen & self.live).cpu()
+
+    def architecture(self) -> Architecture:
+        """The architecture as it stands, without `none`."""
+        found: Architecture = self.relaxation.discretize(
+            self.mixing(self.alphas.detach()),
+            "progressive",
+            0.0,
+            skip_limit=cast(PdartsSettings, self.settings).skip_limit,
+        )
+        return found
+
+    @property
+    def score(self) -> float:
+        """Of the supernet on the validation split, after the last epoch; higher is better."""
+        return self._score
+
+    def facts(self) -> dict[str, Any]:
+        """What each edge could choose from, and how the stage ended."""
+        names = ("none", *self.relaxation.operations)
+        live = [[[name for name, left in zip(names, row, strict=True) if left] for row in cell] for cell in self.live]
+        return {"operations": live, "score": self._score if math.isfinite(self._score) else None}
+
+
+def _stage_size(size: Any, stage: StageSettings) -> Any:
+    """The supernet's size with what the stage sets."""
+    changes = {"layers": stage.layers, "init_channels": stage.init_channels}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    unknown = [name for name in changes if name not in type(size).model_fields]
+    if unknown:
+        raise SettingsError(
+            f"search.stages: the networks of this space have no {' and no '.join(unknown)}; leave it out of all stages."
+        )
+    return size.model_copy(update=changes)
+
+
+class ProgressiveSearch:
+    """The search as a job: its stages one after the other.
+
+    Args:
+        context: of the search.
+        settings: None takes the context's.
+    """
+
+    def __init__(self, context: SearchContext, settings: PdartsSettings | None = None) -> None:
+        self._context = context if settings is None else replace(context, settings=settings)
+        self._settings = cast(PdartsSettings, self._context.settings)
+        self._finished: list[dict[str, Any]] = []
+        self._begin(0, None)
+
+    def _begin(self, number: int, live: Tensor | None) -> None:
+        self._live = live
+        self._stage = ProgressiveStage(self._context, number, live)
+
+    @property
+    def stage(self) -> ProgressiveStage:
+        """The stage at hand."""
+        return self._stage
+
+    def advance(self) -> dict[str, float]:
+        """Some steps of a stage; the next stage begins where one has ended."""
+        stages = len(self._settings.stages)
+        if self._stage.done:
+            self._finished.append(self._stage.facts())
+            self._begin(self._stage.number + 1, self._stage.kept())
+        number = self._stage.number
+        metrics = self._stage.advance()
+        return {**metrics, "progress": (number + metrics["progress"]) / stages, "search_stage": float(number + 1)}
+
+    @property
+    def done(self) -> bool:
+        """Whether the last stage has ended."""
+        return self._stage.number + 1 == len(self._settings.stages) and self._stage.done
+
+    def architecture(self) -> Architecture:
+        """The architecture as it stands."""
+        return self._stage.architecture()
+
+    def notices(self) -> list[str]:
+        """What a user should hear of, once."""
+        return self._stage.notices()
+
+    def result(self) -> SearchResult:
+        """The architecture of the last stage; its score is that of its supernet, with mixed edges."""
+        found = self._stage.architecture()
+        facts = {"stages": [*self._finished, self._stage.facts()]}
+        return SearchResult(found, [Candidate(found, self._stage.score, "mixed supernet")], facts=facts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The stage at hand, what is left for it, and what the stages before noted."""
+        return {
+            "number": self._stage.number,
+            "live": self._live,
+            "stage": self._stage.state_dict(),
+            "finished": self._finished,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        if state["number"] != self._stage.number:
+            self._begin(int(state["number"]), state["live"])
+        self._finished = list(state["finished"])
+        self._stage.load_state_dict(state["stage"])
+
+
+@METHODS.register("pdarts")
+class Pdarts:
+    """P-DARTS."""
+
+    name: ClassVar[str] = "pdarts"
+    description: ClassVar[str] = "differentiable search in stages: fewer operations and more cells each time"
+    settings_model: ClassVar[type[Settings]] = PdartsSettings
+    requires: ClassVar[tuple[type, ...]] = (Relaxed,)
+
+    def stages(self) -> Sequence[SearchStage]:
+        """One stage of a run, in which the stages of the search follow each other."""
+        return [SearchStage("search", _progressive_search)]
+
+    def check(self, context: SearchContext) -> None:
+        """Raise an ArchscoutError if a stage's supernet cannot be built."""
+        shapes = set()
+        for stage in cast(PdartsSettings, context.settings).stages:
+            size = _stage_size(context.supernet_size, stage)
+            shapes.add(cast(Relaxed, context.space).relaxation(context.task.spec, size).shape)
+        if len(shapes) > 1:
+            raise SettingsError("search.stages: all stages need the same kinds of cells; check their layers.")
+
+
+def _progressive_search(context: SearchContext, before: Architecture | None) -> Job:
+    return ProgressiveSearch(context)

@@ -1,0 +1,169 @@
+"""Scores that come from networks: a short training of each candidate, or weights that all candidates share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from archscout.engine import Engine
+from archscout.methods.base import SearchContext
+from archscout.methods.queries.scoring import FunctionScorer
+from archscout.methods.shared_weights.path_training import PathTrainer
+from archscout.methods.worker_context import WorkerContext, context_workers
+from archscout.seeds import derive_seed
+from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
+from archscout.tasks.metrics.classification import Metric
+from archscout.tasks.task import Task
+from archscout.training.evaluation import evaluate_network
+from archscout.training.job import TrainingJob, TrainSettings
+
+if TYPE_CHECKING:
+    from archscout.methods.queries.settings import CandidateSettings, SharedSettings
+
+__all__ = ["SharedScorer", "TrainedScorer"]
+
+PERCENT = 100.0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One training, as plain data that another process can read."""
+
+    problem: WorkerContext
+    size: dict[str, Any]
+    train: dict[str, Any]
+    batch_size: int
+    architecture: str
+    seed: int
+
+
+def _train_elsewhere(work: _Work) -> float:
+    """The score of one candidate, in a worker process."""
+    task, space, engine = work.problem.open()
+    return _train(
+        task,
+        space,
+        space.size_model.read(work.size),
+        TrainSettings.read(work.train),
+        work.batch_size,
+        architecture_from_json(work.architecture),
+        engine,
+        work.seed,
+    )
+
+
+def _train(
+    task: Task,
+    space: Any,
+    size: Any,
+    settings: TrainSettings,
+    batch_size: int,
+    architecture: Architecture,
+    engine: Engine,
+    seed: int,
+) -> float:
+    """Train a network for the given epochs; its score on the validation split."""
+    seed = derive_seed(seed, "candidate", architecture_to_json(architecture))
+    with engine.seeded(seed, "network"):
+        network = space.build(architecture, task.spec, size)
+    job = TrainingJob(network, task, settings, engine, seed)
+    while not job.done:
+        job.advance()
+    values = evaluate_network(job.result(), task, task.validation, engine, batch_size)
+    return _scale(task.metric) * task.metric.score(values[task.metric.name])
+
+
+def _scale(metric: Metric) -> float:
+    """Accuracies are in percent, as a table's are: settings of methods mean the same everywhere."""
+    return PERCENT if metric.percent else 1.0
+
+
+class TrainedScorer(FunctionScorer):
+    """Trains every candidate from scratch for a few epochs, several at a time in processes of their own."""
+
+    def __init__(self, context: SearchContext, settings: CandidateSettings) -> None:
+        super().__init__(self._train_all, name="train")
+        self._context, self._settings = context, settings
+        self.workers = context_workers(context, settings.workers)
+
+    def close(self) -> None:
+        """End the processes: what comes after the search has the memory and the cores to itself."""
+        self.workers.close()
+
+    def _train_all(self, architectures: Sequence[Architecture]) -> list[float]:
+        context, settings = self._context, self._settings
+        if self.workers.here:
+
+            def train(architecture: Architecture) -> float:
+                return _train(
+                    context.task,
+                    context.space,
+                    context.supernet_size,
+                    settings.train,
+                    settings.batch_size,
+                    architecture,
+                    context.engine,
+                    context.seed,
+                )
+
+            return self.workers.map(train, architectures)
+        problem = WorkerContext.of(context)
+        work = [
+            _Work(
+                problem=problem,
+                size=context.supernet_size.model_dump(mode="json"),
+                train=settings.train.model_dump(mode="json"),
+                batch_size=settings.batch_size,
+                architecture=json.dumps(json.loads(architecture_to_json(architecture))),
+                seed=context.seed,
+            )
+            for architecture in architectures
+        ]
+        return self.workers.map(_train_elsewhere, work)
+
+
+class SharedScorer(FunctionScorer):
+    """Trains shared weights along uniformly drawn paths, then scores candidates with them on the validation split."""
+
+    def __init__(self, context: SearchContext, settings: SharedSettings) -> None:
+        super().__init__(self._evaluate, name="shared")
+        self._context, self._settings = context, settings
+        self._trainer = PathTrainer(context, settings.child, settings.epochs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the weights are trained."""
+        return self._trainer.stream.epoch >= self._settings.epochs
+
+    def prepare(self) -> dict[str, float]:
+        """Some steps of the weights."""
+        seed = self._context.seed
+        metrics = self._trainer.train(
+            lambda number: self._context.space.random(Random(derive_seed(seed, "shared weights", number)))
+        )
+        stream = self._trainer.stream
+        return {
+            "progress": (stream.epoch + stream.position / stream.batches_per_epoch) / self._settings.epochs,
+            **metrics,
+        }
+
+    def _evaluate(self, architectures: Sequence[Architecture]) -> list[float]:
+        self._trainer.network.eval()
+        with torch.inference_mode():
+            scores = self._trainer.scores(architectures, self._settings.batch_size)
+        scale = _scale(self._context.task.metric)
+        return [scale * value for value in scores]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and known scores."""
+        return {**super().state_dict(), "trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        super().load_state_dict(state)
+        self._trainer.load_state_dict(state["trainer"])

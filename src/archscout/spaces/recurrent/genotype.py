@@ -1,0 +1,95 @@
+"""The genotype of a recurrent cell: a tree of nodes, each with one predecessor and one activation."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+from archscout.errors import ArchitectureError, closest
+from archscout.nn.recurrent.reference import ACTIVATIONS
+from archscout.spaces.architecture import ARCHITECTURES
+
+__all__ = ["MAX_NODES", "Node", "RecurrentGenotype"]
+
+MAX_NODES = 100
+
+
+class Node(NamedTuple):
+    """A node: the activation of its candidate state, and the node that feeds it (0: the gated input)."""
+
+    activation: str
+    source: int
+
+
+@ARCHITECTURES.register("archscout.recurrent_genotype")
+@dataclass(frozen=True)
+class RecurrentGenotype:
+    """A recurrent cell with highway gates (source: DARTS, Liu et al. 2019; spec ednas 3.1 and 4).
+
+    Attributes:
+        nodes: node 1, 2, ...; node `i` may be fed by the nodes 0 to `i - 1`.
+        concat: the nodes whose mean is the cell's output. (The published texts call it so; nothing is concatenated.)
+    """
+
+    format: ClassVar[str] = "archscout.recurrent_genotype"
+    version: ClassVar[int] = 1
+    space: ClassVar[str] = "recurrent"
+
+    nodes: tuple[Node, ...]
+    concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.nodes) <= MAX_NODES:
+            raise ArchitectureError(f"nodes: there are {len(self.nodes)}; allowed: 1 to {MAX_NODES}.")
+        for number, node in enumerate(self.nodes, start=1):
+            _check_node(node, number)
+        numbers = [number for number in self.concat if isinstance(number, int) and not isinstance(number, bool)]
+        if not self.concat or len(numbers) < len(self.concat) or len(set(numbers)) < len(numbers):
+            raise ArchitectureError(
+                f"concat: {reprlib.repr(list(self.concat))} must name at least one node by number, each once."
+            )
+        for number in numbers:
+            if not 1 <= number <= len(self.nodes):
+                raise ArchitectureError(f"concat: node {number} does not exist; allowed: 1 to {len(self.nodes)}.")
+
+    def to_fields(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"nodes": [list(node) for node in self.nodes], "concat": list(self.concat)}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], version: int) -> Self:
+        """From JSON types. Raises ArchitectureError."""
+        if set(fields) != {"nodes", "concat"}:
+            raise ArchitectureError(
+                f"a recurrent genotype has the fields 'nodes' and 'concat'; got {reprlib.repr(sorted(fields))}."
+            )
+        for name in ("nodes", "concat"):
+            if not isinstance(fields[name], Sequence) or isinstance(fields[name], str):
+                raise ArchitectureError(f"{name}: must be a list; got {reprlib.repr(fields[name])}.")
+        nodes = []
+        for number, item in enumerate(fields["nodes"], start=1):
+            if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+                raise ArchitectureError(f"node {number}: must be [activation, source]; got {reprlib.repr(item)}.")
+            nodes.append(Node(*item))
+        return cls(tuple(nodes), tuple(fields["concat"]))
+
+    def describe(self) -> str:
+        """A line for each node."""
+        lines = [f"recurrent cell (output: mean of nodes {', '.join(map(str, self.concat))})", "  node 0 = tanh(input)"]
+        lines += [f"  node {number} = {name}({source})" for number, (name, source) in enumerate(self.nodes, start=1)]
+        return "\n".join(lines)
+
+
+def _check_node(node: Node, number: int) -> None:
+    activation, source = node
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        near = closest(str(activation), ACTIVATIONS) or ACTIVATIONS
+        raise ArchitectureError(
+            f"node {number}: unknown activation {reprlib.repr(activation)}. Closest: {', '.join(near)}."
+        )
+    if not isinstance(source, int) or isinstance(source, bool) or not 0 <= source < number:
+        raise ArchitectureError(
+            f"node {number}: source {reprlib.repr(source)} does not come before the node; allowed: 0 to {number - 1}."
+        )

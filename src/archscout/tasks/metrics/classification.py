@@ -1,0 +1,206 @@
+"""Metrics pooled over a whole split, and the losses that go with them.
+
+A metric is accumulated with torchmetrics over all samples of a split and computed once: the mean of per-batch values
+is wrong as soon as the last batch is smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+import torchmetrics
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from archscout.nn.recurrent.decoder import IGNORED, DeferredLogits
+
+__all__ = [
+    "IGNORED",
+    "Loss",
+    "Metric",
+    "PooledLoss",
+    "accuracy",
+    "complement_reward",
+    "cross_entropy",
+    "language_loss",
+    "macro_f1",
+    "perplexity",
+    "pooled_mean",
+    "pooled_sum",
+    "reciprocal_reward",
+    "top_k_accuracy",
+]
+
+PUBLISHED_REWARD = 80.0  # a reward of 1 at perplexity 80: spec ednas 1.6
+
+
+class Loss(Protocol):
+    """What training minimises, a scalar: the mean over the batch, or what `Task.pool_loss` says. Outputs are what the
+    task's networks give."""
+
+    def __call__(self, outputs: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor: ...
+
+
+PooledLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""The loss of a batch and its targets, to the sum of the terms in it and their number."""
+
+
+def pooled_mean(loss: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """For a loss that is the mean over all targets but `IGNORED`."""
+    count = (targets != IGNORED).sum()
+    return loss.double() * count, count
+
+
+def pooled_sum(loss: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """For a loss that adds up over the samples of a batch: pooled, it is the mean over samples."""
+    return loss.double(), torch.tensor(len(targets), device=loss.device)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A pooled metric with its direction.
+
+    Attributes:
+        name: as printed and logged, for example "accuracy".
+        direction: "max" where higher is better, else "min".
+        create: makes a fresh accumulator, `update(outputs, targets)` then `compute()`. It must not pool over processes
+            by itself (`sync_on_compute=False`): some values are computed by one process only.
+        reward: maps a value of the metric to a reward for reinforcement learning, higher is better.
+        percent: whether the value is a fraction that people read in percent.
+    """
+
+    name: str
+    direction: Literal["max", "min"]
+    create: Callable[[], torchmetrics.Metric]
+    reward: Callable[[float], float]
+    percent: bool = False
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether `value` is strictly better than `than`."""
+        return value > than if self.direction == "max" else value < than
+
+    def score(self, value: float) -> float:
+        """The value with its sign such that higher is better, for ranking."""
+        return value if self.direction == "max" else -value
+
+    def measure(self, outputs: Any, targets: Tensor) -> float:
+        """The value on one batch."""
+        accumulator = self.create().to(targets.device)
+        accumulator.update(outputs, targets)
+        return float(accumulator.compute())
+
+    @property
+    def tendency(self) -> str:
+        """For people: "higher is better" or "lower is better"."""
+        return "higher is better" if self.direction == "max" else "lower is better"
+
+    def format(self, value: float) -> str:
+        """The value as people read it, for example "98.06 %"."""
+        return f"{100 * value:.2f} %" if self.percent else f"{value:.4g}"
+
+
+def _identity(value: float) -> float:
+    return value
+
+
+def reciprocal_reward(value: float) -> float:
+    """1 / (1 + value), for an error from 0 up: from 1 down to 0."""
+    return 1 / (1 + value)
+
+
+def complement_reward(value: float) -> float:
+    """1 - value, for an error rate."""
+    return 1 - value
+
+
+def accuracy(outputs: int) -> Metric:
+    """Top-1 accuracy in [0, 1], pooled over samples. Logits `(N, outputs)`, targets `(N,)`."""
+    return top_k_accuracy(outputs, 1)
+
+
+def top_k_accuracy(outputs: int, k: int) -> Metric:
+    """Top-k accuracy in [0, 1], pooled over samples."""
+
+    def create() -> torchmetrics.Metric:
+        return MulticlassAccuracy(
+            num_classes=outputs, top_k=k, average="micro", validate_args=False, sync_on_compute=False
+        )
+
+    name = "accuracy" if k == 1 else f"top{k}_accuracy"
+    return Metric(name=name, direction="max", create=create, reward=_identity, percent=True)
+
+
+def macro_f1(outputs: int) -> Metric:
+    """F1 of each class, averaged over the classes that occur in targets or predictions, pooled over samples.
+
+    Logits `(N, outputs)`, targets `(N,)`. Source: spec d2nas 3, ECG.
+    """
+
+    def create() -> torchmetrics.Metric:
+        return MulticlassF1Score(num_classes=outputs, average="macro", validate_args=False, sync_on_compute=False)
+
+    return Metric(name="macro_f1", direction="max", create=create, reward=_identity)
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits `(N, K)` and class indices `(N,)`."""
+    return F.cross_entropy(outputs.float(), targets.to(torch.long), label_smoothing=label_smoothing)
+
+
+class _Perplexity(torchmetrics.Metric):
+    """`exp(sum of negative log-likelihoods / number of words)`."""
+
+    total: Tensor
+    words: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("words", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor | DeferredLogits, targets: Tensor) -> None:
+        """Add a segment."""
+        total, words = _likelihood(outputs, targets)
+        self.total += total.detach()
+        self.words += words
+
+    def compute(self) -> Tensor:
+        """The perplexity of all segments together."""
+        return (self.total / self.words).exp()
+
+
+def perplexity() -> Metric:
+    """Perplexity, pooled over words: lower is better. Its reward is 80 / perplexity.
+
+    Outputs are logits `(N, T, V)`, or `DeferredLogits` of as many; targets `(N, T)`, of which `IGNORED` count nothing.
+    """
+    return Metric("perplexity", "min", _Perplexity, _reward_of_perplexity)
+
+
+def _reward_of_perplexity(value: float) -> float:
+    return PUBLISHED_REWARD / value
+
+
+def _likelihood(outputs: Tensor | DeferredLogits, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The negative log-likelihood of all words, added up, and their number."""
+    if isinstance(outputs, DeferredLogits):
+        return outputs.negative_log_likelihood(targets)
+    flat = targets.flatten()
+    total = F.cross_entropy(outputs.flatten(0, -2).float(), flat, reduction="sum", ignore_index=IGNORED)
+    return total, (flat != IGNORED).sum()
+
+
+def language_loss(outputs: Tensor | DeferredLogits, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean negative log-likelihood of the words; there is no label smoothing here.
+
+    What the network adds as a penalty on its states in training (activation regularisation) is part of it.
+    """
+    total, words = _likelihood(outputs, targets)
+    loss = total / words
+    if isinstance(outputs, DeferredLogits) and outputs.penalty is not None:
+        loss = loss + outputs.penalty
+    return loss

@@ -1,0 +1,178 @@
+"""Losses and pooled metrics of dense tasks: one value, or class, at every position.
+
+Outputs are `(N, outputs, *positions)`. Positions whose target is `IGNORED` count nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torchmetrics
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+
+from archscout.tasks.metrics.classification import IGNORED, Loss, Metric, complement_reward, reciprocal_reward
+from archscout.tasks.resident import Resident
+
+__all__ = [
+    "Decode",
+    "false_negative_rate",
+    "masked_binary_cross_entropy",
+    "mean_absolute_error",
+    "mean_intersection",
+    "mean_squared_error",
+    "pixel_accuracy",
+    "position_cross_entropy",
+    "relative_l2",
+    "relative_l2_loss",
+]
+
+Decode = Callable[[Tensor], Tensor]
+"""What networks give, normalised, to the units of the targets."""
+
+
+def _same(outputs: Tensor) -> Tensor:
+    return outputs
+
+
+class SumAndCount(torchmetrics.Metric):
+    """Base of a metric that is a sum over a number of terms; 0 where there was no term at all."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def compute(self) -> Tensor:
+        """The mean of all terms."""
+        return self.total / self.count.clamp(min=1)
+
+
+def _relative_norms(outputs: Tensor, targets: Tensor) -> Tensor:
+    """`||output - target|| / ||target||` of each sample, `(N,)`."""
+    difference: Tensor = (outputs.float() - targets).flatten(1).norm(dim=1)
+    tiny = torch.finfo(torch.float32).tiny
+    size: Tensor = targets.flatten(1).norm(dim=1).clamp(min=tiny)
+    return difference / size
+
+
+def relative_l2_loss(decode: Decode = _same) -> Loss:
+    """The relative L2 error, added up over the samples of a batch, as the neural operators are trained (spec d2nas 3).
+
+    Its counterpart is `pooled_sum`.
+    """
+
+    def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        return _relative_norms(decode(outputs.float()), targets).sum()
+
+    return loss
+
+
+class _RelativeL2(SumAndCount):
+    def __init__(self, decode: Decode) -> None:
+        super().__init__()
+        self._decode = decode
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add samples."""
+        self.total += _relative_norms(self._decode(outputs.float()), targets).double().sum()
+        self.count += len(targets)
+
+
+def relative_l2(decode: Decode = _same) -> Metric:
+    """The relative L2 error of a sample, averaged over all samples; lower is better."""
+    return Metric("relative_l2", "min", lambda: _RelativeL2(decode), reciprocal_reward)
+
+
+def mean_squared_error(decode: Decode = _same, scale: Resident | None = None) -> Loss:
+    """Mean squared error over all positions.
+
+    Args:
+        decode: of the outputs.
+        scale: both are divided by it first, so that the loss is of the order of 1; may differ between channels.
+            None divides by nothing.
+    """
+
+    def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        decoded = decode(outputs.float())
+        if scale is None:
+            return F.mse_loss(decoded, targets)
+        unit = scale.on(outputs.device)
+        return F.mse_loss(decoded / unit, targets / unit)
+
+    return loss
+
+
+class _AbsoluteError(SumAndCount):
+    def __init__(self, decode: Decode) -> None:
+        super().__init__()
+        self._decode = decode
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add samples."""
+        self.total += (self._decode(outputs.float()) - targets).abs().double().sum()
+        self.count += targets.numel()
+
+
+def mean_absolute_error(decode: Decode = _same) -> Metric:
+    """Mean absolute error over all positions of all samples, in the units of the targets; lower is better."""
+    return Metric("mean_absolute_error", "min", lambda: _AbsoluteError(decode), reciprocal_reward)
+
+
+def masked_binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean binary cross-entropy of logits over the positions whose target is 0 or 1, not `IGNORED`."""
+    known = targets != IGNORED
+    terms = F.binary_cross_entropy_with_logits(outputs.float(), targets.clamp(min=0).float(), reduction="none")
+    return (terms * known).sum() / known.sum().clamp(min=1)
+
+
+def position_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits `(N, K, *positions)` and classes `(N, *positions)`, without the `IGNORED` ones."""
+    known = (targets != IGNORED).sum().clamp(min=1)
+    total = F.cross_entropy(
+        outputs.float(), targets, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="sum"
+    )
+    return total / known
+
+
+def pixel_accuracy(classes: int) -> Metric:
+    """Share of the positions whose class is right, pooled over all; `IGNORED` ones count nothing."""
+
+    def create() -> torchmetrics.Metric:
+        return MulticlassAccuracy(
+            classes, average="micro", ignore_index=IGNORED, validate_args=False, sync_on_compute=False
+        )
+
+    return Metric("pixel_accuracy", "max", create, lambda value: value, percent=True)
+
+
+def mean_intersection(classes: int) -> Metric:
+    """Intersection over union of each class, pooled over all positions, then the mean over classes that occur."""
+
+    def create() -> torchmetrics.Metric:
+        return MulticlassJaccardIndex(
+            classes, average="macro", ignore_index=IGNORED, validate_args=False, sync_on_compute=False
+        )
+
+    return Metric("mean_iou", "max", create, lambda value: value)
+
+
+class _FalseNegativeRate(SumAndCount):
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add samples; logits at or above 0 are probabilities at or above 0.5."""
+        positive = targets == 1
+        self.total += (positive & (outputs < 0)).sum()
+        self.count += positive.sum()
+
+
+def false_negative_rate() -> Metric:
+    """Share of the positive positions that are missed at probability 0.5, pooled over positions; lower is better.
+
+    Outputs are logits. Batches without positives add nothing; without any positive the rate is 0.
+    """
+    return Metric("false_negative_rate", "min", _FalseNegativeRate, complement_reward, percent=True)

@@ -1,0 +1,160 @@
+"""Cosmic: cosmic rays on images of the Hubble Space Telescope (deepCR's data)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from archscout.errors import DataError
+from archscout.seeds import derive_seed, generator
+from archscout.tasks.metrics.classification import IGNORED
+from archscout.tasks.metrics.dense import false_negative_rate, masked_binary_cross_entropy
+from archscout.tasks.published.nasbench360.files import check_array, check_count, hint, locate, numeric_array
+from archscout.tasks.published.nasbench360.point_tasks import as_float, unchanged
+from archscout.tasks.readers.pickled_arrays import read_pickled
+from archscout.tasks.readers.prepared import file_key, load_array, prepared, save_array
+from archscout.tasks.registry import register_task
+from archscout.tasks.spec import TaskSpec
+from archscout.tasks.task import Split, Task
+
+__all__ = ["SkySource", "cosmic_task", "read_cosmic"]
+
+SIDE = 128
+CROP = slice(64, 64 + SIDE)  # of both axes: spec d2nas 3.1
+SKY = (-0.9, 3.0)  # times the sky level that is added, in training
+COUNTS = (4830, 420)  # fields for training and validation, and for test: spec d2nas 3
+VALIDATION = 0.1
+SPEC = TaskSpec("cosmic", "dense", (1, SIDE, SIDE), 1)
+
+
+class SkySource:
+    """Images, to which training adds a random part of the level of their sky.
+
+    Args:
+        images: `(N, 1, H, W)`, float32.
+        targets: `(N, 1, H, W)`: 1 a cosmic ray, 0 none, `IGNORED` not told.
+        sky: `(N,)`.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor, sky: Tensor) -> None:
+        self._images, self.targets, self._sky = images, targets, sky
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(
+        self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and masks; only with a seed, in training, the sky is added."""
+        low, high = SKY
+        for index in indices:
+            images = self._images[index]
+            if seed is not None:
+                # A draw for every image of the source: what an image gets does not depend on its batch.
+                draws = torch.rand(len(self), generator=generator(derive_seed(seed, "sky")))[index]
+                images = images + (self._sky[index] * (low + (high - low) * draws)).view(-1, 1, 1, 1)
+            yield images.to(device), self.targets[index].to(device)
+
+
+@register_task(SPEC)
+def cosmic_task(root: Path) -> Task:
+    """Cosmic rays on images of Hubble: a mask of 128 x 128; 4,347 train, 483 validation, 420 test."""
+    return read_cosmic(root)
+
+
+def read_cosmic(root: Path, counts: tuple[int, int] = COUNTS) -> Task:
+    """The task of the published fields; a fixed random tenth of the training fields is the validation split.
+
+    The centre of each field's 256 x 256 is kept. No sky is added in evaluation, so that scores are repeatable.
+
+    Args:
+        root: the data folder.
+        counts: of the fields in `train_dirs.npy` and `test_dirs.npy`.
+
+    Raises:
+        DataError: lists, fields or sky levels are missing, truncated, or of other shapes or counts.
+    """
+    lists = locate("cosmic", root, ("cosmic/train_dirs.npy", "cosmic/test_dirs.npy"))
+    fields = [_fields(path, count) for path, count in zip(lists, counts, strict=True)]
+
+    def build(folder: Path) -> None:
+        read = [_read_field(path) for part in fields for path in part]
+        save_array(folder, "images", np.stack([image for image, _, _ in read]))
+        save_array(folder, "targets", np.stack([target for _, target, _ in read]))
+        save_array(folder, "sky", np.array([sky for _, _, sky in read], np.float32))
+
+    folder = prepared(root, "cosmic", {"files": file_key([*lists, *fields[0], *fields[1]]), "counts": counts}, build)
+    source = SkySource(*(load_array(folder, name) for name in ("images", "targets", "sky")))
+    order = torch.randperm(counts[0], generator=generator(0, "cosmic", "validation"))
+    held = max(1, round(VALIDATION * counts[0]))
+    return Task(
+        spec=SPEC,
+        train=Split(source, order[held:]),
+        validation=Split(source, order[:held]),
+        test=Split(source, torch.arange(counts[0], sum(counts))),
+        loss=masked_binary_cross_entropy,
+        metric=false_negative_rate(),
+        to_float=as_float,
+        normalize=unchanged,
+        provenance={"source": "deepCR ACS-WFC, f435w", "split": "validation: a fixed random tenth of train"},
+        pool_loss=_pool_loss,
+    )
+
+
+def _pool_loss(loss: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    count = (targets != IGNORED).sum().clamp(min=1)
+    return loss.double() * count, count
+
+
+def _fields(path: Path, count: int) -> list[Path]:
+    """The files that a list names, wherever its data folder was when it was written."""
+    try:
+        names = np.load(path, allow_pickle=False)
+    except ValueError:
+        names = read_pickled(path, hint("cosmic"))
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} is truncated or no .npy file ({error}). {hint('cosmic')}") from None
+    listed = [str(name) for name in np.asarray(names).ravel().tolist()]
+    check_count(len(listed), count, str(path), "cosmic")
+    return [_found(path.parent, name, path) for name in listed]
+
+
+def _found(folder: Path, name: str, where: Path) -> Path:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    begin = next((place for place, part in enumerate(parts) if part in ("npy_train", "npy_test")), None)
+    if begin is None or ".." in parts:
+        raise DataError(f"{where} names '{name[:200]}', which is not below npy_train or npy_test. {hint('cosmic')}")
+    found = folder.joinpath(*parts[begin:])
+    if not found.is_file():
+        raise DataError(f"{found} does not exist, but {where.name} names it. {hint('cosmic')}")
+    return found
+
+
+def _read_field(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], float]:
+    """Image `(1, 128, 128)`, target as int8 `(1, 128, 128)`, and level of the sky of one field."""
+    field = numeric_array(path, "cosmic", (None, None, None))
+    if len(field) not in (2, 3) or min(field.shape[1:]) < CROP.stop:
+        raise DataError(
+            f"{path} has the shape {field.shape}; it must be (2 or 3, at least {CROP.stop}, at least {CROP.stop}). "
+            f"{hint('cosmic')}"
+        )
+    layers: Sequence[Any] = [np.asarray(layer[CROP, CROP]) for layer in field]
+    target = (layers[1] > 0).astype(np.int8)
+    if len(layers) == 3:
+        target[layers[2] > 0] = IGNORED
+    return layers[0].astype(np.float32)[None], target[None], _sky(path)
+
+
+def _sky(path: Path) -> float:
+    """The level of the sky: of the visit, at the place that the number before the name's first `_` tells, less 1."""
+    levels = numeric_array(path.with_name("sky.npy"), "cosmic", (None,))
+    number = path.name.split("_")[0]
+    if not number.isdigit() or not 1 <= int(number) <= len(levels):
+        raise DataError(f"{path}: its number is '{number}'; {path.parent}/sky.npy has 1 to {len(levels)}.")
+    check_array(levels, str(path.with_name("sky.npy")), "cosmic", (None,))
+    return float(levels[int(number) - 1])

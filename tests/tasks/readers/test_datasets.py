@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, TensorDataset
+
+from archscout.errors import DataError
+from archscout.tasks import Task
+from archscout.tasks.readers.arrays import task_from_datasets
+
+
+class Samples(Dataset[Any]):
+    """A map-style dataset of a function of the index."""
+
+    def __init__(self, count: int, sample: Callable[[int], Any], **attributes: Any) -> None:
+        self.count, self.sample = count, sample
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.sample(index)
+
+
+def image(index: int, mode: str = "RGB") -> Image.Image:
+    shape = (10, 12) if mode == "L" else (10, 12, 3)
+    return Image.fromarray(np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8))
+
+
+def first_input(task: Task) -> torch.Tensor:
+    return next(task.test.source.batches([torch.tensor([0])], torch.device("cpu")))[0][0]
+
+
+def test_tensor_dataset() -> None:
+    x, y = torch.randint(256, (30, 3, 10, 12), dtype=torch.uint8), torch.arange(30) % 3
+    task = Task.from_datasets(
+        TensorDataset(x, y), TensorDataset(x[:6], y[:6]), validation=TensorDataset(x[6:9], y[6:9])
+    )
+    assert task.spec.input_shape == (3, 10, 12)
+    assert (len(task.train), len(task.validation), len(task.test)) == (30, 3, 6)
+    assert torch.equal(first_input(task), x[0])
+
+
+def test_pillow_images_and_the_datasets_own_class_names() -> None:
+    data = Samples(12, lambda index: (image(index), index % 2), classes=["cat", "dog"])
+    task = task_from_datasets(data, data, name="pets")
+    assert task.class_names == ("cat", "dog")
+    assert task.spec.input_shape == (3, 10, 12)
+    assert np.array_equal(first_input(task).numpy(), np.asarray(image(0)).transpose(2, 0, 1))
+
+
+def test_hugging_face_columns_and_label_names() -> None:
+    def sample(index: int) -> dict[str, Any]:
+        return {"img": image(index, "L" if index else "RGB"), "fine_label": index % 2}
+
+    features = {"fine_label": SimpleNamespace(names=["cat", "dog"])}
+    data = Samples(12, sample, features=features)
+    task = task_from_datasets(data, data)
+    assert task.class_names == ("cat", "dog")
+    assert task.spec.input_shape == (3, 10, 12)  # the first image is in colour, so all are read so
+    named = Samples(12, lambda index: {"a": image(index, "L"), "b": index % 2})
+    assert task_from_datasets(named, named, image_column="a", label_column="b").spec.input_shape == (1, 10, 12)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (iter([]), "the train dataset is a list_iterator without a length"),
+        (Samples(0, image), "the train dataset is empty"),
+        (Samples(4, lambda index: 3), "sample 0 of the train dataset is a int; it must be a pair"),
+        (Samples(4, lambda index: {"image": 1}), "no label column among label, .* its columns are image"),
+        (Samples(4, lambda index: (np.zeros((index + 1, 3)), 0)), r"sample 1 .* \(2, 3\), but sample 0 is"),
+        (Samples(4, lambda index: (np.zeros(3), "cat")), "label of sample 0 of the train dataset is 'cat'"),
+        (Samples(2**40, lambda index: (np.zeros(3), 0)), "more than the 4 GiB"),
+        (Samples(4, lambda index: (np.zeros(3), 0.5)), r"y_train\[0\] is 0.5"),
+    ],
+)
+def test_unusable_datasets_are_told(data: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        task_from_datasets(data, Samples(4, lambda index: (np.zeros(3), 0)))

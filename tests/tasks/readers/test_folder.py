@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from archscout.errors import DataError
+from archscout.tasks import Split, load_task
+from archscout.tasks.readers.decoding import Decoding, decode
+from archscout.tasks.readers.folder import folder_task
+from archscout.tasks.readers.images import ImageSource
+from archscout.tasks.sources import ArraySource
+from tests.tasks.images_on_disk import write_classes, write_image
+
+CPU = torch.device("cpu")
+PETS = ("cat", "dog")
+
+
+def read(split: Split) -> tuple[torch.Tensor, list[int]]:
+    inputs, targets = next(split.source.batches([split.indices], CPU))
+    return inputs, targets.tolist()
+
+
+def test_classes_without_splits_are_held_out_stratified_and_seeded(tmp_path: Path) -> None:
+    write_classes(tmp_path, PETS, 36)
+    task = load_task(str(tmp_path))
+    assert task.class_names == PETS
+    assert task.spec.input_shape == (3, 10, 12)
+    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [50, 10, 12]
+    everything = torch.cat([task.train.indices, task.validation.indices, task.test.indices])
+    assert sorted(everything.tolist()) == list(range(72))
+    for name in ("train", "validation", "test"):
+        assert len(set(np.bincount(read(task.split(name))[1]).tolist())) == 1
+    assert torch.equal(folder_task(tmp_path).test.indices, task.test.indices)
+    assert not torch.equal(folder_task(tmp_path, seed=1).test.indices, task.test.indices)
+    assert task.provenance["held_out"] == ["validation", "test"]
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
+def test_given_splits_are_kept(tmp_path: Path, validation: str) -> None:
+    for split, count in (("train", 6), (validation, 2), ("test", 3)):
+        write_classes(tmp_path / split, PETS, count)
+    task = folder_task(tmp_path)
+    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [12, 4, 6]
+    inputs, targets = read(task.test)
+    assert targets == [0, 0, 0, 1, 1, 1]
+    assert np.array_equal(inputs[4].numpy(), decode(tmp_path / "test" / "dog" / "001.png", Decoding(10, 12)))
+    assert task.provenance["held_out"] == []
+
+
+def test_a_missing_test_part_is_held_out_of_train(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", PETS, 12)
+    write_classes(tmp_path / "val", PETS, 2)
+    task = folder_task(tmp_path)
+    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [20, 4, 4]
+    assert max(task.test.indices.tolist()) < 24
+    assert not set(task.test.indices.tolist()) & set(task.train.indices.tolist())
+
+
+def test_a_missing_validation_part_is_held_out_of_train(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", PETS, 12)
+    write_classes(tmp_path / "test", PETS, 2)
+    task = folder_task(tmp_path)
+    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [20, 4, 4]
+
+
+def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
+    write_classes(tmp_path, ("exam", "test"), 12)
+    assert folder_task(tmp_path).class_names == ("exam", "test")
+
+
+def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path: Path) -> None:
+    write_classes(tmp_path, PETS, 6, grey=True)
+    task = folder_task(tmp_path)
+    assert task.spec.input_shape == (1, 10, 12)
+    assert len(task.augmentations) == 1
+    write_image(tmp_path / "cat" / "colour.png")
+    assert folder_task(tmp_path).spec.input_shape == (3, 10, 12)
+
+
+def test_small_images_of_mixed_sizes_become_32_by_32(tmp_path: Path) -> None:
+    write_classes(tmp_path, PETS, 6)
+    write_image(tmp_path / "cat" / "large.png", size=(40, 50))
+    assert folder_task(tmp_path).spec.input_shape == (3, 32, 32)
+    assert folder_task(tmp_path, image_size=16).spec.input_shape == (3, 16, 16)
+
+
+def test_large_images_are_streamed_and_cropped_at_random_in_training(tmp_path: Path) -> None:
+    write_classes(tmp_path, PETS, 6, size=(90, 70))
+    task = folder_task(tmp_path, workers=0)
+    assert task.spec.input_shape == (3, 224, 224)
+    assert isinstance(task.train.source, ImageSource)
+    assert task.augmentations == ()
+    index = [task.train.indices[:2]]
+    (plain,) = [inputs for inputs, _ in task.train.source.batches(index, CPU)]
+    (cropped,) = [inputs for inputs, _ in task.train.source.batches(index, CPU, seed=1)]
+    assert not torch.equal(plain, cropped)
+    still = folder_task(tmp_path, image_size=20, augment="none", workers=0)
+    assert still.spec.input_shape == (3, 20, 20)
+    (plain,) = [inputs for inputs, _ in still.train.source.batches(index, CPU)]
+    (cropped,) = [inputs for inputs, _ in still.train.source.batches(index, CPU, seed=1)]
+    assert torch.equal(plain, cropped)
+
+
+def test_many_small_images_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archscout.tasks.readers.folder.MEMORY_LIMIT", 1000)
+    write_classes(tmp_path, PETS, 6)
+    streamed = folder_task(tmp_path, workers=0)
+    monkeypatch.undo()
+    kept = folder_task(tmp_path)
+    assert isinstance(streamed.train.source, ImageSource)
+    assert isinstance(kept.train.source, ArraySource)
+    assert torch.equal(read(streamed.train)[0], read(kept.train)[0])
+    assert len(streamed.augmentations) == len(kept.augmentations) == 2
+    probe = torch.rand(4, 3, 10, 12)
+    assert torch.allclose(streamed.normalize(probe), kept.normalize(probe), atol=1e-5)
+
+
+def test_hidden_files_other_files_and_subfolders(tmp_path: Path) -> None:
+    write_classes(tmp_path, PETS, 3)
+    write_image(tmp_path / "cat" / "more" / "deep.PNG", seed=5)
+    write_image(tmp_path / "cat" / ".hidden.png")
+    write_image(tmp_path / ".cache" / "a.png")
+    (tmp_path / "cat" / "notes.txt").write_text("none")
+    (tmp_path / "labels.csv").write_text("none")
+    task = folder_task(tmp_path)
+    assert task.class_names == PETS
+    assert sum(len(task.split(name)) for name in ("train", "validation", "test")) == 7
+
+
+def test_a_class_without_images_is_named(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", PETS, 3)
+    (tmp_path / "train" / "eel").mkdir()
+    (tmp_path / "train" / "eel" / "notes.txt").write_text("none")
+    with pytest.raises(DataError, match=r"no images in .*train/eel; every class needs some"):
+        folder_task(tmp_path)
+
+
+def test_splits_of_different_classes_are_named(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", ("ant", "bee", "cat"), 3)
+    write_classes(tmp_path / "test", ("ant", "cat", "dog"), 3)
+    with pytest.raises(DataError, match=r"test has not the same class .* lacks bee and has dog besides"):
+        folder_task(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(12, 10), (90, 70)])
+def test_an_unreadable_image_is_named(tmp_path: Path, size: tuple[int, int]) -> None:
+    write_classes(tmp_path, PETS, 6, size=size)
+    broken = tmp_path / "dog" / "002.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"dog/002\.png: unreadable image"):
+        task = folder_task(tmp_path, image_size=16, workers=0)
+        for name in ("train", "validation", "test"):  # large images are read when they are needed
+            read(task.split(name))
+    broken.write_text("text")
+    with pytest.raises(DataError, match=r"dog/002\.png: no image that can be read"):
+        folder_task(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "has no class folders, but nothing"),
+        (["a.png", "b.png"], "has no class folders, but 2 images without class"),
+        (["val/cat/a.png", "test/cat/a.png"], "has val and test, but no train"),
+        (["train/a.png"], r"train has no class folders, but 1 images without class"),
+        (["train/cat/a.png", "train/dog/a.png", "test/a.png"], r"test has no class folders"),
+        (["train/cat/a.png", "val/cat/a.png", "valid/cat/a.png"], "has val and valid; keep one"),
+        (["cifar-10-batches-py/data_batch_1"], "use the task cifar10, with --data"),
+    ],
+)
+def test_other_layouts_are_told(tmp_path: Path, paths: list[str], message: str) -> None:
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / path, format="PNG")
+    with pytest.raises(DataError, match=message):
+        folder_task(tmp_path)
+
+
+def test_an_image_size_below_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="image_size is 0"):
+        folder_task(tmp_path, image_size=0)
+
+
+def test_a_single_class_is_refused(tmp_path: Path) -> None:
+    write_classes(tmp_path, ("cat",), 6)
+    with pytest.raises(DataError, match="only one class"):
+        folder_task(tmp_path)
