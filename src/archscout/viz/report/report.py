@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archscout import __version__
+from archscout.version import __version__
 from archscout.viz.report.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
 from archscout.viz.report.html import page
 from archscout.viz.report.page_style import report_style
