@@ -16,7 +16,7 @@ from archscout.tasks.published.nasbench360.audio import log_mel, mel_filters, re
 from archscout.tasks.published.nasbench360.fsd50k import read_fsd50k
 from archscout.tasks.published.nasbench360.psicov import read_psicov
 from archscout.tasks.published.nasbench360.spectrogram_augmentation import mask_spectrogram, mix_background
-from archscout.tasks.readers.pickled_arrays import read_pickled
+from archscout.tasks.readers.pickles import read_pickled
 from archscout.tasks.streams import evaluation_batches
 from archscout.training.evaluation import evaluate_network
 from tests.tasks.published.nasbench360 import layouts
