@@ -33,6 +33,21 @@ def test_a_registered_task_gets_the_data_folder(tmp_path: Path) -> None:
         TASKS.unregister("toy")
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (TaskSpec("toy", "clasification", (1, 2, 2), 2), "the kind 'clasification'; allowed: classification,"),  # type: ignore[arg-type]
+        (TaskSpec("toy", "classification", (1, 0, 2), 2), r"shape \(1, 0, 2\)"),
+        (TaskSpec("toy", "classification", (), 2), r"shape \(\)"),
+        (TaskSpec("toy", "classification", (4,), 0), "0 outputs"),
+    ],
+)
+def test_a_task_of_impossible_shapes_is_refused_on_registration(spec: TaskSpec, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        register_task(spec)(lambda root: load_task("digits"))
+    assert "toy" not in TASKS
+
+
 def test_a_registered_reader_is_asked_before_the_own_ones_and_is_named_in_messages(tmp_path: Path) -> None:
     def is_table(path: Path) -> bool:
         return path.is_dir() and (path / "table.csv").is_file()

@@ -11,7 +11,7 @@ import yaml
 
 from archscout.pipeline.contents import RunContents
 from archscout.spaces import architecture_from_json
-from archscout.spaces.base import LayerCoded
+from archscout.spaces.base import HasBaseline, LayerCoded
 from archscout.tasks.metrics.classification import Metric
 from archscout.tuning import TUNING
 from archscout.tuning.trial import TrialRecord
@@ -49,7 +49,7 @@ def report_html(run: RunContents, others: Sequence[RunContents] = ()) -> str:
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         architecture=architecture,
         architecture_text=architecture.describe() if architecture else "",
-        baseline=getattr(run.space, "baseline", None) if architecture else None,
+        baseline=run.space.baseline if architecture and isinstance(run.space, HasBaseline) else None,
         spec=run.task.spec,
         metric_note=_metric_note(run.task.metric),
         network_size=run.settings.network,

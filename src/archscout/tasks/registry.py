@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from archscout.errors import DataError, UnknownNameError
 from archscout.registry import Registry
-from archscout.tasks.spec import TaskSpec
+from archscout.tasks.spec import TaskKind, TaskSpec
 from archscout.tasks.task import Task
 
 __all__ = [
@@ -85,7 +85,20 @@ class Reader:
     priority: int = 0
 
 
-TASKS: Registry[TaskEntry] = Registry("task", "archscout.tasks")
+def _check_task(name: str, entry: TaskEntry) -> None:
+    """Raise DataError unless the shapes are those of a task and the loader can be called."""
+    spec = entry.spec
+    if spec.kind not in get_args(TaskKind):
+        raise DataError(f"the task '{name}' has the kind '{spec.kind}'; allowed: {', '.join(get_args(TaskKind))}.")
+    if spec.outputs < 1 or not spec.input_shape or any(size < 1 for size in spec.input_shape):
+        raise DataError(
+            f"the task '{name}' has inputs of shape {spec.input_shape} and {spec.outputs} outputs; give sizes above 0."
+        )
+    if not callable(entry.load):
+        raise DataError(f"the task '{name}' has no loader: register_task(spec) decorates a function (root) -> Task.")
+
+
+TASKS: Registry[TaskEntry] = Registry("task", "archscout.tasks", _check_task)
 FAMILIES: Registry[TaskFamily] = Registry("task family", "archscout.tasks")
 READERS: Registry[Reader] = Registry("reader", "archscout.tasks")
 

@@ -16,7 +16,15 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.seeds import derive_seed
 
-__all__ = ["ArraySource", "CombinedSource", "Source", "whole_samples"]
+__all__ = [
+    "ArraySource",
+    "CombinedSource",
+    "CropsSamples",
+    "KnowsTargets",
+    "Source",
+    "known_targets",
+    "whole_samples",
+]
 
 
 @runtime_checkable
@@ -35,13 +43,32 @@ class Source(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
-def whole_samples(source: Source) -> Source:
-    """The source that evaluation reads: the same samples whole, where training takes crops of them.
+@runtime_checkable
+class CropsSamples(Source, Protocol):
+    """A source that gives crops of its samples for training."""
 
-    A source that crops says so by an attribute `whole`, a source with the same indices.
-    """
-    whole: Source = getattr(source, "whole", source)
-    return whole
+    @property
+    def whole(self) -> Source:
+        """The same samples, under the same indices, as evaluation reads them."""
+        ...
+
+
+@runtime_checkable
+class KnowsTargets(Source, Protocol):
+    """A source that knows all targets without reading any input; None where it does not after all."""
+
+    @property
+    def targets(self) -> Tensor | None: ...
+
+
+def whole_samples(source: Source) -> Source:
+    """The source that evaluation reads: the same samples whole, where training takes crops of them."""
+    return source.whole if isinstance(source, CropsSamples) else source
+
+
+def known_targets(source: Source) -> Tensor | None:
+    """The targets of all samples, where the source knows them without reading any input."""
+    return source.targets if isinstance(source, KnowsTargets) else None
 
 
 class ArraySource:
@@ -100,9 +127,8 @@ class CombinedSource:
     @property
     def targets(self) -> Tensor | None:
         """The targets of all samples, where every source tells them without reading its inputs."""
-        targets = [getattr(source, "targets", None) for source in self.sources]
-        known = [part for part in targets if isinstance(part, Tensor)]
-        return torch.cat(known) if len(known) == len(targets) else None
+        known = [part for part in map(known_targets, self.sources) if part is not None]
+        return torch.cat(known) if len(known) == len(self.sources) else None
 
     @property
     def whole(self) -> CombinedSource:

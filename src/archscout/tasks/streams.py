@@ -50,7 +50,7 @@ def training_stream(
     world_size: int = 1,
 ) -> TrainingStream:
     """The stream for the task's kind; `segments` is for texts, `augment`, `extra` and `drop_last` for the others."""
-    if task.spec.kind == "language":
+    if task.spec.is_text:
         return SegmentStream(split, batch_size, device, seed, segments, rank=rank, world_size=world_size)
     return BatchStream(
         task,
@@ -76,7 +76,7 @@ def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.
 
     Where training takes crops of its samples, these are whole samples here, and perhaps fewer in a batch.
     """
-    if task.spec.kind == "language":
+    if task.spec.is_text:
         yield from evaluation_segments(split, batch_size, device)
         return
     size = min(batch_size, task.evaluation_batch_size or batch_size)

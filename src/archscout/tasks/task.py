@@ -113,10 +113,12 @@ class Task:
 
     def split(self, name: str) -> Split:
         """The split of that name: train, validation, development or test."""
-        if name not in ("train", "validation", "development", "test"):
+        if name == "development":
+            return self.development
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        if name not in splits:
             raise DataError(f"unknown split '{name}'; allowed: train, validation, development, test.")
-        chosen: Split = getattr(self, name)
-        return chosen
+        return splits[name]
 
     def prepare(self, raw: Tensor, *, seed: int | None = None, extra: tuple[Transform, ...] = ()) -> Tensor:
         """A raw batch as network input; with a seed, augmented.
