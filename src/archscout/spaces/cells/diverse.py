@@ -69,7 +69,7 @@ class DiverseGenotype(CellGenotype):
 
     @property
     def reduces(self) -> bool:
-        """Whether the reduction cell is one, and not what stands for none."""
+        """Whether there is a reduction cell, and not `unused_cell` in its place."""
         return self.reduce != unused_cell(len(self.reduce.nodes))
 
     def describe(self) -> str:
@@ -181,7 +181,7 @@ class DiverseSpace:
         return kernel_layers(network)
 
     def relaxation(self, spec: TaskSpec, size: DiverseSize) -> CellRelaxation:
-        """Two architecture tensors, one for all normal and one for all reduction cells; one where dense."""
+        """Two architecture tensors, for all normal and for all reduction cells; dense networks have the first only."""
         self.check(spec)
         reductions = diverse_reductions(size.layers, spec)
         owners = [int(index in reductions) for index in range(size.layers)]

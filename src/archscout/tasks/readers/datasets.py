@@ -122,7 +122,7 @@ def _label_value(label: Any, part: str, index: int) -> float:
 
 
 def _class_names(dataset: Any, columns: tuple[str, str] | None) -> tuple[str, ...]:
-    """What the dataset says of its classes: `classes` of torchvision's, the label feature of Hugging Face's."""
+    """The names of the classes: torchvision's `classes`, or those in the label feature of Hugging Face's."""
     if columns is not None:
         features = getattr(dataset, "features", None) or {}
         names = getattr(features.get(columns[1]), "names", None)
