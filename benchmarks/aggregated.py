@@ -117,9 +117,11 @@ def step_case(rounds: int, threads: int) -> Case:
     ready = other.stream.next_batch()
     inputs, targets = ready.inputs.contiguous(), ready.targets
     search.network.train()
-    return Case(
-        "search step, CIFAR common", 10.0, lambda: void(search._step()), lambda: void(step(inputs, targets)), rounds
-    )
+
+    def library() -> None:
+        search._step(search.stream.next_batch())
+
+    return Case("search step, CIFAR common", 10.0, library, lambda: void(step(inputs, targets)), rounds)
 
 
 def void(value: object) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from archscout.driver import Driver, StopSignals
 from archscout.errors import DivergedError, StoppedError
-from archscout.jobs import Driver, Job, Metrics, StopSignals
+from archscout.jobs import Job, Metrics
 from archscout.rundir import RunDirectory
 from tests.toys import CountingJob
 
@@ -29,7 +31,7 @@ class Recorder:
         if step == self.stop_at:
             os.kill(os.getpid(), self.number)
 
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
         self.checkpoints.append((step, job.result()))
 
     def finished(self, stage: str, seconds: float) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archscout.jobs import Driver, Metrics
+from archscout.driver import Driver
+from archscout.jobs import Metrics
 from archscout.pipeline.tensorboard import IMAGE_SCALE, TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces.architecture import Architecture

@@ -66,9 +66,8 @@ def make(settings: dict[str, Any], context: SearchContext | None = None, widths:
 
 
 def finish(tuning: TuningJob) -> SearchResult:
-    while not tuning.done:
-        metrics = tuning.advance()
-        assert 0 <= metrics["progress"] <= 1
+    for metrics in tuning.run():
+        assert 0 <= tuning.progress <= 1
         assert all(math.isfinite(value) for value in metrics.values())
     return tuning.result()
 
@@ -211,7 +210,7 @@ def test_a_stopped_tuning_goes_on_from_its_checkpoint(settings: dict[str, Any], 
     reference = finish(make(settings))
     first, second = make(settings), make(settings)
     for _ in range(rounds):
-        first.advance()
+        next(first.run())
     tree, tensors = pack(first.state_dict())
     second.load_state_dict(unpack(tree, tensors))
     assert outcome(finish(second)) == outcome(reference)
@@ -225,7 +224,7 @@ def test_a_killed_tuning_keeps_finished_trials_and_repeats_the_interrupted(
     reference = finish(make(settings))
     killed = make(settings, toy_context(folder=tmp_path))
     for _ in range(rounds):
-        killed.advance()
+        next(killed.run())
     ended = [record["number"] for record in killed.state_dict()["trials"] if record["state"] != "running"]
     asked: list[int] = []
 

@@ -13,7 +13,7 @@ import archscout
 from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
-from archscout.methods.base import settings_model
+from archscout.methods.base import ReadsTable
 from archscout.recipes import default_recipe, find_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
@@ -98,9 +98,9 @@ def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     name = values.get("method", DEFAULT_METHOD)
     if name is not None:
         method = METHODS.get(str(name))
-        search = settings_model(method, space)
+        search = method.settings_model(space)
         sections["search"] = (search, search())
-        sections["tuning"] = (TuningSettings | None, getattr(method, "tuning", None))
+        sections["tuning"] = (TuningSettings | None, TuningSettings() if method.tunes_training else None)
     return create_model("RunSettings", __base__=RunSettings, **sections)
 
 
@@ -158,7 +158,7 @@ def resolve_settings(
         model = _checked_model(settings)
         settings = apply_overrides(settings, [_full_key(model, text) for text in overrides])
     checked = _checked_model(settings).read(settings)
-    if task is None and getattr(checked.search, "table", None) is None:
+    if task is None and not (isinstance(checked.search, ReadsTable) and checked.search.table is not None):
         raise SettingsError(
             "no task was named. Only a search by table goes without one: --table FILE. See: archscout list tasks"
         )
@@ -167,7 +167,7 @@ def resolve_settings(
 
 def _check_base(method: str) -> None:
     """Raise SettingsError unless the method starts from an architecture."""
-    able = [name for name, each in METHODS.items() if getattr(each, "starts_from_architecture", False)]
+    able = [name for name, each in METHODS.items() if each.starts_from_architecture]
     if method not in able:
         raise SettingsError(
             f"the method '{method}' starts from nothing; an architecture to start from goes with {', '.join(able)}."

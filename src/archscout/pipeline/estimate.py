@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from archscout.engine import Engine
 from archscout.errors import RunError
-from archscout.jobs import Closeable, Job, Metrics
+from archscout.jobs import Job, Metrics
 from archscout.measure import Measurements, peak_memory
 from archscout.pipeline.run import Run
 from archscout.seeds import derive_seed
@@ -77,13 +78,13 @@ def estimate_run(run: Run) -> Estimate:
     largest = space.extremes(spec, size)[1]
     if run.settings.train.epochs > 0:
         task, scale = _part(whole, _largest_batch(run.settings.train))
-        job = _training(task, run, space.build(largest, spec, size))
-        stages.append(_measure_job("train", job, run.engine, scale))
+        training = _training(task, run, space.build(largest, spec, size))
+        stages.append(_measure_job("train", training, run.engine, scale))
     return Estimate(low, mean, high, tuple(stages))
 
 
-def _training(task: Task, run: Run, network: torch.nn.Module) -> Job:
-    job: Job = run.settings.train.job(network, task, run.engine, run.settings.seed)
+def _training(task: Task, run: Run, network: torch.nn.Module) -> Job[torch.nn.Module]:
+    job: Job[torch.nn.Module] = run.settings.train.job(network, task, run.engine, run.settings.seed)
     return job
 
 
@@ -113,28 +114,26 @@ def _first(split: Split, share: float) -> Split:
     return split.subset(torch.arange(max(1, round(share * len(split)))))
 
 
-def _measure_job(name: str, job: Job, engine: Engine, scale: float) -> StageEstimate:
-    warm = _cycle(job)[-1]
+def _measure_job(name: str, job: Job[Any], engine: Engine, scale: float) -> StageEstimate:
+    steps_of = job.run()
+    warm = _cycle(steps_of)
+    before = job.progress
     began = time.perf_counter()
-    timed = _cycle(job) or [warm]
+    timed = _cycle(steps_of) or warm
     seconds = time.perf_counter() - began
-    gained = timed[-1]["progress"] - warm["progress"]
+    gained = job.progress - before
     steps = sum(metrics.get("steps", 1.0) for metrics in timed)
-    peak = 0
-    for _ in timed:
-        if not job.done:
-            peak = max(peak, peak_memory(job.advance, engine.device))
-    if isinstance(job, Closeable):
-        job.close()
+    peak = max(peak_memory(lambda: next(steps_of, None), engine.device) for _ in timed)
+    job.close()
     total = scale * seconds / gained if gained > 0 else float("nan")
     return StageEstimate(name, seconds / max(1.0, steps), total, peak)
 
 
-def _cycle(job: Job) -> list[Metrics]:
-    """Advance until the job's epoch changes, so that each of its phases has its share; at least once."""
+def _cycle(steps: Iterator[Metrics]) -> list[Metrics]:
+    """Go on until the epoch changes, so that each phase of the job has its share; one step where there are none."""
     metrics: list[Metrics] = []
-    while not job.done and (len(metrics) < 2 or metrics[-1].get("epoch") == metrics[-2].get("epoch") is not None):
-        metrics.append(job.advance())
-        if "epoch" not in metrics[-1]:
+    for each in steps:
+        metrics.append(each)
+        if "epoch" not in each or (len(metrics) > 1 and each["epoch"] != metrics[-2].get("epoch")):
             break
     return metrics

@@ -14,16 +14,17 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from archscout.atomic import TEMPORARY_PREFIX
+from archscout.driver import Driver, Observer, StopSignals
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
-from archscout.jobs import Driver, Observer, StopSignals
 from archscout.methods.base import (
     METHODS,
-    ChecksContext,
+    ReadsTable,
     SearchContext,
     SearchStage,
+    SplitsDevelopment,
     TaskSource,
-    check_fit,
+    TrainsSharedWeights,
 )
 from archscout.parallel import check_executor
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, load_network
@@ -134,16 +135,16 @@ class Run:
             check_tuning(self.settings.tuning, self.settings.train)
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
-            check_fit(method, self.space, self.task, self.settings.search)
-            if getattr(method, "starts_from_architecture", False) and self.settings.architecture is None:
+            method.check_fit(self.space, self.task, self.settings.search)
+            if method.starts_from_architecture and self.settings.architecture is None:
                 cast(KernelPatterned, self.space).kernel_base(self.task.spec)  # says so if there is none
-            made = method()
-            if isinstance(made, ChecksContext):
-                made.check(self.context)
+            if method.check is not None:
+                method.check(self.context)
         else:
             self.space.check(self.task.spec)
-        sections = {"search.child": getattr(self.settings.search, "child", None), "train": self.settings.train}
-        for where, section in sections.items():
+        search = self.settings.search
+        child = search.child if isinstance(search, TrainsSharedWeights) else None
+        for where, section in {"search.child": child, "train": self.settings.train}.items():
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
                 check_cutout(self.task, section, where)
@@ -155,10 +156,14 @@ class Run:
         """The task, with the split that the search settings ask for."""
         settings = self.settings
         if settings.task is None:
-            return absent_task(settings.search.dataset)
+            return absent_task(settings.search.dataset if isinstance(settings.search, ReadsTable) else None)
         task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
-        fraction = getattr(settings.search, "validation_fraction", None)
-        return task if fraction is None else task.resplit(fraction)
+        return task if self._validation_fraction is None else task.resplit(self._validation_fraction)
+
+    @property
+    def _validation_fraction(self) -> float | None:
+        search = self.settings.search
+        return search.validation_fraction if isinstance(search, SplitsDevelopment) else None
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -218,12 +223,12 @@ class Run:
         settings = self.settings
         if self._given_task is not None or self._given_model is not None or settings.task is None:
             return None  # other processes do not have what was given from Python
-        return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
+        return TaskSource(settings.task, settings.data, self._validation_fraction)
 
     def search_stages(self) -> Sequence[SearchStage]:
         """The method's stages, none where the architecture was given; then tuning, where it is asked for."""
         settings = self.settings
-        stages = [] if settings.method is None else [*METHODS.get(settings.method)().stages()]
+        stages = [] if settings.method is None else [*METHODS.get(settings.method).stages]
         if settings.tuning is not None and settings.task is not None:
             stages.append(tuning_stage(settings.tuning))
         return stages

@@ -51,7 +51,7 @@ class TensorBoardObserver:
         except OSError:
             self._writer = None
 
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
         """Write the architecture that the job would choose now, if it changed, and all that is not on the disk yet."""
         if self._writer is None:
             return

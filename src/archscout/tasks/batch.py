@@ -84,6 +84,11 @@ class BatchStream:
         """Batches handed out so far."""
         return self.epoch * self.batches_per_epoch + self.position
 
+    @property
+    def passed(self) -> float:
+        """Epochs so far, with the part of the present one."""
+        return self.epoch + self.position / self.batches_per_epoch
+
     def _epoch_indices(self, start: int) -> Iterator[Tensor]:
         order = torch.randperm(len(self._split), generator=generator(self._seed, "order", self.epoch))
         mine = self._split.indices[order[self._rank :: self._world_size][: self._samples]]

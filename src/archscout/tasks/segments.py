@@ -108,6 +108,11 @@ class SegmentStream:
         """Segments of the present epoch."""
         return len(self._lengths)
 
+    @property
+    def passed(self) -> float:
+        """Epochs so far, with the part of the present one."""
+        return self.epoch + self.position / self.batches_per_epoch
+
     def next_batch(self) -> Batch:
         """The next segment; its learning rate is scaled by its length, relative to the usual one."""
         start, length = sum(self._lengths[: self.position]), self._lengths[self.position]
@@ -119,9 +124,13 @@ class SegmentStream:
         )
         self.position, self.step = self.position + 1, self.step + 1
         if self.position == self.batches_per_epoch:
-            self.epoch, self.position = self.epoch + 1, 0
-            self._lengths = self._draw_lengths()
+            self.skip_epoch()
         return batch
+
+    def skip_epoch(self) -> None:
+        """Leave out the rest of this epoch; the next one has lengths of its own."""
+        self.epoch, self.position = self.epoch + 1, 0
+        self._lengths = self._draw_lengths()
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, position and step, and the number of processes, without which they mean nothing."""

@@ -117,12 +117,11 @@ def train_part(part: Part, task: Task, space: SearchSpace, engine: Engine) -> An
     job = settings.job(network, task, engine, part.seed)
     if part.state is not None:
         job.load_state_dict(state_from_bytes(part.state))
-    progress = 0.0
-    while progress * settings.epochs < part.until - 1e-6:
-        metrics = job.advance()
-        progress = metrics["progress"]
+    for metrics in job.run():
         if not all(math.isfinite(value) for value in metrics.values()):
             return Answer(None)
+        if job.progress * settings.epochs >= part.until - 1e-6:
+            break
     state = state_bytes(job.state_dict())
     if not part.judge:
         return Answer(state)

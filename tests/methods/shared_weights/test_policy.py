@@ -20,7 +20,6 @@ STARTS = [sum(SIZES[:row]) for row in range(len(SIZES))]
 def policy(spread: float = 1.0) -> DecoupledPolicy:
     made = DecoupledPolicy(CHOICES, seed=0)
     made.logits.mul_(spread / 1e-3)
-    made.changed()
     return made
 
 
@@ -96,7 +95,6 @@ def test_gradient_norms_of_the_specification() -> None:
     rest = 0.05 / 6
     made.logits.zero_()
     made.logits[STARTS[row]] = math.log(0.95 / rest)
-    made.changed()
     sample = Sample(SPACE.random(random.Random(0)), ((row, 3),))
     published = made.gradient([sample], [1.0], double_softmax=True)
     correct = made.gradient([sample], [1.0])

@@ -19,16 +19,14 @@ sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import UnionType
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from archscout.jobs import Job
-from archscout.methods.base import METHODS, SearchContext, SearchStage
+from archscout.methods.base import Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.methods.differentiable.bilevel import Order, VirtualStep, bilevel_gradient
 from archscout.methods.differentiable.recurrent import RecurrentDartsSearch, RecurrentDartsSettings
 from archscout.methods.differentiable.relaxed import AlphaSettings, RelaxedSearch, RelaxedSettings
@@ -41,10 +39,8 @@ from archscout.tasks.batch import Batch
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = [
-    "Darts",
     "DartsSearch",
     "DartsSettings",
-    "FairDarts",
     "FairDartsSearch",
     "FairDartsSettings",
     "sigmoid_entropy",
@@ -62,7 +58,7 @@ class DartsSettings(RelaxedSettings):
 
 
 class DartsSearch(RelaxedSearch):
-    """The search as a job; see the module's docstring."""
+    """The search; see the module's docstring."""
 
     def initial_alphas(self) -> Tensor:
         """A column for `none` before the operations."""
@@ -95,7 +91,7 @@ class FairDartsSettings(RelaxedSettings):
 
 
 class FairDartsSearch(RelaxedSearch):
-    """The search as a job; see the module's docstring."""
+    """The search; see the module's docstring."""
 
     def mixing(self, alphas: Tensor) -> Tensor:
         """Independent sigmoids."""
@@ -126,39 +122,31 @@ def sigmoid_entropy(mixing: Tensor) -> float:
     return float(-(p * p.log2() + (1 - p) * (1 - p).log2()).mean())
 
 
-@METHODS.register("darts")
-class Darts:
-    """DARTS."""
-
-    name: ClassVar[str] = "darts"
-    description: ClassVar[str] = "differentiable search with softmax mixing, first or second order"
-    settings_model: ClassVar[type[Settings]] = DartsSettings
-    requires: ClassVar[tuple[type | UnionType, ...]] = (Relaxed | RelaxedRecurrence,)
-
-    @classmethod
-    def settings_for(cls, space: type[SearchSpace]) -> type[Settings]:
-        """`RecurrentDartsSettings` for recurrent cells, else `DartsSettings`."""
-        return RecurrentDartsSettings if issubclass(space, RelaxedRecurrence) else cls.settings_model
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", _darts_search)]
+def _settings_for(space: type[SearchSpace]) -> type[Settings]:
+    return RecurrentDartsSettings if issubclass(space, RelaxedRecurrence) else DartsSettings
 
 
-def _darts_search(context: SearchContext, before: Architecture | None) -> Job:
+def _search(context: SearchContext, before: Architecture | None) -> Job[SearchResult]:
     recurrent = isinstance(context.space, RelaxedRecurrence)
     return RecurrentDartsSearch(context) if recurrent else DartsSearch(context)
 
 
-@METHODS.register("fairdarts")
-class FairDarts:
-    """FairDARTS."""
-
-    name: ClassVar[str] = "fairdarts"
-    description: ClassVar[str] = "differentiable search with independent sigmoids and the zero-one loss"
-    settings_model: ClassVar[type[Settings]] = FairDartsSettings
-    requires: ClassVar[tuple[type, ...]] = (Relaxed,)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", lambda context, before: FairDartsSearch(context))]
+register_method(
+    Method(
+        name="darts",
+        description="differentiable search with softmax mixing, first or second order",
+        settings=DartsSettings,
+        settings_for=_settings_for,
+        requires=(Relaxed | RelaxedRecurrence,),
+        stages=(SearchStage("search", _search),),
+    )
+)
+register_method(
+    Method(
+        name="fairdarts",
+        description="differentiable search with independent sigmoids and the zero-one loss",
+        settings=FairDartsSettings,
+        requires=(Relaxed,),
+        stages=(SearchStage("search", lambda context, before: FairDartsSearch(context)),),
+    )
+)

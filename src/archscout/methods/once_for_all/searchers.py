@@ -12,7 +12,8 @@ from typing import Protocol, cast
 
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchResult
-from archscout.methods.dsm.dsm import DsmSearch, DsmSettings
+from archscout.methods.dsm.dsm import DsmSearch
+from archscout.methods.dsm.trials import DsmSettings
 from archscout.methods.queries.scoring import FunctionScorer
 from archscout.registry import Registry
 from archscout.seeds import derive_seed
@@ -84,9 +85,7 @@ def dsm_searcher(budget: int) -> Searcher:
             lambda architectures: [PERCENT * score for score in scorer(architectures)], name="predictor", quick=True
         )
         job = DsmSearch(cast(LayerCoded, space), in_percent, settings, seed=seed, admit=admit, smallest=smallest)
-        while not job.done:
-            job.advance()
-        found = job.result()
+        found = job.complete()
         candidates = [Candidate(each.architecture, each.score / PERCENT, "dsm") for each in found.candidates]
         return SearchResult(found.architecture, candidates)
 

@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from archscout.jobs import State, Stored
 from archscout.seeds import generator
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Factorization
@@ -32,7 +32,7 @@ class Sample:
     draws: tuple[tuple[int, int], ...]
 
 
-class DecoupledPolicy:
+class DecoupledPolicy(Stored):
     """The distributions over one factorized space.
 
     Args:
@@ -43,6 +43,8 @@ class DecoupledPolicy:
         logits: float64 `(number of parameters,)`, on the CPU; an optimiser may hold it.
     """
 
+    logits: State[Tensor]
+
     def __init__(self, choices: Factorization, seed: int) -> None:
         self._choices = choices
         self._sizes = [*choices.structure, *(len(names) for names in choices.operations)]
@@ -50,13 +52,13 @@ class DecoupledPolicy:
         count = sum(self._sizes)
         self.logits = INITIAL_DEVIATION * torch.randn(count, generator=generator(seed, "policy"), dtype=torch.float64)
         self._cache: dict[int, list[float]] = {}
-
-    def changed(self) -> None:
-        """Tell the policy that its logits were updated."""
-        self._cache.clear()
+        self._cached = -1  # the version of the logits that the cache is of
 
     def probabilities(self, row: int) -> list[float]:
         """The distribution of one choice."""
+        if self._cached != self.logits._version:  # counted by torch: one more after each change in place
+            self._cache.clear()
+            self._cached = self.logits._version
         if row not in self._cache:
             start = self._starts[row]
             logits = self.logits[start : start + self._sizes[row]].tolist()
@@ -132,16 +134,6 @@ class DecoupledPolicy:
                 for index, term in enumerate(terms, start=self._starts[row]):
                     flat[index] += scale * term
         return torch.tensor(flat, dtype=torch.float64)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The logits."""
-        return {"logits": self.logits}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over logits, in place."""
-        with torch.no_grad():
-            self.logits.copy_(state["logits"])
-        self.changed()
 
 
 def _score(probabilities: Sequence[float], option: int) -> list[float]:
