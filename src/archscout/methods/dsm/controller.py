@@ -1,4 +1,6 @@
-"""DSM-NAS's controller: a graph network over the centres, and an LSTM that picks one and edits it (spec dsm_nas 1.3).
+"""DSM-NAS's controller: a graph network over the centres, and an LSTM that picks one and edits it.
+
+Source: docs/methods/dsm.md#controller and docs/methods/dsm.md#subspace-graph.
 
 One object holds the controllers of many independent trials. Every parameter has a leading axis of trials, so that a
 step of all trials is a few batched matrix products; the parameters, their gradients and Adam's moments are each one

@@ -1,4 +1,4 @@
-"""The settings of DSM-NAS (spec dsm_nas 1.4)."""
+"""The settings of DSM-NAS (docs/methods/dsm.md#published-settings)."""
 
 from __future__ import annotations
 

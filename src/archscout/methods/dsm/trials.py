@@ -1,4 +1,4 @@
-"""The trials of DSM-NAS that run together: the algorithm (spec dsm_nas 1.1 to 1.3).
+"""The trials of DSM-NAS that run together: the algorithm (docs/methods/dsm.md#algorithm).
 
 Every tensor has a leading axis of T trials; each has K centres, and makes B proposals at a time.
 """

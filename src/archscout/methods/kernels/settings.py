@@ -15,7 +15,7 @@ from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = ["KernelSearchSettings"]
 
-DENSE_FIELD = 10  # dense tasks count 10 times the size of a kernel instead of its field; spec d2nas 1.3.4
+DENSE_FIELD = 10  # times a kernel's size, on dense tasks, instead of its field; docs/methods/dash.md#kernel-search
 SCHEDULE = ScheduleSettings(kind="steps", milestones=(61, 121, 161), factors=(0.2, 0.04, 0.008))
 
 

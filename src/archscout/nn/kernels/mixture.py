@@ -1,4 +1,4 @@
-"""A network in which chosen convolutions hold all candidate kernels at once (spec d2nas 1.3)."""
+"""A network in which chosen convolutions hold all candidate kernels at once (docs/methods/dash.md#kernel-search)."""
 
 from __future__ import annotations
 
