@@ -112,12 +112,20 @@ def resolves(name: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_and_files_that_the_docs_name_exist(path: Path) -> None:
-    text = path.read_text()
-    modules = set(re.findall(r"(?<![\w./-])archscout(?:\.[A-Za-z_]\w*)+(?![\w/-])", text)) - NO_MODULES
-    assert sorted(name for name in modules if not resolves(name)) == []
-    files = set(re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", text))
-    files |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m (benchmarks\.\w+)", text)}
-    bases = (ROOT, ROOT / "src/archscout", path.parent)
-    assert sorted(name for name in files if not any((base / name).exists() for base in bases)) == []
+def test_modules_that_the_docs_name_exist() -> None:
+    pages = "".join(path.read_text() for path in PAGES)
+    code = "".join(path.read_text() for path in FILES if path.suffix == ".py")
+    names = set(re.findall(r"(?<![\w./-])archscout(?:\.[A-Za-z_]\w*)+(?![\w/-])", pages))
+    names |= set(re.findall(r"`(archscout(?:\.\w+)+)`", code))
+    assert sorted(name for name in names - NO_MODULES if not resolves(name)) == []
+
+
+def test_files_of_code_that_are_named_exist() -> None:
+    wrong = []
+    for path in FILES:
+        text = path.read_text()
+        named = set(re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", text))
+        named |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m (benchmarks\.\w+)", text)}
+        bases = (ROOT, ROOT / "src/archscout", path.parent)
+        wrong += [f"{path}: {name}" for name in named if not any((base / name).exists() for base in bases)]
+    assert sorted(wrong) == []

@@ -4,7 +4,7 @@ A trial keeps K centres. Each stands for a subspace: all architectures within M 
 of the centres, picks one, and edits it M times; an edit sets the operation of a layer. A proposal that scores better
 than its centre takes its place. REINFORCE teaches the controller to propose improvements.
 
-`dsm_trials.py` is the algorithm, for many independent trials as one batch; here is the job that runs them group after
+`trials.py` is the algorithm, for many independent trials as one batch; here is the job that runs them group after
 group.
 """
 

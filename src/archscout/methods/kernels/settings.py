@@ -1,4 +1,4 @@
-"""Settings of the search for kernel sizes and dilations; see `kernel_search`."""
+"""Settings of the search for kernel sizes and dilations; see `archscout.methods.kernels.search`."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class KernelMixture(nn.Module):
         sizes, dilations: the candidates are all pairs.
         depthwise: whether convolutions with as many outputs as inputs become depthwise ones, as published; else they
             keep their groups.
-        backend: how they are computed; see `convolution_choice`.
+        backend: how they are computed; see `archscout.nn.kernels.choice`.
     """
 
     def __init__(
