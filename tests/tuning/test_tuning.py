@@ -127,7 +127,7 @@ def test_the_default_grid_is_the_published_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batches", "steps"),  # spec d2nas 6.5: NinaPro, Darcy, Satellite
+    ("batches", "steps"),  # docs/methods/d2nas.md#tuning: NinaPro, Darcy, Satellite
     [(20, 7), (49, 15), (50, 11), (100, 11), (299, 30), (300, 16), (499, 25), (500, 6), (3125, 32)],
 )
 def test_trials_train_on_the_published_share_of_an_epoch(batches: int, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""D2NAS: cells, kernels, tuning, training, for diverse tasks (Lee, Han, Lee 2024; spec d2nas 1).
+"""D2NAS: cells, kernels, tuning, training, for diverse tasks (Lee, Han, Lee 2024; docs/methods/d2nas.md).
 
 cells    for each stage of a progressive search: a fresh supernet with the operations that are left on each edge
              train weights; after the warm-up also the architecture, on the validation split

@@ -45,7 +45,7 @@ class BatchStream:
         augment: whether to augment.
         extra: transforms after normalisation.
         drop_last: leave out the last batch of an epoch where it is smaller; always kept if it is the only one.
-        share: of an epoch's n batches only the first floor(share * n) + 1 (spec d2nas 1.3, 1.4); None takes all.
+        share: of an epoch's n batches the first floor(share * n) + 1 (docs/methods/d2nas.md#tuning); None takes all.
         rank, world_size: with several processes each takes its own share of every epoch.
     """
 

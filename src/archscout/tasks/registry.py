@@ -68,7 +68,7 @@ FAMILIES: Registry[TaskFamily] = Registry("task family", "archscout.tasks")
 
 
 def register_task(spec: TaskSpec) -> Callable[[TaskLoader], TaskLoader]:
-    """Decorator: register a loader `(root: Path) -> Task` under the name in the spec."""
+    """Decorator: register a loader `(root: Path) -> Task` under the name of its `TaskSpec`."""
 
     def add(load: TaskLoader) -> TaskLoader:
         TASKS.register(spec.name)(TaskEntry(spec, load))

@@ -4,7 +4,7 @@ A text is cut into as many columns as the batch has rows, and every batch is the
 network remembers at the end of one segment is where the next one begins. Inputs and targets are `(N, T)`: sample first,
 as for any other task; a target is the word that follows.
 
-Source: spec ednas 3.3 and 3.4, after Merity et al. 2018, "Regularizing and optimizing LSTM language models".
+Source: Merity et al. 2018 (arXiv 1708.02182); docs/methods/darts_recurrent.md#settings-of-search-and-training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The training job: a network from scratch, with the published recipe of the cell family (spec ednas 2.6)."""
+"""The training job: a network from scratch, with the published recipe of the cell family.
+
+Source: docs/methods/ednas.md#final-training.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Training of language models: SGD on random segments, then averaged SGD (spec ednas 3.3).
+"""Training of language models: SGD on random segments, then averaged SGD.
 
 Source: Merity et al. 2018, "Regularizing and optimizing LSTM language models" (arXiv 1708.02182), in the form that
-DARTS and EDNAS use:
+DARTS and EDNAS use (docs/methods/darts_recurrent.md#settings-of-search-and-training):
 
     repeat for each epoch
         for each segment of the training text, of a random length

@@ -9,7 +9,7 @@
 
 Trials run in processes of this machine or on Ray, but only this process decides, when all of a round have answered:
 the outcome does not depend on which worker is faster. What a stopped tuning knew of finished trials it does not compute
-again; an interrupted trial goes on from the last checkpoint, or is repeated. Source: spec d2nas 1.4.
+again; an interrupted trial goes on from the last checkpoint, or is repeated. Source: docs/methods/d2nas.md#tuning.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kernel search: gradients, schedule, early end, resuming; facts of spec d2nas 1.3."""
+"""The kernel search: gradients, schedule, early end, resuming; facts of docs/methods/dash.md#kernel-search."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_fields_are_those_of_the_penalty() -> None:
     images = KernelSearchSettings()
     assert images.fields(dense=False).tolist()[:5] == [3, 7, 15, 31, 5]
     assert images.fields(dense=True).tolist()[::4] == [30, 50, 70, 90]
-    # The norms that spec d2nas 1.3 gives for 1e-5 f.
+    # The norms of 1e-5 f in docs/methods/dash.md#kernel-search.
     assert abs(1e-5 * float(images.fields(dense=False).norm()) - 1.9e-3) < 1e-4
     assert abs(1e-5 * float(images.fields(dense=True).norm()) - 2.6e-3) < 1e-4
     sequences = KernelSearchSettings(kernel_sizes=(3, 5, 7, 11, 15, 19))

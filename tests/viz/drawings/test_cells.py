@@ -18,7 +18,7 @@ from archscout.viz.drawings.layout import OUTPUT, Box, lay_out
 from archscout.viz.drawings.operations import operation_label
 from archscout.viz.svg import text_width
 
-# Published cells in the specs' notation (spec ednas 4 and published_cells).
+# Published cells, in a short notation: operation<-source, nodes separated by |.
 _OPERATIONS = {
     "max3": "max_pool_3x3",
     "avg3": "avg_pool_3x3",
@@ -33,7 +33,7 @@ _OPERATIONS = {
 
 
 def read_cell(text: str, concat: tuple[int, ...] = ()) -> Cell:
-    """A cell in the specs' notation: nodes separated by `|`, or numbered as in `4: sep3<-0`."""
+    """A cell in this notation: nodes separated by `|`, or numbered as in `4: sep3<-0`."""
     nodes: dict[int, tuple[Input, ...]] = {}
     for part in re.split(r"\||\s+(?=\d:)", text):
         number, _, inputs = part.rpartition(":")

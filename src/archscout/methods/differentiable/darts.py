@@ -1,6 +1,6 @@
 """DARTS and FairDARTS: differentiable search with one architecture tensor for normal and one for reduction cells.
 
-DARTS (Liu et al. 2019; spec ednas 5), each edge a softmax over its operations and `none`:
+DARTS (arXiv 1806.09055; docs/methods/darts.md#relaxation), each edge a softmax over its operations and `none`:
 
     for each batch of the training split, and a batch of the validation split
         alpha <- Adam along d L_val(w, alpha) / d alpha            first order
@@ -8,10 +8,10 @@ DARTS (Liu et al. 2019; spec ednas 5), each edge a softmax over its operations a
         w     <- SGD along d L_train(w, alpha) / d w
     keep the strongest operation on the two strongest edges into each node
 
-On recurrent cells the search of DARTS is that of `darts_recurrent`, with settings of its own.
+On recurrent cells the search of DARTS is that of `recurrent`, with settings of its own.
 
-FairDARTS (Chu et al. 2020; spec d_darts 11) makes the operations independent, so that skip connections do not win by
-sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
+FairDARTS (arXiv 1911.12126; docs/methods/darts.md#fairdarts) makes the operations independent, so that skip
+connections do not win by sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
 
     alpha <- Adam along d [L_val(w, alpha) + weight * L01(alpha)] / d alpha,  L01 = -mean((sigmoid(alpha) - 1/2)^2)
     keep what reaches the threshold, at most two edges into each node
@@ -47,7 +47,7 @@ __all__ = [
     "zero_one_gradient",
 ]
 
-INITIAL_DEVIATION = 1e-3  # DARTS's tensors start at 1e-3 N(0, 1); spec ednas 5.1
+INITIAL_DEVIATION = 1e-3  # DARTS's tensors start at 1e-3 N(0, 1); docs/methods/darts.md#relaxation
 
 
 class DartsSettings(RelaxedSettings):
@@ -111,7 +111,7 @@ class FairDartsSearch(RelaxedSearch):
 
 
 def zero_one_gradient(alphas: Tensor, entries: int) -> Tensor:
-    """The gradient of `-sum((p - 1/2)^2) / entries` with `p = sigmoid(alphas)`; spec d_darts 1.3, 10.2."""
+    """The gradient of `-sum((p - 1/2)^2) / entries` with `p = sigmoid(alphas)`; docs/methods/ddarts.md#losses."""
     p = alphas.sigmoid()
     return -2 / entries * (p - 0.5) * p * (1 - p)
 

@@ -1,6 +1,6 @@
 """D-DARTS and DARTOpti: differentiable search with an architecture tensor of its own for each cell.
 
-Source: Heuillet et al. (arXiv 2108.09306), as recorded in spec d_darts. D-DARTS:
+Source: Heuillet et al. (arXiv 2108.09306); docs/methods/ddarts.md#what-the-code-rests-on. D-DARTS:
 
     alpha_i <- 0 for each cell i; mixing weights are independent sigmoids
     for each batch of the training split, and a batch of the validation split
@@ -45,7 +45,7 @@ from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = ["DDartsSearch", "DDartsSettings", "DartoptiSearch", "DartoptiSettings"]
 
-BASELINE_ALPHA = 10.0  # spec d_darts 3.2
+BASELINE_ALPHA = 10.0  # docs/methods/ddarts.md#handcrafted-baselines
 SMALLEST_MEAN = 1e-6  # added to |mean M|, where the published formula divides by nearly nothing
 
 
@@ -176,7 +176,7 @@ class DDartsSearch(RelaxedSearch):
             outputs = self.mixed.without(owner, mixing, states, instead)
             return self.context.task.loss(outputs, batch.targets)
 
-    # -- the published gradients (spec d_darts 1.5) --------------------------------------------------------------
+    # -- docs/methods/ddarts.md#gradients-of-the-published-program ----------------------------------------------------
 
     def _legacy_step(self, batch: Batch) -> None:
         """The architecture step as published: nothing is cleared between the K losses and the weights' step.

@@ -1,7 +1,7 @@
 """P-DARTS: differentiable search in stages, with fewer operations and more cells from stage to stage.
 
-Chen et al. 2019, "Progressive Differentiable Architecture Search: Bridging the Depth Gap between Search and
-Evaluation"; D2NAS finds its cells with it. Source: spec d2nas 1.2.
+"Progressive Differentiable Architecture Search" (arXiv 1904.12760); D2NAS finds its cells with it.
+Source: docs/methods/pdarts.md#what-the-code-rests-on.
 
     for each stage, with a new supernet of more cells
         for some epochs                         weights alone
@@ -49,8 +49,8 @@ __all__ = [
     "skip_dropout_rate",
 ]
 
-INITIAL_DEVIATION = 1e-3  # the tensors start at 1e-3 N(0, 1); spec d2nas 1.2
-DROPOUT_DECAY = 0.2  # per epoch, once the architecture learns; spec d2nas 1.2
+INITIAL_DEVIATION = 1e-3  # the tensors start at 1e-3 N(0, 1); docs/methods/pdarts.md#the-search-of-p-darts-and-of-d2nas
+DROPOUT_DECAY = 0.2  # per epoch, once the architecture learns; likewise
 LEAST_KEPT = 3  # fewer could leave an edge with nothing but `none` and a skip connection that the limit forbids
 
 

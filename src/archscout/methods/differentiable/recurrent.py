@@ -1,8 +1,8 @@
-"""DARTS on recurrent cells: a differentiable mixture of all edges and activations (spec ednas 5).
+"""DARTS on recurrent cells: a differentiable mixture of all edges and activations.
 
 What the method `darts` does where the space is one of recurrent cells.
 
-Source: "DARTS: Differentiable Architecture Search" (arXiv 1806.09055):
+Source: "DARTS: Differentiable Architecture Search" (arXiv 1806.09055), docs/methods/darts.md#second-order:
 
     repeat for each segment of the training text, beside a segment of the validation text
         alpha: one Adam step on the gradient of the validation loss (methods/differentiable/bilevel.py)
@@ -152,7 +152,7 @@ class RecurrentDartsSearch(Job[SearchResult]):
     def _loss(
         self, batch: Batch, hidden: Tensor | None, seed: Sequence[str | int], remember: Callable[[Tensor], None]
     ) -> LossFunction:
-        """The negative log-likelihood of a batch, without penalties (spec ednas 5.2), under one set of masks."""
+        """The negative log-likelihood of a batch, without penalties, under one set of masks."""
 
         def loss(weights: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
             with self.context.engine.seeded(self.context.seed, *seed):

@@ -1,4 +1,4 @@
-"""DSM-NAS: dominative subspace mining (arXiv 2210.17180, spec dsm_nas 1).
+"""DSM-NAS: dominative subspace mining (arXiv 2210.17180; docs/methods/dsm.md#what-the-code-rests-on).
 
 A trial keeps K centres. Each stands for a subspace: all architectures within M edits of it. A controller sees the graph
 of the centres, picks one, and edits it M times; an edit sets the operation of a layer. A proposal that scores better

@@ -1,4 +1,4 @@
-"""The trials of DSM-NAS that run together: the algorithm (spec dsm_nas 1.1 to 1.3).
+"""The trials of DSM-NAS that run together: the algorithm (docs/methods/dsm.md#algorithm).
 
 Every tensor has a leading axis of T trials; each has K centres, and makes B proposals at a time.
 """
@@ -33,7 +33,7 @@ MOST_STEPS = 20  # times the budget: where repeats are free, a search could go o
 
 
 class DsmSettings(QuerySettings):
-    """Settings of DSM-NAS. The defaults are the published ones for NAS-Bench-201."""
+    """Settings of DSM-NAS; the defaults are those for NAS-Bench-201 (docs/methods/dsm.md#published-settings)."""
 
     slots: int = Field(default=3, ge=2, description="centres (K)")
     edits: int = Field(default=4, ge=1, description="edits of a proposal (M)")

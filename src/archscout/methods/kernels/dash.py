@@ -1,6 +1,6 @@
-"""DASH: the kernel search on its own, over backbones, found cells or a network of the user's own (spec d2nas 1.3).
+"""DASH: the kernel search on its own, over backbones, found cells or a network of the user's own.
 
-The search itself is in `methods/kernels/search.py`.
+The search itself is in `archscout.methods.kernels.search`. Source: arXiv 2204.07554; docs/methods/dash.md.
 """
 
 from __future__ import annotations

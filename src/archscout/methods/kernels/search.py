@@ -1,4 +1,4 @@
-"""The search for kernel sizes and dilations, DASH's, in the network of any space (spec d2nas 1.3).
+"""The search for kernel sizes and dilations, DASH's, in the network of any space.
 
     put an aggregated convolution, which holds all candidate kernels, in place of each convolution
     for each batch of a part of the data
@@ -8,7 +8,8 @@
         clip both together, and step both
     until the strongest kernel of no layer has changed for some epochs
 
-Weights and architecture parameters learn from the same batches (a single level). Source: DASH, Shen et al. 2022.
+Weights and architecture parameters learn from the same batches (a single level). Source: DASH, arXiv 2204.07554;
+docs/methods/dash.md#kernel-search.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ from archscout.training.optimizers import ScheduleSettings, SgdSettings
 __all__ = ["KernelSearch", "KernelSearchSettings", "transform_gradients"]
 
 STEPS_PER_ADVANCE = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
-INITIAL_DEVIATION = 1e-3  # of the architecture parameters; spec d2nas 1.3.2
-SIZE_PENALTY = 1e-5  # spec d2nas 1.3.4
-DENSE_FIELD = 10  # dense tasks count 10 times the size of a kernel instead of its field; spec d2nas 1.3.4
+INITIAL_DEVIATION = 1e-3  # of the architecture parameters; docs/methods/dash.md#kernel-search
+SIZE_PENALTY = 1e-5  # docs/methods/dash.md#kernel-search
+DENSE_FIELD = 10  # times a kernel's size, on dense tasks, instead of its field; docs/methods/dash.md#kernel-search
 SCHEDULE = ScheduleSettings(kind="steps", milestones=(61, 121, 161), factors=(0.2, 0.04, 0.008))
 
 

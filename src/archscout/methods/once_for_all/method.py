@@ -1,4 +1,4 @@
-"""Once for all (Cai et al. 2020), as DSM-NAS uses it (spec dsm_nas 3). The algorithm:
+"""Once for all (arXiv 1908.09791), as DSM-NAS uses it (docs/methods/once-for-all.md). The algorithm:
 
 supernet    train shared weights such that every network of the space works with its part of them
 scoring     score some random networks on the validation split, each with batch norms of its own

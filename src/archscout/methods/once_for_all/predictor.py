@@ -1,4 +1,7 @@
-"""Stage three: a small network that predicts the score of an architecture from its code (spec dsm_nas 3.5)."""
+"""Stage three: a small network that predicts the score of an architecture from its code.
+
+Source: docs/methods/once-for-all.md#predictor.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ SEARCHERS: Registry[Callable[[int], Searcher]] = Registry("searcher", "archscout
 
 ADMISSION_TRIES = 200  # draws for each architecture that is wanted, before a searcher gives up
 PERCENT = 100.0
-# Of DSM-NAS in the MobileNet space (spec dsm_nas 1.4): centres and edits.
+# Of DSM-NAS in the MobileNet space (docs/methods/dsm.md#published-settings): centres and edits.
 SLOTS, EDITS = 10, 2
 PROPOSALS = 8  # for each update: the predictor scores them together
 

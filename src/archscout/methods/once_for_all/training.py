@@ -1,8 +1,8 @@
 """Stage one: the shared weights of a supernet with elastic kernel, width and depth.
 
-In the sandwich rule (Yu and Huang 2019) every step runs the largest network, the smallest and some random ones on one
+In the sandwich rule (arXiv 1903.05134) every step runs the largest network, the smallest and some random ones on one
 batch, and the largest one's outputs can teach the others. Otherwise every step runs one random network, as the
-published loop does (spec dsm_nas 3.4).
+published loop does (docs/methods/once-for-all.md#supernet).
 """
 
 from __future__ import annotations

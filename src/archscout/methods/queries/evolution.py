@@ -1,4 +1,4 @@
-"""Regularised evolution (Real et al. 2019): the baseline that is hard to beat on small spaces.
+"""Regularised evolution (Real et al. 2019, arXiv 1802.01548): the baseline that is hard to beat on small spaces.
 
 fill a population with random architectures
 repeat: take the best of a few drawn members, mutate it, score the child, add it, and let the oldest member go
@@ -21,7 +21,7 @@ __all__ = ["EvolutionSettings", "evolve"]
 
 
 class EvolutionSettings(QuerySettings):
-    """Settings of regularised evolution; the defaults are those of NAS-Bench-201 (spec dsm_nas 8)."""
+    """Settings of regularised evolution; defaults of NAS-Bench-201 (docs/methods/dsm.md#settings-of-the-baselines)."""
 
     population: int = Field(default=10, ge=2)
     tournament: int = Field(default=3, ge=1, description="members of which the best becomes a parent")

@@ -1,4 +1,4 @@
-"""Local search (White et al. 2021): from a random architecture to a better neighbour until there is none; then again.
+"""Local search (arXiv 2005.02960): from a random architecture to a better neighbour until there is none; then again.
 
 The neighbours are tried in random order, and the first better one is taken.
 """

@@ -1,4 +1,4 @@
-"""Random search: the baseline that every method must beat (Li and Talwalkar 2019).
+"""Random search: the baseline that every method must beat (Li and Talwalkar, arXiv 1902.07638).
 
 With shared weights, paths are drawn uniformly while the weights are trained; then uniformly drawn candidates are
 ranked on the whole validation split. With `epochs: 0` and one candidate it hands over a random architecture. Where a

@@ -22,7 +22,7 @@ __all__ = ["ReinforceSettings", "reinforce"]
 
 
 class ReinforceSettings(QuerySettings):
-    """Settings of REINFORCE; the defaults are those of NATS-Bench (spec dsm_nas 8)."""
+    """Settings of REINFORCE; the defaults are those of NATS-Bench (docs/methods/dsm.md#settings-of-the-baselines)."""
 
     lr: float = Field(default=0.01, gt=0, description="NATS-Bench's; NAS-Bench-201's script has 0.5")
     baseline_decay: float = Field(default=0.9, ge=0, lt=1)

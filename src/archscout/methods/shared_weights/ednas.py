@@ -1,7 +1,7 @@
 """EDNAS: reinforcement learning of decoupled structure and operation policies over shared weights.
 
-Source: "Efficient Decoupled Neural Architecture Search by Structure and Operation Sampling" (arXiv 1910.10397), as
-recorded in spec ednas 1. The algorithm:
+Source: "Efficient Decoupled Neural Architecture Search by Structure and Operation Sampling" (arXiv 1910.10397);
+docs/methods/ednas.md#what-the-code-rests-on. The algorithm:
 
     repeat for each epoch
         for each batch of the training split                    (the policy stands still)
@@ -44,7 +44,7 @@ __all__ = ["EdnasSearch", "EdnasSettings", "PolicySettings"]
 
 
 class PolicySettings(Settings):
-    """How the policy is trained (spec ednas 1.5 and 1.7)."""
+    """How the policy is trained (docs/methods/ednas.md#search-settings)."""
 
     batch_size: int = Field(default=128, ge=1, description="per process")
     architectures_per_step: int = Field(

@@ -1,4 +1,6 @@
-"""A decoupled policy: independent categorical distributions over structure and operations (spec ednas 1.2 to 1.5).
+"""A decoupled policy: independent categorical distributions over structure and operations.
+
+Source: docs/methods/ednas.md#policy and docs/methods/ednas.md#policy-gradient.
 
 The policy is a flat vector of logits on the host, one row of softmax logits for each choice. Sampling uses plain
 integers, and the gradient of the log-probability is known in closed form: autograd has no part in it.
@@ -21,7 +23,7 @@ from archscout.spaces.base import Factorization
 
 __all__ = ["DecoupledPolicy", "Sample"]
 
-INITIAL_DEVIATION = 1e-3  # logits start at 1e-3 N(0, 1); spec ednas 1.2
+INITIAL_DEVIATION = 1e-3  # logits start at 1e-3 N(0, 1); docs/methods/ednas.md#policy
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class DecoupledPolicy(Stored):
             samples, advantages: one advantage for each sample.
             double_softmax: the published code's surrogate instead, which applies softmax to probabilities:
                 `advantage * (diag(p) - p p^T) (softmax(p) - onehot(option))`. It is not the gradient of an expected
-                reward (spec ednas 1.5).
+                reward (docs/methods/ednas.md#policy-gradient).
         """
         flat = [0.0] * len(self.logits)
         for sample, advantage in zip(samples, advantages, strict=True):

@@ -1,4 +1,7 @@
-"""The cells of D2NAS: for images and sequences, for one answer or one for each pixel (spec d2nas 1.1, 1.2, 2)."""
+"""The cells of D2NAS: for images and sequences, for one answer or one for each pixel.
+
+Source: docs/methods/pdarts.md#operations-and-networks-of-d2nas.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class DiverseOptions(Settings):
     """Settings of the space."""
 
     nodes: int = Field(default=4, ge=1, le=8, description="computed nodes in a cell; published: 4, for sequences 3")
-    pooling: bool = Field(default=True, description="search avg_pool_3x3 too; spec d2nas 2 says for which tasks")
+    pooling: bool = Field(default=True, description="search avg_pool_3x3 too; where: docs/methods/pdarts.md")
 
 
 class DiverseSize(Settings):

@@ -12,8 +12,10 @@ __all__ = ["DiverseGenotype", "unused_cell"]
 
 
 def unused_cell(nodes: int) -> Cell:
-    """What stands for the reduction cell where there is none: skip connections from the two nodes before (spec d2nas
-    1.2)."""
+    """What stands for the reduction cell where there is none: skip connections from the two nodes before.
+
+    Source: docs/methods/pdarts.md#operations-and-networks-of-d2nas.
+    """
     inputs = tuple((Input("skip_connect", node - 2), Input("skip_connect", node - 1)) for node in range(2, nodes + 2))
     return Cell(inputs, tuple(range(2, nodes + 2)))
 
@@ -23,7 +25,7 @@ def unused_cell(nodes: int) -> Cell:
 class DiverseGenotype(CellGenotype):
     """A normal and a reduction cell for images or sequences; dense networks have no reduction cells.
 
-    Source: D2NAS, Lee et al. 2024; spec d2nas 1.2.
+    Source: D2NAS, Lee et al. 2024; docs/methods/pdarts.md#operations-and-networks-of-d2nas.
     """
 
     format: ClassVar[str] = "archscout.diverse_genotype"

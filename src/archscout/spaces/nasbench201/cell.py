@@ -1,4 +1,4 @@
-"""The cell of NAS-Bench-201: one operation on each of the six edges between four nodes (Dong and Yang 2020)."""
+"""The cell of NAS-Bench-201: one operation on each of the six edges between four nodes (arXiv 2001.00326)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archscout.spaces.architecture import ARCHITECTURES
 
 __all__ = ["EDGES", "NODES", "OPERATIONS", "SPACE_SIZE", "NasBench201Cell"]
 
-# Index order of the codes (spec dsm_nas 2.1).
+# Index order of the codes (docs/nasbench201.md#cells).
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = 4
 # (source, target) in the order of the arch string.
@@ -131,7 +131,7 @@ class NasBench201Cell:
     # -- the cell as a graph -------------------------------------------------------------------------------------
 
     def canonical(self) -> str:
-        """The string by which NAS-Bench-201 counts 6,466 different cells (spec dsm_nas 2.2).
+        """The string by which NAS-Bench-201 counts 6,466 different cells (docs/nasbench201.md#equal-cells).
 
         A skip connection stands for its source, an edge of `none`, or from node that is one such edge, is `#`, and
         the terms of a node are sorted. Cells with equal strings compute the same. Not every such pair has equal

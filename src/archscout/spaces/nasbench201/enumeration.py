@@ -10,7 +10,7 @@ from archscout.spaces.nasbench201.cell import SPACE_SIZE, NasBench201Cell
 
 __all__ = ["cell_at", "official_index", "official_keys"]
 
-SHUFFLE_SEED = 88  # spec dsm_nas 2.1
+SHUFFLE_SEED = 88  # docs/nasbench201.md#cells
 
 
 @cache

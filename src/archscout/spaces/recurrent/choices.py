@@ -1,7 +1,7 @@
 """The decoupled view of recurrent cells: which node feeds a node, and which activation sits on an edge.
 
-Source: EDNAS (spec ednas 1.3). Node 1 is fed by node 0; every later node chooses among all nodes before it, and each of
-the edges has its own choice of an activation, used only where the edge is.
+Source: EDNAS (docs/methods/ednas.md#recurrent-policy). Node 1 is fed by node 0; every later node chooses
+among all nodes before it, and each of the edges has its own choice of an activation, used only where the edge is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["RecurrentChoices", "edge_index"]
 
 
 def edge_index(node: int, source: int) -> int:
-    """Row of the edge source → node: nodes in order, sources in order (spec ednas 1.3)."""
+    """Row of the edge source → node: nodes in order, sources in order (docs/methods/ednas.md#recurrent-policy)."""
     return node * (node - 1) // 2 + source
 
 

@@ -26,7 +26,7 @@ class Node(NamedTuple):
 @ARCHITECTURES.register("archscout.recurrent_genotype")
 @dataclass(frozen=True)
 class RecurrentGenotype:
-    """A recurrent cell with highway gates (source: DARTS, Liu et al. 2019; spec ednas 3.1 and 4).
+    """A recurrent cell with highway gates (source: arXiv 1806.09055; docs/methods/darts_recurrent.md#the-cell).
 
     Attributes:
         nodes: node 1, 2, ...; node `i` may be fed by the nodes 0 to `i - 1`.

@@ -22,7 +22,7 @@ NO_VALUE = {"auroc": 0.5, "mean_average_precision": 0.0}  # of a split without a
 
 
 def weighted_binary_cross_entropy(labels: int, positive_weight: float = 1.0) -> Loss:
-    """Mean binary cross-entropy of logits over samples and labels, the positives weighted (spec d2nas 3)."""
+    """Mean binary cross-entropy of logits over samples and labels, the positives weighted (docs/nasbench360.md)."""
 
     def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         weight = outputs.new_full((), positive_weight, dtype=torch.float32)

@@ -18,7 +18,7 @@ from archscout.tasks.published.nasbench360.protein_files import CHANNELS, PROFIL
 
 __all__ = ["ProteinSource"]
 
-MARGIN = 5  # of padding on all sides: spec d2nas 3.1
+MARGIN = 5  # of padding on all sides; docs/nasbench360.md#what-is-done-with-the-data
 NO_PAIR = -1  # separation of what is no pair of residues
 
 

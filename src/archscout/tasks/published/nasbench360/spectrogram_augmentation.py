@@ -1,4 +1,7 @@
-"""Augmentation of spectrograms: masks over time and frequency, and background noise (spec d2nas 3.1, FSD50K)."""
+"""Augmentation of spectrograms: masks over time and frequency, and background noise.
+
+Source: FSD50K in docs/nasbench360.md#what-is-done-with-the-data.
+"""
 
 from __future__ import annotations
 
