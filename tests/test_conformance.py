@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -23,7 +24,6 @@ from archscout.spaces.base import Factorized, WeightSharing
 from archscout.state import pack, unpack
 from archscout.tasks import Split, Task, TaskSpec, load_task
 from archscout.viz import draw
-from archscout.viz.raster import rasterise
 from tests.texts import small_text
 from tests.toys import ToyMethod, ToySpace, registered_toys, toy_task
 
@@ -146,9 +146,7 @@ def test_architectures_round_trip_and_are_drawn(name: str) -> None:
         assert architecture_from_json(text) == architecture
         assert hash(architecture_from_json(text)) == hash(architecture)
         assert architecture.describe()
-        assert draw(architecture).startswith("<svg")
-        if seed == 0:
-            assert rasterise(draw(architecture)).std() > 0
+        assert ElementTree.fromstring(draw(architecture)).tag.endswith("svg")
         assert architecture.space == name
         assert ARCHITECTURES.get(architecture.format) is type(architecture)
 

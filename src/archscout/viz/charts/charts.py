@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from archscout.viz.charts.axes import Axis, Format, compact, fit, usable
-from archscout.viz.style import SERIES, Theme
-from archscout.viz.svg import document, element, escape, number, text_width
+from archscout.viz.svg import SERIES, Theme, document, element, escape, number, text_width
 
 __all__ = ["Point", "Series", "line_chart", "scatter_chart"]
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.tasks.spec import TaskSpec
 from archscout.viz.drawings.registry import DRAWINGS, SIZED_DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, text_width
+from archscout.viz.svg import Theme, document, element, escape, text_width
 
 if TYPE_CHECKING:
     from archscout.spaces.mobilenet.config import Block, MobileNetConfig

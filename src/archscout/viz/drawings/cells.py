@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from archscout.viz.drawings.layout import OUTPUT, Box, CellLayout, OperationBox, lay_out
 from archscout.viz.drawings.operations import FAMILY_NAMES, operation_family, operation_label, operation_tooltip
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import FAMILIES, Theme
-from archscout.viz.svg import curve, document, element, escape, text_width
+from archscout.viz.svg import FAMILIES, Theme, curve, document, element, escape, text_width
 
 if TYPE_CHECKING:
     from archscout.spaces.cells.genotype import Cell, CellGenotype

@@ -9,8 +9,7 @@ from archscout.errors import SpaceError
 from archscout.viz.drawings.cells import CELL_SPACE, TITLE_HEIGHT, Marks, legend, title_width, titled_cell
 from archscout.viz.drawings.layout import CellLayout, lay_out
 from archscout.viz.drawings.networks import positions_text
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element
+from archscout.viz.svg import Theme, document, element
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.viz.drawings.operations import operation_family, operation_tooltip
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, number
+from archscout.viz.svg import Theme, document, element, escape, number
 
 if TYPE_CHECKING:
     from archscout.spaces.nasbench201.cell import NasBench201Cell

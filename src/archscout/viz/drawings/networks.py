@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from archscout.viz.drawings.cells import CELL_SPACE, MARGIN, TITLE_HEIGHT, legend, node_name, title_width, titled_cell
 from archscout.viz.drawings.layout import lay_out
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape
+from archscout.viz.svg import Theme, document, element, escape
 
 if TYPE_CHECKING:
     from archscout.spaces.cells.per_cell_genotype import PerCellGenotype

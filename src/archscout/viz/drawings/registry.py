@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from archscout.registry import Registry
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, mono_width
+from archscout.viz.svg import Theme, document, element, escape, mono_width
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
@@ -33,7 +32,7 @@ def draw(architecture: Architecture, *, theme: Theme = "auto", spec: TaskSpec | 
     Args:
         architecture: of any space.
         theme: `light`, `dark`, `auto` (as the reader's system prefers), or `inherit` (inside a page that has
-            `archscout.viz.style.page_variables` in its style).
+            `archscout.viz.svg.page_variables` in its style).
         spec, size: of the task and of the network (its space's `size_model`), for drawings that show them.
     """
     if spec is not None and size is not None and architecture.format in SIZED_DRAWINGS:

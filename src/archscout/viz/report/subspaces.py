@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from archscout.viz.charts.charts import Point, Series, line_chart, scatter_chart
 from archscout.viz.report.content import SubspaceView
-from archscout.viz.style import SERIES, Theme
-from archscout.viz.svg import document, element, escape, number
+from archscout.viz.svg import SERIES, Theme, document, element, escape, number
 
 __all__ = ["draw_subspace_graph", "subspace_charts"]
 
