@@ -27,6 +27,7 @@ __all__ = [
     "mono_width",
     "number",
     "page_style",
+    "text",
     "text_width",
 ]
 
@@ -40,20 +41,20 @@ SERIES = 6
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def clean(text: str) -> str:
-    """The text with U+FFFD for every character that XML and UTF-8 forbid."""
-    return _FORBIDDEN.sub("\ufffd", text)
+def clean(foreign: str) -> str:
+    """The string with U+FFFD for every character that XML or UTF-8 forbids."""
+    return _FORBIDDEN.sub("\ufffd", foreign)
 
 
-def escape(text: object) -> str:
+def escape(foreign: object) -> str:
     """A foreign string as text or attribute value of XML."""
-    return html.escape(clean(str(text)), quote=True)
+    return html.escape(clean(str(foreign)), quote=True)
 
 
 def number(value: float) -> str:
     """A coordinate with at most two decimals."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+    shown = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if shown in ("-0", "") else shown
 
 
 def element(tag: str, content: str = "", /, **attributes: object) -> str:
@@ -64,6 +65,12 @@ def element(tag: str, content: str = "", /, **attributes: object) -> str:
         parts.append(f'{name.rstrip("_").replace("_", "-")}="{shown}"')
     opening = " ".join(parts)
     return f"<{opening}>{content}</{tag}>" if content else f"<{opening}/>"
+
+
+def text(content: object, x: float, y: float, class_: str = "as-small", anchor: str = "start") -> str:
+    """A line of foreign text; `anchor` is the point of it that stands at `x`: `start`, `middle` or `end`."""
+    side = {} if anchor == "start" else {"text_anchor": anchor}
+    return element("text", escape(content), class_=class_, x=x, y=y, **side)
 
 
 def curve(points: list[tuple[float, float]]) -> str:
@@ -93,20 +100,20 @@ def _advance(character: str) -> float:
     return 0.75 if character.isupper() else 0.6
 
 
-def text_width(text: str, size: float) -> float:
+def text_width(line: str, size: float) -> float:
     """An upper estimate of a text's width in pixels, for the widest of the common sans-serif fonts."""
-    return size * sum(_advance(character) for character in text)
+    return size * sum(_advance(character) for character in line)
 
 
-def mono_width(text: str, size: float) -> float:
+def mono_width(line: str, size: float) -> float:
     """An upper estimate of a text's width in pixels in a monospaced font."""
-    return 0.62 * size * sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    return 0.62 * size * sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
 
 def _sheet(name: str) -> str:
     """A style sheet of this package without its comments."""
-    text = files("archscout.viz").joinpath(name).read_text(encoding="utf-8")
-    return re.sub(r"/\*.*?\*/\s*", "", text, flags=re.DOTALL)
+    css = files("archscout.viz").joinpath(name).read_text(encoding="utf-8")
+    return re.sub(r"/\*.*?\*/\s*", "", css, flags=re.DOTALL)
 
 
 def _rules(theme: Theme) -> str:

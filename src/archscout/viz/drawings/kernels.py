@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.svg import Theme, document, element, escape, text_width
+from archscout.viz.svg import Theme, document, element, escape, text, text_width
 
 if TYPE_CHECKING:
     from archscout.spaces.kernels.pattern import KernelPattern
@@ -32,17 +32,16 @@ def draw_kernels(pattern: KernelPattern, *, theme: Theme = "auto") -> str:
     step = min(LARGEST_STEP, WIDEST / max(fields))
     width = max(fields) * step
     middle = MARGIN + NUMBER + width / 2
-    body = element("text", "Kernels", class_="as-title", x=MARGIN, y=MARGIN + 14.0)
+    body = text("Kernels", MARGIN, MARGIN + 14.0, "as-title")
     for row, ((size, dilation), field) in enumerate(zip(pattern.kernels, fields, strict=True)):
         y = TITLE + ROW * (row + 0.5)
         colour = COLOURS[min(dilations.index(dilation), len(COLOURS) - 1)]
         body += _row(row, (size, dilation), field, (middle, y), step, colour)
         note = f"{size}, dilation {dilation}: {field}" if dilation > 1 else f"{size}"
-        x = middle + width / 2 + 12.0
-        body += element("text", escape(note), class_="as-small", x=x, y=y + 4.0)
+        body += text(note, middle + width / 2 + 12.0, y + 4.0)
     legend = "taps of each convolution in a cut; number: size, dilation, field"
     bottom = TITLE + ROW * len(fields) + 18.0
-    body += element("text", escape(legend), class_="as-small", x=MARGIN, y=bottom)
+    body += text(legend, MARGIN, bottom)
     total = max(middle + width / 2 + 12.0 + text_width("19, dilation 15: 271", 11.0), text_width(legend, 11.0) + MARGIN)
     return document(total + MARGIN, bottom + MARGIN, body, label="kernels", theme=theme)
 
@@ -60,7 +59,7 @@ def _row(
     for tap in range(size):
         centre = left + (tap * dilation + 0.5) * step
         content += element("circle", class_=f"as-dot{colour[1]}", cx=centre, cy=y, r=radius)
-    number = element("text", str(row), class_="as-small", x=MARGIN + NUMBER - 12.0, y=y + 4.0, text_anchor="end")
+    number = text(row, MARGIN + NUMBER - 12.0, y + 4.0, anchor="end")
     return number + element("g", content, class_=f"operation as-{colour[0]}")
 
 
