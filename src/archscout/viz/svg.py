@@ -1,6 +1,6 @@
-"""SVG text: elements, a document, and the themes that its style comes from.
+"""SVG as text: elements, whole documents, and their light and dark themes.
 
-A drawing that stands alone carries its colors, which every SVG reader understands. A drawing inside a page takes them
+A drawing that stands alone carries its colours, which every SVG reader understands. A drawing inside a page takes them
 from the page's CSS variables, so that the page decides between light and dark.
 """
 
@@ -33,7 +33,7 @@ __all__ = [
 
 Theme = Literal["auto", "light", "dark", "inherit"]
 
-# Operation families, in legend order, and how many colors charts have: both have rules in `drawing.css`.
+# Operation families, in legend order, and how many colours charts have: both have rules in `drawing.css`.
 FAMILIES = ("separable", "dilated", "pooling", "skip", "full", "bottleneck", "other", "none")
 SERIES = 6
 
@@ -123,7 +123,7 @@ def _rules(theme: Theme) -> str:
 
 @functools.cache
 def _style(theme: Theme) -> str:
-    """The style of a drawing that stands alone: rules with the colors in place of the variables."""
+    """The style of a drawing that stands alone: the rules with colours in place of variables."""
     if theme not in get_args(Theme):
         raise SettingsError(f"unknown theme {theme!r}; allowed: {', '.join(get_args(Theme))}.")
     light, dark = (dict(re.findall(r"--([\w-]+): ([^;]+);", part)) for part in _sheet("theme.css").split("@media"))

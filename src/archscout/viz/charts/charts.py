@@ -126,7 +126,7 @@ def _runs(series: Series, log: bool) -> list[list[tuple[float, float]]]:
 
 
 def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Pixels of a line with only first, lowest, highest and last of each half pixel column, in order."""
+    """The first, lowest, highest and last point of each column of half a pixel."""
     if len(points) <= _THIN_FROM:
         return points
     columns: dict[int, list[int]] = {}
@@ -220,7 +220,7 @@ def _marker(group: int, x: float, y: float, title: str = "") -> str:
 
 
 def _unlike(points: Iterable[tuple[Point, float, float]]) -> list[tuple[Point, float, float]]:
-    """Points without those that lie within the same two pixels of the same group; chosen ones always stay."""
+    """One point of each group for every square of two pixels, and all chosen points."""
     kept: dict[tuple[object, ...], tuple[Point, float, float]] = {}
     for entry in points:
         point, x, y = entry

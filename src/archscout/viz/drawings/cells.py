@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Marks: TypeAlias = Mapping[tuple[str, int, int], str]
-"""How operations stand out, by operation, source and target: `kept`, `added`, `removed`."""
+"""`kept`, `added` or `removed` by operation, source and target."""
 
 TITLE_HEIGHT = 40.0
 LEGEND_HEIGHT = 34.0

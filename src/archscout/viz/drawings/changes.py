@@ -1,4 +1,4 @@
-"""Two architectures beside each other, with what changed from one to the other standing out."""
+"""Drawings of an architecture beside its baseline, with the differences marked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_changes(architecture: Architecture, baseline: Architecture, *, theme: T
     """Every wiring of the baseline beside the one in its place: what stayed is grey, what went is struck out.
 
     Raises:
-        SpaceError: they have no cells, or not as many.
+        SpaceError: the two have no cells, or different numbers of them.
     """
     pairs = _pairs(architecture, baseline)
     parts, width, top = [], 0.0, 6.0

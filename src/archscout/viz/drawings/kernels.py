@@ -1,7 +1,6 @@
-"""Drawings of kernel patterns: a row for each convolution, in a cut through its kernel.
+"""Drawings of kernel patterns: for each convolution a bar as wide as its kernel's field, with a dot at every tap.
 
-A bar as wide as the field of the kernel, with a mark at every tap: size and dilation show at a glance, and fields of
-different convolutions compare by their length. The shade tells the dilation.
+The colour of a bar tells the dilation.
 """
 
 from __future__ import annotations

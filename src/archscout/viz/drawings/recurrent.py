@@ -26,7 +26,7 @@ INPUT_WIDTH, INPUT_HEIGHT = 96.0, 42.0
 
 
 def tree_places(genotype: RecurrentGenotype) -> list[tuple[int, float]]:
-    """Column and row of every node, node 0 first. Leaves have whole rows; others the middle of their children's."""
+    """Column and row of every node, node 0 first. Leaves have a row each; others lie amid their children."""
     fed: dict[int, list[int]] = {}
     for number, (_, source) in enumerate(genotype.nodes, start=1):
         fed.setdefault(source, []).append(number)

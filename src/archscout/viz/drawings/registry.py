@@ -1,7 +1,7 @@
-"""Which function draws which kind of architecture.
+"""Draws an architecture of any space.
 
-A space registers the drawing of its architectures under their format name; an architecture without one is shown as
-its description.
+A space registers the function that draws its architectures under the name of their format; architectures without one
+are shown as their description.
 """
 
 from __future__ import annotations

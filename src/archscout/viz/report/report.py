@@ -68,7 +68,7 @@ def _wall_time(content: ReportContent) -> NumberView | None:
 
 
 def _drawings(content: ReportContent) -> list[str]:
-    """The architecture; before a kernel pattern the architecture whose kernels it sets."""
+    """The architecture; of a kernel pattern first the architecture whose kernels it sets."""
     from archscout.spaces.kernels.pattern import KernelPattern
 
     found = content.architecture
