@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from archscout.spaces import architecture_from_json
+from archscout.spaces import PerCellSpace, architecture_from_json
 from archscout.spaces.base import LayerCoded
 from archscout.tasks.metrics.classification import Metric
 from archscout.tuning import TUNING
@@ -51,7 +51,7 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         architecture=architecture,
         architecture_text=architecture.describe() if architecture else "",
-        baseline=getattr(run.space, "baseline", None) if architecture else None,
+        baseline=run.space.baseline if architecture and isinstance(run.space, PerCellSpace) else None,
         spec=run.task.spec,
         metric_note=_metric_note(run.task.metric),
         network_size=run.settings.network,

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from archscout.viz.charts.charts import Point, Series, line_chart, scatter_chart
 from archscout.viz.report.content import SubspaceView
-from archscout.viz.style import SERIES, Theme
-from archscout.viz.svg import document, element, escape, number
+from archscout.viz.svg import SERIES, Theme, document, element, escape, number, text
 
 __all__ = ["draw_subspace_graph", "subspace_charts"]
 
@@ -27,8 +26,8 @@ def draw_subspace_graph(view: SubspaceView, *, theme: Theme = "auto") -> str:
     count = len(view.scores)
     places = [_place(slot, count) for slot in range(count)]
     best = max(range(count), key=view.scores.__getitem__)
-    body = element("text", "Centres at the end", class_="as-title", x=12.0, y=25.0)
-    body += element("text", "numbers on edges: layers that differ", class_="as-small", x=12.0, y=42.0)
+    body = text("Centres at the end", 12.0, 25.0, "as-title")
+    body += text("numbers on edges: layers that differ", 12.0, 42.0)
     for high in range(count):
         for low in range(high):
             ends = (low, high) if view.scores[low] <= view.scores[high] else (high, low)
@@ -38,9 +37,9 @@ def draw_subspace_graph(view: SubspaceView, *, theme: Theme = "auto") -> str:
         ring = element("circle", class_=f"as-line{slot % SERIES}", cx=x, cy=y, r=RADIUS)
         shape = element("circle", class_="as-node", cx=x, cy=y, r=RADIUS)
         halo = element("circle", class_="as-ring", cx=x, cy=y, r=RADIUS + 4.0) if slot == best else ""
-        score = element("text", f"{view.scores[slot]:.2f}", class_="as-label", x=x, y=y + 1.0, text_anchor="middle")
+        score = text(f"{view.scores[slot]:.2f}", x, y + 1.0, "as-label", "middle")
         moves = sum(1 for _, moved, _, replaced in view.steps if moved == slot and replaced)
-        note = element("text", f"{moves} moves", class_="as-small", x=x, y=y + 15.0, text_anchor="middle")
+        note = text(f"{moves} moves", x, y + 15.0, anchor="middle")
         body += element("g", tip + shape + ring + halo + score + note, class_="node")
     return document(WIDTH, HEIGHT, body, label="graph of the centres", theme=theme)
 
@@ -61,9 +60,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], distance: int) 
     for side in (-HEAD, HEAD):
         line += f"M{number(tip[0])} {number(tip[1])}"
         line += f"L{number(tip[0] - 2 * HEAD * dx - side * dy)} {number(tip[1] - 2 * HEAD * dy + side * dx)}"
-    label = element(
-        "text", str(distance), class_="as-small as-halo", x=(x0 + x1) / 2, y=(y0 + y1) / 2 + 4.0, text_anchor="middle"
-    )
+    label = text(distance, (x0 + x1) / 2, (y0 + y1) / 2 + 4.0, "as-small as-halo", "middle")
     return element("path", class_="as-wire", d=line) + label
 
 

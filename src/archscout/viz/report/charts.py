@@ -1,23 +1,22 @@
-"""The curves of a stage: which metrics belong together in one chart."""
+"""Charts of the report: the curves of a stage, its candidates and the trials of a tuning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from archscout.viz.charts.axes import Format, usable
-from archscout.viz.charts.charts import Series, line_chart
+from archscout.viz.charts.charts import Point, Series, line_chart, scatter_chart
+from archscout.viz.report.content import CandidateView, StageView, TuningView
 
-if TYPE_CHECKING:
-    from archscout.viz.report.content import StageView
-
-__all__ = ["stage_charts"]
+__all__ = ["candidate_chart", "stage_charts", "trial_chart"]
 
 # What counts steps, in order of preference, with its axis label; none of these is a curve of its own.
 _STEPS = ("step", "epoch", "progress")
 _NO_CURVES = {*_STEPS, "seconds", "time", "eta"}
 # Losses over more than this ratio are shown on a logarithmic axis.
 _LOG_FROM = 100.0
+# The usual origins of candidates come first, so that they have the same mark in every report.
+_ORIGINS = ("policy", "random", "arg-max")
 
 
 def _groups(keys: Iterable[str]) -> list[tuple[str, list[str]]]:
@@ -82,3 +81,47 @@ def stage_charts(stage: StageView) -> list[str]:
     curves = [key for key in keys if key not in _NO_CURVES]
     step = _step_key(stage.metrics)
     return [_chart(title, grouped, step, stage) for title, grouped in _groups(curves)]
+
+
+def candidate_chart(candidates: Sequence[CandidateView]) -> str:
+    """Score against parameters of all candidates; needs two, else empty."""
+    points = [
+        Point(
+            item.parameters,
+            item.score,
+            item.origin,
+            f"rank {item.rank}: score {item.score:.4f}, {item.parameters:,} parameters",
+            item.chosen,
+        )
+        for item in sorted(candidates, key=_origin_order)
+        if item.parameters is not None and usable(item.score)
+    ]
+    return _scatter(points, "Score against parameters", "parameters", "score")
+
+
+def _origin_order(item: CandidateView) -> int:
+    return _ORIGINS.index(item.origin) if item.origin in _ORIGINS else len(_ORIGINS)
+
+
+def trial_chart(tuning: TuningView) -> str:
+    """Value over trial; needs two, else empty. Groups are the values of the first parameter where they are few."""
+    first = tuning.parameters[0]
+    few = len({trial.parameters[0] for trial in tuning.trials}) <= 4
+    points = [
+        Point(
+            trial.number,
+            trial.score,
+            f"{first} {trial.parameters[0]}" if few else "",
+            f"trial {trial.number}: {', '.join(trial.parameters)}: {trial.value}",
+            trial.chosen,
+        )
+        for trial in tuning.trials
+        if trial.score is not None
+    ]
+    return _scatter(points, "Trials", "trial", f"validation {tuning.metric}")
+
+
+def _scatter(points: Sequence[Point], title: str, x_label: str, y_label: str) -> str:
+    if len(points) < 2:
+        return ""
+    return scatter_chart(points, title=title, x_label=x_label, y_label=y_label, theme="inherit")
