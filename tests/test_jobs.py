@@ -113,7 +113,7 @@ def test_a_full_disk_does_not_stop_a_run_that_has_an_older_checkpoint(
 class TalkingJob(CountingJob):
     """Has something to say at two of its steps."""
 
-    def notices(self) -> list[str]:
+    def said(self) -> list[str]:
         return [f"step {self.count} is odd", "more follows"] if self.count in (1, 3) else []
 
 

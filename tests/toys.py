@@ -119,7 +119,7 @@ class WidestOf(Job[SearchResult]):
 
     def run(self) -> Iterator[Metrics]:
         while len(self.scores) < self.context.settings.tries:
-            cost = self.context.cost(self.architecture(len(self.scores)))
+            cost = self.context.cost(self.drawn(len(self.scores)))
             self.scores.append(float(cost.parameters))
             yield {"score": self.scores[-1]}
 
@@ -127,11 +127,11 @@ class WidestOf(Job[SearchResult]):
         yield len(self.scores), self.context.settings.tries
 
     def result(self) -> SearchResult:
-        found = [Candidate(self.architecture(number), score, "toy") for number, score in enumerate(self.scores)]
+        found = [Candidate(self.drawn(number), score, "toy") for number, score in enumerate(self.scores)]
         found.sort(key=lambda candidate: -candidate.score)
         return SearchResult(found[0].architecture, found)
 
-    def architecture(self, number: int) -> Widths:
+    def drawn(self, number: int) -> Widths:
         found: Widths = self.context.space.random(Random(1000 * self.context.seed + number))
         return found
 

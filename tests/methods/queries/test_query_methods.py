@@ -17,7 +17,6 @@ from archscout.methods.base import TaskSource
 from archscout.methods.queries.reinforce import ReinforceSettings, reinforce
 from archscout.methods.queries.scorers import SharedScorer, TrainedScorer, make_scorer
 from archscout.methods.queries.scoring import FunctionScorer, Preparation, TableScorer
-from archscout.methods.queries.search import QuerySearch
 from archscout.methods.queries.settings import QuerySettings
 from archscout.parallel import Workers
 from archscout.spaces import NasBench201Cell, NasBench201Space, get_space
@@ -126,9 +125,8 @@ def test_limits_hold(name: str) -> None:
         def __call__(self, architecture: Any) -> bool:
             return False
 
-    settings = QuerySettings(queries=5)
     job = make(name, score="train", queries=5, candidate={"workers": 1})
-    job = QuerySearch([trial._strategy for trial in job._trials], FunctionScorer(lambda some: [1.0]), settings, Never())
+    job.scorer, job._admit = FunctionScorer(lambda some: [1.0]), Never()
     with pytest.raises(SpaceError, match="keeps the limits"):
         finish(job)
 

@@ -180,9 +180,14 @@ def make_scorer(context: SearchContext) -> Scorer:
     settings = cast(QuerySettings, context.settings)
     settings.check_space(context.space)
     name = score_name(settings)
+    scorer: Scorer
     if name == TRAIN:
-        return TrainedScorer(context, settings.candidate)
-    return SharedScorer(context, settings.shared) if name == SHARED else _table_scorer(settings)
+        scorer = TrainedScorer(context, settings.candidate)
+    else:
+        scorer = SharedScorer(context, settings.shared) if name == SHARED else _table_scorer(settings)
+    if settings.seconds is not None:
+        check_seconds(scorer)
+    return scorer
 
 
 def check_scorer(context: SearchContext) -> None:
