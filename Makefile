@@ -1,4 +1,4 @@
-# make demo: from a fresh checkout to a report.   make test: lint, types and all tests.
+# make demo: from a fresh checkout to a report.   make test: lint, imports, types and all tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,7 @@ test: lint types tests
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)/installed-test
 	$(BIN)/mypy

@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from archscout.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from archscout.api import (
         derive,
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from archscout.pipeline.run import Run
     from archscout.spaces import SPACES
     from archscout.tasks import TASKS, Task, load_task
-
-__version__ = "0.1.0"
 
 __all__ = [
     "METHODS",

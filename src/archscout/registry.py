@@ -43,16 +43,18 @@ class Registry(Generic[T]):
     Args:
         noun: what is registered, for messages.
         package: the package whose import registers the built-in entries; imported on first look-up.
+        check: raises an ArchscoutError if an entry lacks what its kind needs, when it is registered.
     """
 
-    def __init__(self, noun: str, package: str) -> None:
+    def __init__(self, noun: str, package: str, check: Callable[[str, T], None] | None = None) -> None:
         self.noun = noun
         self._package = package
+        self._check = check
         self._entries: dict[str, T] = {}
         self._former: dict[str, str] = {}
 
     def register(self, name: str, *, formerly: Sequence[str] = ()) -> Callable[[T], T]:
-        """Decorator that registers the decorated thing under `name`; a clash raises.
+        """Decorator that registers the decorated thing under `name`; a clash raises, and so does what is incomplete.
 
         Args:
             name: shown in lists, and written to files.
@@ -67,6 +69,8 @@ class Registry(Generic[T]):
                         f"the {self.noun} '{each}' is registered already, by {taken!r}. "
                         "Choose another name, or call `unregister` first."
                     )
+            if self._check is not None:
+                self._check(name, entry)
             self._entries[name] = entry
             self._former |= dict.fromkeys(formerly, name)
             return entry

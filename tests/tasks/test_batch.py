@@ -6,8 +6,9 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.tasks import Task, load_task
-from archscout.tasks.batch import BatchStream, evaluation_batches
+from archscout.tasks.batch import BatchStream
 from archscout.tasks.readers.folder import folder_task
+from archscout.tasks.streams import evaluation_batches
 from archscout.tasks.transforms import cutout
 from tests.tasks.images_on_disk import write_classes
 

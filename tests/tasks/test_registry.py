@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from archscout.errors import ArchscoutError, DataError, UnknownNameError
-from archscout.tasks import TASKS, Task, TaskSpec, load_task, register_task, task_spec
-from archscout.tasks.registry import data_root
+from archscout.tasks import TASKS, Task, TaskSpec, load_task, register_reader, register_task, task_spec
+from archscout.tasks.registry import READERS, data_root
 
 
 def test_built_in_tasks_are_listed_with_descriptions() -> None:
@@ -31,6 +31,39 @@ def test_a_registered_task_gets_the_data_folder(tmp_path: Path) -> None:
             register_task(spec)(toy)
     finally:
         TASKS.unregister("toy")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (TaskSpec("toy", "clasification", (1, 2, 2), 2), "the kind 'clasification'; allowed: classification,"),  # type: ignore[arg-type]
+        (TaskSpec("toy", "classification", (1, 0, 2), 2), r"shape \(1, 0, 2\)"),
+        (TaskSpec("toy", "classification", (), 2), r"shape \(\)"),
+        (TaskSpec("toy", "classification", (4,), 0), "0 outputs"),
+    ],
+)
+def test_a_task_of_impossible_shapes_is_refused_on_registration(spec: TaskSpec, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        register_task(spec)(lambda root: load_task("digits"))
+    assert "toy" not in TASKS
+
+
+def test_a_registered_reader_is_asked_before_the_own_ones_and_is_named_in_messages(tmp_path: Path) -> None:
+    def is_table(path: Path) -> bool:
+        return path.is_dir() and (path / "table.csv").is_file()
+
+    @register_reader("toy", "a folder with table.csv", is_table)
+    def read_table(path: Path) -> Task:
+        raise DataError(f"{path} was read as a table")
+
+    try:
+        (tmp_path / "table.csv").write_text("1,2")
+        with pytest.raises(DataError, match="was read as a table"):
+            load_task(str(tmp_path))
+        with pytest.raises(DataError, match=r"a path: .*a folder with table\.csv.*a folder of images"):
+            load_task(str(tmp_path / "table.csv"))
+    finally:
+        READERS.unregister("toy")
 
 
 def test_the_data_folder_is_named_by_argument_environment_or_cache(monkeypatch: pytest.MonkeyPatch) -> None:

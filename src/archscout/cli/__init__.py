@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from archscout import __version__
 from archscout.errors import ArchscoutError
+from archscout.version import __version__
 
 __all__ = ["app", "main"]
 

@@ -22,6 +22,7 @@ from archscout.spaces import (
     architecture_to_json,
     get_space,
 )
+from archscout.spaces.base import without_auxiliary_head
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["INITIAL_WEIGHTS", "TRAINING", "build_plain", "load_network", "network_bytes"]
@@ -33,9 +34,7 @@ FORMAT = "archscout.network"
 
 def build_plain(space: SearchSpace, architecture: Architecture, spec: TaskSpec, size: Any) -> nn.Module:
     """The network that a user takes home: without what only training needs (the auxiliary head)."""
-    if "auxiliary" in type(size).model_fields:
-        size = size.model_copy(update={"auxiliary": False})
-    return space.build(architecture, spec, size)
+    return space.build(architecture, spec, without_auxiliary_head(size))
 
 
 def network_bytes(

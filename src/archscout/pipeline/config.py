@@ -9,7 +9,6 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, create_model, field_validator
 
-import archscout
 from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
@@ -20,6 +19,7 @@ from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
 from archscout.training.job import TrainSettings
 from archscout.tuning import TuningSettings
+from archscout.version import __version__
 
 __all__ = ["ExportSettings", "RunSettings", "read_config", "resolve_settings", "write_config"]
 
@@ -193,7 +193,7 @@ def write_config(run: RunDirectory, settings: RunSettings, command: str) -> None
     import torch
 
     content = {
-        "archscout": archscout.__version__,
+        "archscout": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "command": command,

@@ -106,7 +106,7 @@ def import_released(
     except OSError as error:
         raise DataError(f"cannot write {out}: {error.strerror}. Choose another file with --out.") from None
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    channels = int(getattr(size, "init_channels", 0))
+    channels = int(size.model_dump().get("init_channels", 0))
     return ImportReport(out, spec.name, channels, parameters, tuple(parts), tuple(ignored))
 
 

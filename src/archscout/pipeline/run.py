@@ -7,75 +7,33 @@ Every stage that takes long is a job, run by the driver. A run that was stopped 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from archscout.atomic import TEMPORARY_PREFIX
 from archscout.driver import Driver, Observer, StopSignals
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
-from archscout.methods.base import (
-    METHODS,
-    ReadsTable,
-    SearchContext,
-    SearchStage,
-    SplitsDevelopment,
-    TaskSource,
-    TrainsSharedWeights,
-)
+from archscout.methods.base import METHODS, TrainsSharedWeights
 from archscout.parallel import check_executor
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, load_network
 from archscout.pipeline.config import RunSettings, read_config, write_config
-from archscout.pipeline.stages import FINAL_STAGES, run_stage
+from archscout.pipeline.contents import RunContents
+from archscout.pipeline.stages import run_stage
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
-from archscout.settings import merge
-from archscout.spaces import (
-    Architecture,
-    ModuleSpace,
-    SearchSpace,
-    architecture_from_json,
-    architecture_to_json,
-    get_space,
-)
+from archscout.spaces import Architecture, architecture_to_json
 from archscout.spaces.base import KernelPatterned
-from archscout.state import read_state
-from archscout.tasks import Task, load_task
-from archscout.tasks.absent import absent_task
+from archscout.tasks import Task
 from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
-from archscout.tuning import check_tuning, tuning_stage
+from archscout.tuning import check_tuning
 
 __all__ = ["Run"]
 
 
-class Run:
-    """One run directory with its settings. Use `Run.start` or `Run.open`.
-
-    Args:
-        directory: where everything is.
-        settings: resolved.
-        task: a task object of the caller's own; None loads the task that the settings name.
-        model: a network of the caller's own, for the space `module`.
-        observers: who watches.
-    """
-
-    def __init__(
-        self,
-        directory: RunDirectory,
-        settings: RunSettings,
-        *,
-        task: Task | None = None,
-        model: nn.Module | None = None,
-        observers: Sequence[Observer] = (),
-    ) -> None:
-        self.directory = directory
-        self.settings = settings
-        self._given_task = task
-        self._given_model = model
-        self._observers = tuple(observers)
+class Run(RunContents):
+    """One run directory with its settings. Use `Run.start` or `Run.open`."""
 
     @classmethod
     def start(
@@ -148,142 +106,6 @@ class Run:
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
                 check_cutout(self.task, section, where)
-
-    # -- what the run is made of ---------------------------------------------------------------------------------
-
-    @cached_property
-    def task(self) -> Task:
-        """The task, with the split that the search settings ask for."""
-        settings = self.settings
-        if settings.task is None:
-            return absent_task(settings.search.dataset if isinstance(settings.search, ReadsTable) else None)
-        task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
-        return task if self._validation_fraction is None else task.resplit(self._validation_fraction)
-
-    @property
-    def _validation_fraction(self) -> float | None:
-        search = self.settings.search
-        return search.validation_fraction if isinstance(search, SplitsDevelopment) else None
-
-    @cached_property
-    def space(self) -> SearchSpace:
-        """The search space."""
-        options = self.settings.space_options
-        space = get_space(self.settings.space, options.model_dump() if options is not None else None)
-        if self._given_model is None:
-            return space
-        if not isinstance(space, ModuleSpace):
-            raise SettingsError(
-                f"a model was given, but the space is '{space.name}'; set space=module, or leave it out."
-            )
-        return space.given(self._given_model)
-
-    @cached_property
-    def engine(self) -> Engine:
-        """The engine."""
-        return Engine.create(self.settings.device, self.settings.precision, self.settings.threads)
-
-    @cached_property
-    def context(self) -> SearchContext:
-        """What the method gets."""
-        settings = self.settings
-        return SearchContext(
-            task=self.task,
-            space=self.space,
-            settings=settings.search,
-            supernet_size=settings.supernet,
-            network_size=settings.network,
-            engine=self.engine,
-            seed=settings.seed,
-            artifact=lambda stage: read_state(self.directory.path / f"{stage}.safetensors"),
-            source=self._task_source(),
-            train=settings.train,
-            initial=self.initial_weights,
-            folder=self.directory.path,
-            executor=settings.executor,
-        )
-
-    def initial_weights(self) -> dict[str, Tensor] | None:
-        """The weights that a search stage has handed to the final training; None: there are none."""
-        path = self.directory.path / INITIAL_WEIGHTS
-        return read_state(path) if path.is_file() else None
-
-    @property
-    def train_settings(self) -> Any:
-        """The settings of the final training: those of the run, with what its stages found."""
-        train = self.settings.train
-        return type(train).read(merge(train.model_dump(), self.training), where="train")
-
-    @property
-    def training(self) -> dict[str, Any]:
-        """What stages of this run have changed in the settings of the final training."""
-        return dict(self.directory.read_json(TRAINING)) if self.directory.has(TRAINING) else {}
-
-    def _task_source(self) -> TaskSource | None:
-        settings = self.settings
-        if self._given_task is not None or self._given_model is not None or settings.task is None:
-            return None  # other processes do not have what was given from Python
-        return TaskSource(settings.task, settings.data, self._validation_fraction)
-
-    def search_stages(self) -> Sequence[SearchStage]:
-        """The method's stages, none where the architecture was given; then tuning, where it is asked for."""
-        settings = self.settings
-        stages = [] if settings.method is None else [*METHODS.get(settings.method).stages]
-        if settings.tuning is not None and settings.task is not None:
-            stages.append(tuning_stage(settings.tuning))
-        return stages
-
-    def stage_names(self) -> list[str]:
-        """All stages in order. Without a task nothing can be trained."""
-        final = FINAL_STAGES if self.settings.task is not None else FINAL_STAGES[-1:]
-        return [*(stage.name for stage in self.search_stages()), *final]
-
-    def pending(self) -> list[str]:
-        """The stages that are not complete, in order."""
-        return [name for name in self.stage_names() if not self.directory.complete(name)]
-
-    # -- what came out -------------------------------------------------------------------------------------------
-
-    @property
-    def architecture(self) -> Architecture:
-        """The architecture that was found or given. Raises RunError before."""
-        return architecture_from_json(self.directory.read("architecture.json"))
-
-    def model(self) -> nn.Module:
-        """The trained network: a plain module in evaluation mode, on the CPU. Raises RunError before training."""
-        if not self.directory.complete("train"):
-            raise RunError(
-                f"{self.directory.path} has no trained network yet. Next: archscout resume {self.directory.path}"
-            )
-        return load_network(self.directory.path / "model.safetensors", model=self._given_model)[0]
-
-    def untrained(self) -> nn.Module:
-        """The network of the architecture, in training mode, on the CPU, before the final training.
-
-        Freshly initialised; of a network of the caller's own, what the search has not changed keeps its weights.
-        """
-        with self.engine.seeded(self.settings.seed, "network"):
-            return self.space.build(self.architecture, self.task.spec, self.settings.network)
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """The content of `result.json`: metrics with their split, parameters, MAdds, latency, seconds."""
-        return dict(self.directory.read_json("result.json"))
-
-    @property
-    def search_facts(self) -> dict[str, Any]:
-        """What the search stages noted beside architectures, by stage: results over trials, the course of a search."""
-        return dict(self.directory.read_json("search.json")) if self.directory.has("search.json") else {}
-
-    def metrics(self, stage: str) -> list[dict[str, Any]]:
-        """The logged metrics of a stage, a dictionary for each step."""
-        return self.directory.metrics(stage)
-
-    def candidates(self) -> list[dict[str, Any]]:
-        """Every architecture that was scored, best first."""
-        return self.directory.read_lines("candidates.jsonl")
-
-    # -- the stages ----------------------------------------------------------------------------------------------
 
     def proceed(self, until: str | None = None) -> Run:
         """Run all pending stages, up to and including `until`.

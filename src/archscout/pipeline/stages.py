@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -16,6 +15,7 @@ from archscout.jobs import Job
 from archscout.measure import measure, measure_latency
 from archscout.methods.base import SearchStage
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, network_bytes
+from archscout.pipeline.contents import RunContents
 from archscout.pipeline.summary import report_html
 from archscout.settings import merge
 from archscout.spaces import architecture_to_json
@@ -23,15 +23,12 @@ from archscout.state import state_bytes
 from archscout.tasks import TASKS
 from archscout.training.evaluation import evaluate_network
 
-if TYPE_CHECKING:
-    from archscout.pipeline.run import Run
-
-__all__ = ["FINAL_STAGES", "run_stage"]
+__all__ = ["run_stage"]
 
 CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
 
 
-def run_stage(run: Run, name: str, driver: Driver) -> None:
+def run_stage(run: RunContents, name: str, driver: Driver) -> None:
     """Run one stage of a run and mark it as complete."""
     search = {stage.name: stage for stage in run.search_stages()}
     if name in search:
@@ -45,7 +42,7 @@ def run_stage(run: Run, name: str, driver: Driver) -> None:
     run.directory.update_stage(name, complete=True)
 
 
-def _search(run: Run, stage: SearchStage, driver: Driver) -> None:
+def _search(run: RunContents, stage: SearchStage, driver: Driver) -> None:
     before = run.architecture if run.directory.has("architecture.json") else None
     job = stage.make(run.context, before)
     result = driver.drive(stage.name, job)
@@ -81,7 +78,7 @@ def _search(run: Run, stage: SearchStage, driver: Driver) -> None:
     run.directory.write("architecture.json", architecture_to_json(result.architecture))
 
 
-def _train(run: Run, driver: Driver) -> None:
+def _train(run: RunContents, driver: Driver) -> None:
     settings = run.settings
     architecture = run.architecture
     network = run.untrained()
@@ -92,11 +89,11 @@ def _train(run: Run, driver: Driver) -> None:
     trained = driver.drive("train", job)
     content = network_bytes(trained, run.space, settings.space_options, architecture, run.task.spec, settings.network)
     run.directory.write("model.safetensors", content)
-    if run.task.spec.kind == "language":  # the numbers that the network speaks in mean nothing without it
+    if run.task.spec.vocabulary is not None:  # the numbers that the network speaks in mean nothing without it
         run.directory.write("vocabulary.txt", "\n".join(run.task.class_names) + "\n")
 
 
-def _evaluate(run: Run, driver: Driver) -> None:
+def _evaluate(run: RunContents, driver: Driver) -> None:
     settings, task = run.settings, run.task
     alone = run.engine.alone()
     network = alone.place(run.model())
@@ -129,7 +126,7 @@ def _evaluate(run: Run, driver: Driver) -> None:
     driver.message(f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples")
 
 
-def _export(run: Run, driver: Driver) -> None:
+def _export(run: RunContents, driver: Driver) -> None:
     settings = run.settings.export
     folder = run.directory.path / "export"
     network, shape, tolerance = run.model(), run.task.spec.input_shape, settings.tolerance
@@ -157,14 +154,13 @@ def _export(run: Run, driver: Driver) -> None:
     )
 
 
-def _report(run: Run, driver: Driver) -> None:
+def _report(run: RunContents, driver: Driver) -> None:
     path = run.directory.write("report.html", report_html(run))
     driver.message(f"report: {path}")
 
 
-MAIN_PROCESS_STAGES: Mapping[str, Callable[[Run, Driver], None]] = {
+MAIN_PROCESS_STAGES: Mapping[str, Callable[[RunContents, Driver], None]] = {
     "evaluate": _evaluate,
     "export": _export,
     "report": _report,
 }
-FINAL_STAGES = ("train", *MAIN_PROCESS_STAGES)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import yaml
 
-from archscout.spaces import PerCellSpace, architecture_from_json
-from archscout.spaces.base import LayerCoded
+from archscout.pipeline.contents import RunContents
+from archscout.spaces import architecture_from_json
+from archscout.spaces.base import HasBaseline, LayerCoded
 from archscout.tasks.metrics.classification import Metric
 from archscout.tuning import TUNING
 from archscout.tuning.trial import TrialRecord
@@ -26,15 +27,12 @@ from archscout.viz.report.content import (
 )
 from archscout.viz.report.report import render_report
 
-if TYPE_CHECKING:
-    from archscout.pipeline.run import Run
-
 __all__ = ["comparison_row", "next_commands", "report_html"]
 
 UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
 
 
-def report_html(run: Run, others: Sequence[Run] = ()) -> str:
+def report_html(run: RunContents, others: Sequence[RunContents] = ()) -> str:
     """The report of a run; `others` stand beside it in the comparison."""
     directory = run.directory
     config = directory.config()
@@ -51,7 +49,7 @@ def report_html(run: Run, others: Sequence[Run] = ()) -> str:
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         architecture=architecture,
         architecture_text=architecture.describe() if architecture else "",
-        baseline=run.space.baseline if architecture and isinstance(run.space, PerCellSpace) else None,
+        baseline=run.space.baseline if architecture and isinstance(run.space, HasBaseline) else None,
         spec=run.task.spec,
         metric_note=_metric_note(run.task.metric),
         network_size=run.settings.network,
@@ -81,11 +79,11 @@ def _metric_note(metric: Metric) -> str:
     return f"{name}: lower is better. Scores of candidates are its negative, so that the best has the highest."
 
 
-def _method_name(run: Run) -> str:
+def _method_name(run: RunContents) -> str:
     return run.settings.method or f"given: {run.settings.architecture}"
 
 
-def _stages(run: Run) -> list[StageView]:
+def _stages(run: RunContents) -> list[StageView]:
     views = []
     for name, facts in run.directory.stages().items():
         metrics = [{key: value for key, value in row.items() if key not in UNDRAWN} for row in run.metrics(name)]
@@ -93,7 +91,7 @@ def _stages(run: Run) -> list[StageView]:
     return views
 
 
-def _candidates(run: Run) -> list[CandidateView]:
+def _candidates(run: RunContents) -> list[CandidateView]:
     views = []
     chosen = run.directory.read_json("architecture.json") if run.directory.has("architecture.json") else None
     for record in run.candidates():
@@ -141,7 +139,7 @@ def _numbers(result: dict[str, Any], metrics: Sequence[Metric]) -> list[NumberVi
     return numbers
 
 
-def _trial_numbers(run: Run) -> list[NumberView]:
+def _trial_numbers(run: RunContents) -> list[NumberView]:
     """Mean and spread over the trials of a search."""
     numbers = []
     for facts in run.search_facts.values():
@@ -154,7 +152,7 @@ def _trial_numbers(run: Run) -> list[NumberView]:
     return numbers
 
 
-def _subspaces(run: Run) -> SubspaceView | None:
+def _subspaces(run: RunContents) -> SubspaceView | None:
     """The course of the first trial, where the search kept centres."""
     for facts in run.search_facts.values():
         if "course" in facts:
@@ -171,7 +169,7 @@ def _subspaces(run: Run) -> SubspaceView | None:
     return None
 
 
-def _tuning(run: Run) -> TuningView | None:
+def _tuning(run: RunContents) -> TuningView | None:
     """The trials of the tuning, where it is done."""
     facts = run.search_facts.get(TUNING, {}).get("tuning")
     if facts is None:
@@ -197,7 +195,7 @@ def _parameter(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def comparison_row(run: Run, *, current: bool = False) -> ComparisonRow:
+def comparison_row(run: RunContents, *, current: bool = False) -> ComparisonRow:
     """One run as a line of a comparison."""
     method = _method_name(run)
     if not run.directory.has("result.json"):
@@ -216,7 +214,7 @@ def comparison_row(run: Run, *, current: bool = False) -> ComparisonRow:
     )
 
 
-def next_commands(run: Run) -> list[tuple[str, str]]:
+def next_commands(run: RunContents) -> list[tuple[str, str]]:
     """What a user may want to do next, as commands with an explanation."""
     path = run.directory.path
     pending = run.pending()
@@ -235,7 +233,7 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
     return commands
 
 
-def _warnings(run: Run) -> list[str]:
+def _warnings(run: RunContents) -> list[str]:
     warnings = list(run.directory.warnings)
     shares = [record["skip_share"] for record in run.metrics("search") if "skip_share" in record]
     if shares and shares[-1] > 0.5:

@@ -18,8 +18,10 @@ from archscout.spaces.kernels.module import GivenModule, ModuleSpace
 from archscout.spaces.kernels.pattern import KernelPattern
 from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
 from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
+from archscout.spaces.published import darts as darts  # registers its text form
 from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype
 from archscout.spaces.recurrent.space import RecurrentSpace
+from archscout.spaces.resolve import resolve_architecture
 
 __all__ = [
     "ARCHITECTURES",
@@ -49,4 +51,5 @@ __all__ = [
     "architecture_from_json",
     "architecture_to_json",
     "get_space",
+    "resolve_architecture",
 ]

@@ -6,24 +6,30 @@ A space implements `SearchSpace`; what only some methods need is a further proto
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
+from archscout.errors import SpaceError
 from archscout.measure import Measurements
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.tasks.spec import TaskSpec
 
 __all__ = [
+    "ABILITIES",
     "SPACES",
     "ClosedFormCost",
     "ElasticSupernet",
     "Enumerable",
     "Extractable",
+    "HasAuxiliaryHead",
+    "HasBaseline",
+    "OwnTraining",
     "Factorization",
     "Factorized",
     "KernelPatterned",
@@ -39,7 +45,9 @@ __all__ = [
     "RelaxedRecurrence",
     "SearchSpace",
     "WeightSharing",
+    "check_space",
     "get_space",
+    "without_auxiliary_head",
 ]
 
 # The type checker cannot tie a space to its own architecture class through a registry that plugins fill at run time:
@@ -56,13 +64,18 @@ class SearchSpace(Protocol):
         options_model: the settings of the space itself, for example the number of nodes in a cell.
         size_model: the settings of a network's size; shared by networks and supernets.
 
-    A space whose networks are not trained by `archscout.training.job` has a further `train_model`: the settings of
-    their training, with a method `job(network, task, engine, seed)`.
+    A space is made as `Space(options)`. What its networks may offer beside a forward pass is declared in
+    `archscout.nn.protocols` and by `archscout.exporting.ExportedInParts`.
     """
 
     name: ClassVar[str]
     options_model: ClassVar[type[Settings]]
     size_model: ClassVar[type[Settings]]
+
+    @property
+    def options(self) -> Settings:
+        """What the space was made with."""
+        ...
 
     def check(self, spec: TaskSpec) -> None:
         """Raise SpaceError if networks of this space cannot serve the task."""
@@ -79,6 +92,42 @@ class SearchSpace(Protocol):
     def extremes(self, spec: TaskSpec, size: Any) -> tuple[A, A]:
         """The architectures with the fewest and with the most parameters."""
         ...
+
+
+@runtime_checkable
+class OwnTraining(Protocol):
+    """A space whose networks are not trained by `archscout.training.job`.
+
+    Attributes:
+        train_model: the settings of their training, with a method `job(network, task, engine, seed)` that makes it.
+    """
+
+    train_model: ClassVar[type[Settings]]
+
+
+@runtime_checkable
+class HasBaseline(Protocol):
+    """A space that may start from a network, which reports compare with the one that was found."""
+
+    @property
+    def baseline(self) -> A | None:
+        """That network; None where the options name none."""
+        ...
+
+
+@runtime_checkable
+class HasAuxiliaryHead(Protocol):
+    """A size (`size_model`) of networks that can have a further head, which only their training runs."""
+
+    auxiliary: bool
+
+
+Size = TypeVar("Size", bound=Settings)
+
+
+def without_auxiliary_head(size: Size) -> Size:
+    """The size of the networks that a user takes home: without what only training needs."""
+    return size.model_copy(update={"auxiliary": False}) if isinstance(size, HasAuxiliaryHead) else size
 
 
 class PathSupernet(Protocol):
@@ -139,7 +188,7 @@ class ClosedFormCost(Protocol):
 class MixtureNetwork(Protocol):
     """A network that runs all operations at once, each weighted by a mixing weight.
 
-    One whose skip connections can have dropout has an attribute `skip_dropout`, its rate in training.
+    Skip connections can have dropout where it is `archscout.nn.protocols.DropsSkips`, too.
     """
 
     def __call__(self, inputs: Tensor, mixing: Tensor) -> Tensor:
@@ -330,7 +379,13 @@ class LayerCoded(Protocol):
 
 @runtime_checkable
 class KernelPatterned(Protocol):
-    """A space whose networks may get other kernels: its `build` takes a `KernelPattern` over its architectures too."""
+    """A space whose networks may get other kernels: its `build` takes a `KernelPattern` over its architectures too.
+
+    Attributes:
+        searched_depthwise: whether a search makes more convolutions depthwise, where its settings leave it open.
+    """
+
+    searched_depthwise: ClassVar[bool]
 
     def kernel_base(self, spec: TaskSpec) -> A:
         """The architecture whose kernels are searched where none was found or given before.
@@ -370,7 +425,51 @@ class Enumerable(Protocol):
         ...
 
 
-SPACES: Registry[Any] = Registry("space", "archscout.spaces")
+ABILITIES = (
+    OwnTraining,
+    HasBaseline,
+    WeightSharing,
+    Extractable,
+    ClosedFormCost,
+    Relaxed,
+    RelaxedRecurrence,
+    HasDistance,
+    Factorized,
+    LayerCoded,
+    KernelPatterned,
+    Mutable,
+    Enumerable,
+)
+"""What a space may offer beside `SearchSpace`."""
+
+
+def _members(protocol: type) -> set[str]:
+    return {name for name in {**vars(protocol), **protocol.__annotations__} if not name.startswith("_")}
+
+
+def check_space(name: str, kind: type) -> None:
+    """Raise SpaceError unless a class has all that a space needs, and all of every ability of which it has a part.
+
+    A member that several protocols share, such as `supernet`, is no part of one ability.
+    """
+    offered = Counter(member for protocol in (SearchSpace, *ABILITIES) for member in _members(protocol))
+    for protocol in (SearchSpace, *ABILITIES):
+        members = _members(protocol) - {"options"}  # of a space, not of its class
+        own = [member for member in members if offered[member] == 1 and hasattr(kind, member)]
+        lacking = sorted(member for member in members if not hasattr(kind, member))
+        if lacking and (own or protocol is SearchSpace):
+            has = "" if protocol is SearchSpace else f" has {', '.join(sorted(own))} and"
+            raise SpaceError(
+                f"the space '{name}'{has} lacks {', '.join(lacking)}; see archscout.spaces.base.{protocol.__name__}."
+            )
+    if kind.name != name:  # type: ignore[attr-defined]
+        raise SpaceError(f"the space '{name}' has the attribute name = '{kind.name}'; both must be equal.")  # type: ignore[attr-defined]
+    for field in (kind.options_model, kind.size_model):  # type: ignore[attr-defined]
+        if not (isinstance(field, type) and issubclass(field, Settings)):
+            raise SpaceError(f"the space '{name}': options_model and size_model must be Settings, not {field!r}.")
+
+
+SPACES: Registry[Any] = Registry("space", "archscout.spaces", check_space)
 
 
 def get_space(name: str, options: dict[str, Any] | None = None) -> SearchSpace:

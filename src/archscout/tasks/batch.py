@@ -1,4 +1,4 @@
-"""Batches for training and for evaluation, from any split.
+"""Batches of shuffled samples for training, from any split.
 
 The order of an epoch and the augmentation of a batch follow from the seed, the epoch and the position alone. The state
 of a stream is therefore a few integers, and a resumed job sees exactly the batches that it would have seen.
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import derive_seed, generator
-from archscout.tasks.sources import whole_samples
 from archscout.tasks.task import Split, Task, Transform
 
-__all__ = ["Batch", "BatchStream", "check_processes", "evaluation_batches"]
+__all__ = ["Batch", "BatchStream", "check_processes"]
 
 
 class Batch(NamedTuple):
@@ -137,24 +136,3 @@ def check_processes(before: int | None, now: int) -> None:
             f"the saved place is that of {before} process{'es' * (before != 1)}, but {now} run now; every process has "
             "its share of each epoch. Start as many as before."
         )
-
-
-def _in_order(split: Split, batch_size: int) -> Iterator[Tensor]:
-    for start in range(0, len(split), batch_size):
-        yield split.indices[start : start + batch_size]
-
-
-def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """The whole split once, in order, without augmentation; a text in `batch_size` columns.
-
-    Where training takes crops of its samples, these are whole samples here, and perhaps fewer in a batch.
-    """
-    if task.spec.kind == "language":
-        from archscout.tasks.segments import evaluation_segments  # which needs `Batch`
-
-        yield from evaluation_segments(split, batch_size, device)
-        return
-    size = min(batch_size, task.evaluation_batch_size or batch_size)
-    source = whole_samples(split.source)
-    for raw, targets in source.batches(_in_order(split, size), device):
-        yield Batch(task.prepare(raw), targets)

@@ -17,6 +17,7 @@ from archscout.tasks.published.nasbench360.clips import ChunkSource
 from archscout.tasks.published.nasbench360.proteins import ProteinSource
 from archscout.tasks.readers.images import ImageSource
 from archscout.tasks.registry import load_task
+from archscout.tasks.sources import known_targets
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.statistics import ChannelStatistics
 from archscout.tasks.task import Split, Task
@@ -126,7 +127,7 @@ def check_data(path_or_name: str | Path, data: Path | None = None) -> DataSummar
         DataError: the data is wrong; the message says what and where.
     """
     task = load_task(str(path_or_name), data)
-    return check_text(task) if task.spec.kind == "language" else check_task(task)
+    return check_text(task) if task.spec.is_text else check_task(task)
 
 
 def check_task(task: Task) -> DataSummary:
@@ -178,8 +179,8 @@ def _read(split: Split, share: float, input_shape: Sequence[int]) -> Iterator[Te
 
 
 def _class_counts(task: Task, split: Split) -> tuple[int, ...]:
-    targets = getattr(split.source, "targets", None)  # known without reading any input
-    if task.spec.kind not in ("classification", "multilabel") or not isinstance(targets, Tensor):
+    targets = known_targets(split.source)
+    if task.spec.kind not in ("classification", "multilabel") or targets is None:
         return ()
     if task.spec.kind == "multilabel":
         return tuple(targets[split.indices, : task.spec.outputs].sum(0, dtype=torch.int64).tolist())
@@ -188,8 +189,8 @@ def _class_counts(task: Task, split: Split) -> tuple[int, ...]:
 
 def _describe_targets(task: Task) -> str:
     """Type, shape and range of a dense task's targets, of the train split as far as it is in memory."""
-    targets = getattr(task.train.source, "targets", None)
-    if task.spec.kind != "dense" or not isinstance(targets, Tensor):
+    targets = known_targets(task.train.source)
+    if task.spec.kind != "dense" or targets is None:
         return ""
     values = targets[task.train.indices]
     known = values[values != IGNORED]

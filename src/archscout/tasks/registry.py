@@ -6,26 +6,31 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, get_args
 
 from archscout.errors import DataError, UnknownNameError
 from archscout.registry import Registry
-from archscout.tasks.spec import TaskSpec
+from archscout.tasks.spec import TaskKind, TaskSpec
 from archscout.tasks.task import Task
 
 __all__ = [
     "FAMILIES",
+    "READERS",
     "TASKS",
+    "Reader",
     "TaskEntry",
     "TaskFamily",
     "TaskLoader",
     "data_root",
     "load_task",
     "register_family",
+    "register_reader",
     "register_task",
     "task_spec",
 ]
 
 
+ReaderLoader = TypeVar("ReaderLoader", bound=Callable[..., Task])
 TaskLoader = Callable[[Path], Task]
 """Builds a registered task from the folder that holds its files."""
 
@@ -63,8 +68,39 @@ class TaskFamily:
         return (self.load.__doc__ or "").strip().split("\n")[0]
 
 
-TASKS: Registry[TaskEntry] = Registry("task", "archscout.tasks")
+@dataclass(frozen=True)
+class Reader:
+    """Makes a task of a path.
+
+    Attributes:
+        form: what it reads, for messages, for example "a folder of images".
+        reads: whether it is for this path, which need not exist. Looks at names only, not into files.
+        load: the task of a path that it is for. Raises DataError that says what is wrong with the files.
+        priority: readers with higher ones are asked first.
+    """
+
+    form: str
+    reads: Callable[[Path], bool]
+    load: Callable[[Path], Task]
+    priority: int = 0
+
+
+def _check_task(name: str, entry: TaskEntry) -> None:
+    """Raise DataError unless the shapes are those of a task and the loader can be called."""
+    spec = entry.spec
+    if spec.kind not in get_args(TaskKind):
+        raise DataError(f"the task '{name}' has the kind '{spec.kind}'; allowed: {', '.join(get_args(TaskKind))}.")
+    if spec.outputs < 1 or not spec.input_shape or any(size < 1 for size in spec.input_shape):
+        raise DataError(
+            f"the task '{name}' has inputs of shape {spec.input_shape} and {spec.outputs} outputs; give sizes above 0."
+        )
+    if not callable(entry.load):
+        raise DataError(f"the task '{name}' has no loader: register_task(spec) decorates a function (root) -> Task.")
+
+
+TASKS: Registry[TaskEntry] = Registry("task", "archscout.tasks", _check_task)
 FAMILIES: Registry[TaskFamily] = Registry("task family", "archscout.tasks")
+READERS: Registry[Reader] = Registry("reader", "archscout.tasks")
 
 
 def register_task(spec: TaskSpec) -> Callable[[TaskLoader], TaskLoader]:
@@ -84,6 +120,18 @@ def register_family(
 
     def add(load: Callable[[str, Path], Task]) -> Callable[[str, Path], Task]:
         FAMILIES.register(prefix)(TaskFamily(load, spec, form))
+        return load
+
+    return add
+
+
+def register_reader(
+    name: str, form: str, reads: Callable[[Path], bool], *, priority: int = 0
+) -> Callable[[ReaderLoader], ReaderLoader]:
+    """Decorator: register a loader `(path) -> Task`, with `form`, `reads` and `priority` as in `Reader`."""
+
+    def add(load: ReaderLoader) -> ReaderLoader:
+        READERS.register(name)(Reader(form, reads, load, priority))
         return load
 
     return add
@@ -117,9 +165,9 @@ def data_root(data: Path | None = None) -> Path:
 
 
 def load_task(name: str, data: Path | None = None) -> Task:
-    """The task of a registered name, or of a path.
+    """The task of a registered name, or of a path that a registered reader knows.
 
-    A path may be a folder of images, of three text files or of `.ts` series, an `.npz` file, or a `.ts` file.
+    archscout's own read folders of images, of three texts or of `.ts` series, `.npz` files and `.ts` files.
 
     Raises:
         UnknownNameError: neither registered nor an existing path.
@@ -131,42 +179,18 @@ def load_task(name: str, data: Path | None = None) -> Task:
     if found is not None:
         return found[0].load(found[1], data_root(data))
     path = Path(name).expanduser()
-    if path.is_dir():
-        return _folder_task(path)
-    if path.is_file():
-        return _file_task(path)
+    readers = sorted((reader for _, reader in READERS.items()), key=lambda reader: -reader.priority)
+    for reader in readers:
+        if reader.reads(path):
+            return reader.load(path)
+    if path.exists():
+        forms = ", ".join(reader.form for reader in readers)
+        raise DataError(
+            f"{path} is a {path.suffix or 'file without suffix'}; a task can be a registered name, or a path: {forms}."
+        )
     if path.suffix or len(path.parts) > 1:
         raise DataError(
             f"{path} does not exist. Give an existing folder, .npz or .ts file, or a name from: archscout list tasks"
         )
     forms = ", ".join(family.form for _, family in FAMILIES.items())
     raise UnknownNameError("task", name, TASKS, f"Names with a part of your own: {forms}.")
-
-
-def _folder_task(path: Path) -> Task:
-    from archscout.tasks.readers.series import is_series_folder, series_task
-    from archscout.tasks.readers.text import is_text_folder, text_folder_task
-
-    if is_text_folder(path):
-        return text_folder_task(path)
-    if is_series_folder(path):
-        return series_task(path)
-    from archscout.tasks.readers.folder import folder_task
-
-    return folder_task(path)
-
-
-def _file_task(path: Path) -> Task:
-    if path.suffix == ".npz":
-        from archscout.tasks.readers.arrays import npz_task
-
-        return npz_task(path)
-    if path.suffix == ".ts":
-        from archscout.tasks.readers.series import series_task
-
-        return series_task(path)
-    raise DataError(
-        f"{path} is a {path.suffix or 'file without suffix'}; a task can be a registered name, a folder of images "
-        "(one folder for each class), a folder of texts (train.txt, valid.txt, test.txt), an .npz file with x_train, "
-        "y_train, x_test and y_test, or a .ts file of series (NAME_TRAIN.ts, beside NAME_TEST.ts)."
-    )

@@ -6,15 +6,25 @@ elsewhere, so that every source behaves alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from archscout.errors import DataError
+from archscout.seeds import derive_seed
 
-__all__ = ["ArraySource", "Source", "whole_samples"]
+__all__ = [
+    "ArraySource",
+    "CombinedSource",
+    "CropsSamples",
+    "KnowsTargets",
+    "Source",
+    "known_targets",
+    "whole_samples",
+]
 
 
 @runtime_checkable
@@ -33,13 +43,32 @@ class Source(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
-def whole_samples(source: Source) -> Source:
-    """The source that evaluation reads: the same samples whole, where training takes crops of them.
+@runtime_checkable
+class CropsSamples(Source, Protocol):
+    """A source that gives crops of its samples for training."""
 
-    A source that crops says so by an attribute `whole`, a source with the same indices.
-    """
-    whole: Source = getattr(source, "whole", source)
-    return whole
+    @property
+    def whole(self) -> Source:
+        """The same samples, under the same indices, as evaluation reads them."""
+        ...
+
+
+@runtime_checkable
+class KnowsTargets(Source, Protocol):
+    """A source that knows all targets without reading any input; None where it does not after all."""
+
+    @property
+    def targets(self) -> Tensor | None: ...
+
+
+def whole_samples(source: Source) -> Source:
+    """The source that evaluation reads: the same samples whole, where training takes crops of them."""
+    return source.whole if isinstance(source, CropsSamples) else source
+
+
+def known_targets(source: Source) -> Tensor | None:
+    """The targets of all samples, where the source knows them without reading any input."""
+    return source.targets if isinstance(source, KnowsTargets) else None
 
 
 class ArraySource:
@@ -72,3 +101,76 @@ class ArraySource:
         for index in indices:
             where = index.to(device)
             yield inputs[where], targets[where]
+
+
+class CombinedSource:
+    """The samples of several sources, one source after the other.
+
+    Index `i` of the second source is `i + len(first)` here, and so on. A batch may mix sources; it comes in the order
+    of its indices.
+
+    Args:
+        sources: with samples of one shape and type.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        if not sources:
+            raise DataError("there is no source to combine; give at least one.")
+        self.sources = tuple(sources)
+        sizes = torch.tensor([len(source) for source in sources])
+        self._ends = torch.cumsum(sizes, 0)
+        self._starts = self._ends - sizes
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def targets(self) -> Tensor | None:
+        """The targets of all samples, where every source tells them without reading its inputs."""
+        known = [part for part in map(known_targets, self.sources) if part is not None]
+        return torch.cat(known) if len(known) == len(self.sources) else None
+
+    @property
+    def whole(self) -> CombinedSource:
+        """The same samples as evaluation reads them, see `whole_samples`."""
+        return CombinedSource([whole_samples(source) for source in self.sources])
+
+    def _positions(self, index: Tensor, number: int) -> Tensor:
+        """Where in a batch the samples of a source stand."""
+        return ((index >= self._starts[number]) & (index < self._ends[number])).nonzero().view(-1)
+
+    def _own_indices(self, indices: Iterable[Tensor], number: int) -> Iterator[Tensor]:
+        """What a source is asked for: its share of every batch, batches without a share left out."""
+        for index in indices:
+            positions = self._positions(index, number)
+            if len(positions):
+                yield index[positions] - self._starts[number]
+
+    def batches(
+        self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches; each source streams its shares, so that its prefetching goes on."""
+        own, *copies = tee(indices, len(self.sources) + 1)
+        streams = [
+            source.batches(
+                self._own_indices(copy, number),
+                device,
+                # The same index means another sample in another source: it must not draw the same augmentation.
+                seed=None if seed is None else derive_seed(seed, "source", number),
+            )
+            for number, (source, copy) in enumerate(zip(self.sources, copies, strict=True))
+        ]
+        for index in own:
+            places, inputs, targets = [], [], []
+            for number, stream in enumerate(streams):
+                positions = self._positions(index, number)
+                if len(positions):
+                    x, y = next(stream)
+                    places.append(positions)
+                    inputs.append(x)
+                    targets.append(y)
+            if len(places) == 1:
+                yield inputs[0], targets[0]
+                continue
+            order = torch.argsort(torch.cat(places)).to(device)
+            yield torch.cat(inputs)[order], torch.cat(targets)[order]

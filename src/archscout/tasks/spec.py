@@ -28,14 +28,19 @@ class TaskSpec:
     outputs: int
 
     @property
+    def is_text(self) -> bool:
+        """Whether the data is one text, whose words are read in order, instead of samples that can be shuffled."""
+        return self.kind == "language"
+
+    @property
     def vocabulary(self) -> int | None:
         """How many different integers an input may hold; None where inputs are real numbers."""
-        return self.outputs if self.kind == "language" else None
+        return self.outputs if self.is_text else None
 
     def describe(self) -> str:
         """For people, for example "classification of 3 x 32 x 32 into 10 classes"."""
-        if self.kind == "language":
+        if self.is_text:
             return f"language model over {self.outputs:,} words"
         shape = " x ".join(str(size) for size in self.input_shape)
-        what = {"classification": "classes", "multilabel": "labels", "dense": "channels", "language": "words"}
+        what = {"classification": "classes", "multilabel": "labels", "dense": "channels"}
         return f"{self.kind} of {shape} into {self.outputs} {what[self.kind]}"

@@ -1,4 +1,4 @@
-"""The stream of training batches that fits a task: shuffled samples, or segments of a text."""
+"""The batches that fit a task, for training and for evaluation: samples, or segments of a text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from archscout.tasks.batch import Batch, BatchStream
-from archscout.tasks.segments import SegmentSettings, SegmentStream
+from archscout.tasks.segments import SegmentSettings, SegmentStream, evaluation_segments
+from archscout.tasks.sources import whole_samples
 from archscout.tasks.task import Split, Task, Transform
 
-__all__ = ["TrainingStream", "chunks", "training_stream"]
+__all__ = ["TrainingStream", "chunks", "evaluation_batches", "training_stream"]
 
 
 class TrainingStream(Protocol):
@@ -77,7 +79,7 @@ def training_stream(
     world_size: int = 1,
 ) -> TrainingStream:
     """The stream for the task's kind; `segments` is for texts, `augment`, `extra` and `drop_last` for the others."""
-    if task.spec.kind == "language":
+    if task.spec.is_text:
         return SegmentStream(split, batch_size, device, seed, segments, rank=rank, world_size=world_size)
     return BatchStream(
         task,
@@ -91,3 +93,22 @@ def training_stream(
         rank=rank,
         world_size=world_size,
     )
+
+
+def _in_order(split: Split, batch_size: int) -> Iterator[Tensor]:
+    for start in range(0, len(split), batch_size):
+        yield split.indices[start : start + batch_size]
+
+
+def evaluation_batches(task: Task, split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """The whole split once, in order, without augmentation; a text in `batch_size` columns.
+
+    Where training takes crops of its samples, these are whole samples here, and perhaps fewer in a batch.
+    """
+    if task.spec.is_text:
+        yield from evaluation_segments(split, batch_size, device)
+        return
+    size = min(batch_size, task.evaluation_batch_size or batch_size)
+    source = whole_samples(split.source)
+    for raw, targets in source.batches(_in_order(split, size), device):
+        yield Batch(task.prepare(raw), targets)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,9 +19,6 @@ from archscout.seeds import generator
 from archscout.tasks.metrics.classification import Loss, Metric, PooledLoss, pooled_mean
 from archscout.tasks.sources import Source
 from archscout.tasks.spec import TaskSpec
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["Split", "Task", "Transform"]
 
@@ -60,7 +57,13 @@ class Task:
         provenance: what a reader of a result wants to know of the data: files, digests, counts.
         pool_loss: how losses of batches are added up, see `metrics.pooled_mean`.
         evaluation_batch_size: largest batch in an evaluation, where samples are larger there than in training.
+        from_arrays: `archscout.tasks.readers.arrays.task_from_arrays`, which makes a task from arrays.
+        from_datasets: `archscout.tasks.readers.arrays.task_from_datasets`, which makes one from map-style datasets.
     """
+
+    # Set by the module of the two functions: it needs this class, and this class must not need it.
+    from_arrays: ClassVar[Callable[..., Task]]
+    from_datasets: ClassVar[Callable[..., Task]]
 
     spec: TaskSpec
     train: Split
@@ -86,7 +89,7 @@ class Task:
     def development(self) -> Split:
         """Train and validation together: what the final training may read."""
         if self.train.source is not self.validation.source:
-            from archscout.tasks.readers.combined import CombinedSource
+            from archscout.tasks.sources import CombinedSource
 
             source = CombinedSource([self.train.source, self.validation.source])
             shifted = self.validation.indices + len(self.train.source)
@@ -110,10 +113,12 @@ class Task:
 
     def split(self, name: str) -> Split:
         """The split of that name: train, validation, development or test."""
-        if name not in ("train", "validation", "development", "test"):
+        if name == "development":
+            return self.development
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        if name not in splits:
             raise DataError(f"unknown split '{name}'; allowed: train, validation, development, test.")
-        chosen: Split = getattr(self, name)
-        return chosen
+        return splits[name]
 
     def prepare(self, raw: Tensor, *, seed: int | None = None, extra: tuple[Transform, ...] = ()) -> Tensor:
         """A raw batch as network input; with a seed, augmented.
@@ -153,23 +158,3 @@ class Task:
             train=pool.subset(order[: len(pool) - held]),
             validation=pool.subset(order[len(pool) - held :]),
         )
-
-    @staticmethod
-    def from_arrays(
-        x_train: np.ndarray[Any, Any] | Tensor,
-        y_train: np.ndarray[Any, Any] | Tensor,
-        x_test: np.ndarray[Any, Any] | Tensor,
-        y_test: np.ndarray[Any, Any] | Tensor,
-        **options: Any,
-    ) -> Task:
-        """A task from arrays; see `archscout.tasks.readers.arrays.task_from_arrays`."""
-        from archscout.tasks.readers.arrays import task_from_arrays
-
-        return task_from_arrays(x_train, y_train, x_test, y_test, **options)
-
-    @staticmethod
-    def from_datasets(train: Any, test: Any, **options: Any) -> Task:
-        """A classification task from map-style datasets; see `archscout.tasks.readers.arrays.task_from_datasets`."""
-        from archscout.tasks.readers.arrays import task_from_datasets
-
-        return task_from_datasets(train, test, **options)

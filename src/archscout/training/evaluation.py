@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from archscout.engine import Engine
 from archscout.nn.recurrent.carry import Carry
-from archscout.tasks.batch import evaluation_batches
+from archscout.tasks.streams import evaluation_batches
 from archscout.tasks.task import Split, Task
 
 __all__ = ["evaluate_network", "pooled_metrics"]

@@ -1,5 +1,6 @@
 """The zoo: published architectures, each with its source, its published figures and our exact counts."""
 
+from archscout.spaces.resolve import resolve_architecture
 from archscout.zoo.entries import (
     ZOO,
     PublishedFigures,
@@ -10,7 +11,6 @@ from archscout.zoo.entries import (
     register_zoo_entry,
     zoo_names,
 )
-from archscout.zoo.resolve import resolve_architecture
 
 __all__ = [
     "ZOO",

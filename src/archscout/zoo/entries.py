@@ -14,6 +14,7 @@ from archscout.errors import ArchitectureError, UnknownNameError
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces import Architecture, architecture_from_json
+from archscout.spaces.resolve import NAMED_ARCHITECTURES
 
 __all__ = [
     "ZOO",
@@ -78,7 +79,7 @@ class ZooEntry:
     recounted: Mapping[str, RecountedNetwork] = field(default_factory=dict, hash=False)
 
 
-ZOO: Registry[ZooEntry] = Registry("zoo architecture", "archscout.zoo")
+ZOO: Registry[ZooEntry] = NAMED_ARCHITECTURES
 
 _FIELDS = {"name", "title", "source", "architecture", "published", "recounted"}
 

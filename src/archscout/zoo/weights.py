@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from archscout.errors import DataError
 from archscout.spaces import get_space
+from archscout.spaces.resolve import resolve_architecture
 from archscout.tasks.spec import TaskSpec
 from archscout.zoo.entries import ZOO
-from archscout.zoo.resolve import resolve_architecture
 
 __all__ = ["apply_weights", "load_weighted_network", "network_of", "read_weights"]
 

@@ -37,6 +37,12 @@ def test_ranking_metrics_equal_scikit_learn_however_the_split_is_cut(rounded: bo
     )
 
 
+def test_large_logits_that_a_sigmoid_would_tie_keep_their_order() -> None:
+    outputs = torch.tensor([[40.0], [50.0], [60.0], [-1.0]])
+    targets = torch.tensor([[0], [0], [1], [0]])
+    assert pooled(auroc(1), outputs, targets, [4]) == pooled(mean_average_precision(1), outputs, targets, [4]) == 1.0
+
+
 def test_labels_without_positives_are_left_out_and_nothing_is_nan() -> None:
     outputs, targets = scores(False)
     whole = pooled(auroc(5), outputs, targets, [200])

@@ -17,7 +17,7 @@ from archscout.seeds import generator
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Extractable
-from archscout.tasks.batch import evaluation_batches
+from archscout.tasks.streams import evaluation_batches
 from archscout.tasks.task import Split
 from archscout.training.calibration import recalibrate
 from archscout.training.evaluation import evaluate_network

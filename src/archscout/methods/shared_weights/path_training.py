@@ -20,9 +20,9 @@ from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Extractable, PathSupernet, WeightSharing
-from archscout.tasks.batch import Batch, evaluation_batches
+from archscout.tasks.batch import Batch
 from archscout.tasks.segments import SegmentSettings
-from archscout.tasks.streams import TrainingStream, training_stream
+from archscout.tasks.streams import TrainingStream, evaluation_batches, training_stream
 from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import StepMeter, pooled_metrics
 from archscout.training.optimizers import SgdSettings

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from archscout.nn.protocols import Recurrent
+
 if TYPE_CHECKING:
     from archscout.engine import Engine
 
@@ -14,14 +16,12 @@ __all__ = ["Carry"]
 
 
 class Carry:
-    """Runs a network batch after batch; where it has a method `unroll`, the hidden state goes along.
+    """Runs a network batch after batch; where it is `Recurrent`, the hidden state goes along.
 
-    A recurrent network has `unroll(inputs, hidden, *arguments) -> (outputs, hidden)`, and a supernet also
-    `unroll_grouped(inputs, hidden, architectures)`, whose states have a leading dimension of architectures. `hidden` is
-    None at the start. No gradient flows from one batch into the one before.
+    No gradient flows from one batch into the one before.
 
     Args:
-        network: runs.
+        network: any; see `archscout.nn.protocols.Recurrent`.
         engine: of the job that saves the hidden state, which is that of all processes together; None: it is not saved.
 
     Attributes:
@@ -31,7 +31,7 @@ class Carry:
     def __init__(self, network: nn.Module, engine: Engine | None = None) -> None:
         self._network: Any = network
         self._engine = engine
-        self._recurrent = hasattr(network, "unroll")
+        self._recurrent = isinstance(network, Recurrent)
         self.hidden: Tensor | None = None
 
     def __call__(self, inputs: Tensor, *arguments: Any, starts: bool = False) -> Any:

@@ -65,6 +65,7 @@ class DiverseSpace:
     name: ClassVar[str] = "diverse-cells"
     options_model: ClassVar[type[Settings]] = DiverseOptions
     size_model: ClassVar[type[Settings]] = DiverseSize
+    searched_depthwise: ClassVar[bool] = True
 
     def __init__(self, options: DiverseOptions | None = None) -> None:
         self.options = options or DiverseOptions()

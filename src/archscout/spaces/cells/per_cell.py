@@ -24,6 +24,7 @@ from archscout.spaces.cells.mixture import MixturePlan
 from archscout.spaces.cells.network import CellNetwork
 from archscout.spaces.cells.per_cell_genotype import PerCellGenotype
 from archscout.spaces.cells.relaxation import CellRelaxation
+from archscout.spaces.resolve import resolve_architecture
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["PerCellOptions", "PerCellSize", "PerCellSpace"]
@@ -78,8 +79,6 @@ class PerCellSpace:
         """The network to start from. Raises ArchitectureError if the option names something else."""
         if self.options.baseline is None:
             return None
-        from archscout.zoo import resolve_architecture  # the zoo knows the spaces, and only here the reverse
-
         found = resolve_architecture(self.options.baseline)
         if not isinstance(found, PerCellGenotype):
             raise ArchitectureError(

@@ -54,6 +54,7 @@ class CellSpace:
     name: ClassVar[str] = "cells"
     options_model: ClassVar[type[Settings]] = CellOptions
     size_model: ClassVar[type[Settings]] = CellSize
+    searched_depthwise: ClassVar[bool] = True
     operations: ClassVar[tuple[str, ...]] = OPERATIONS
 
     def __init__(self, options: CellOptions | None = None) -> None:

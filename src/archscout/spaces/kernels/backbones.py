@@ -116,6 +116,7 @@ class BackboneSpace:
     name: ClassVar[str] = "backbones"
     options_model: ClassVar[type[Settings]] = BackboneOptions
     size_model: ClassVar[type[Settings]] = BackboneSize
+    searched_depthwise: ClassVar[bool] = True
 
     def __init__(self, options: BackboneOptions | None = None) -> None:
         self.options = options or BackboneOptions()
@@ -124,7 +125,7 @@ class BackboneSpace:
         """Raise SpaceError unless the task has images or sequences that the backbone serves."""
         dimensions = len(spec.input_shape) - 1
         wanted = self.options.backbone
-        if spec.kind == "language" or dimensions not in (1, 2):
+        if spec.vocabulary is not None or dimensions not in (1, 2):
             raise SpaceError(
                 f"the space 'backbones' serves images (C, H, W) and sequences (C, L); {spec.name} is "
                 f"{spec.describe()}. Choose another space: archscout list spaces"

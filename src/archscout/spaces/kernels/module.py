@@ -109,7 +109,7 @@ class ModuleSpace:
 
     def check(self, spec: TaskSpec) -> None:
         """Raise SpaceError unless the module maps inputs of the task to its outputs."""
-        if spec.kind == "language" or not 2 <= len(spec.input_shape) <= 3:
+        if spec.vocabulary is not None or not 2 <= len(spec.input_shape) <= 3:
             raise SpaceError(
                 f"the space 'module' serves images (C, H, W) and sequences (C, L); {spec.name} is {spec.describe()}."
             )

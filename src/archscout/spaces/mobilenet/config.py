@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from archscout.errors import ArchitectureError
 from archscout.spaces.architecture import ARCHITECTURES
+from archscout.spaces.resolve import register_text_form
 
 __all__ = [
     "CODES",
@@ -234,6 +235,9 @@ class MobileNetConfig:
         if self.resolution is not None:
             lines.append(f"resolution {self.resolution}")
         return "\n".join([*lines, f"code {self.compact}"])
+
+
+register_text_form("mobilenet", MobileNetConfig.looks_like)(MobileNetConfig.parse)
 
 
 def _list(values: Sequence[int]) -> str:

@@ -16,8 +16,6 @@ from archscout.spaces.mobilenet.network import make_block, make_ends
 
 __all__ = ["MobileNetSupernet"]
 
-_NORM = ("weight", "bias", "running_mean", "running_var")
-
 
 class MobileNetSupernet(nn.Module):
     """Four blocks in each stage, each with a 7 x 7 kernel and the largest expansion; a network uses the first ones.
@@ -113,11 +111,9 @@ class _ElasticBlock(nn.Module):
         names = ("inverted_bottleneck", "depth_conv", "point_linear")
         state: dict[str, Tensor] = {}
         for name, weight in zip(names, block.weights(plan.kernel, middle), strict=True):
-            norm = block.get_submodule(f"{name}.bn")
-            channels = len(weight)
+            norm = block.get_submodule(f"{name}.bn").state_dict(keep_vars=True)
             state[f"{name}.conv.weight"] = weight
-            state |= {f"{name}.bn.{key}": getattr(norm, key)[:channels] for key in _NORM}
-            state[f"{name}.bn.num_batches_tracked"] = getattr(norm, "num_batches_tracked")  # noqa: B009
+            state |= {f"{name}.bn.{key}": each[: len(weight)] if each.dim() else each for key, each in norm.items()}
         if block.depth_conv.se is not None:
             reduce, expand = block.depth_conv.se.convolutions()
             assert reduce.bias is not None and expand.bias is not None

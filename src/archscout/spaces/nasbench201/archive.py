@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import bz2
 import pickle
-import struct
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from archscout.errors import ArchitectureError, DataError
-from archscout.inert_pickle import ForbiddenNameError, StandInDtype, load_inert
+from archscout.inert_pickle import NUMPY, Allowed, ForbiddenNameError, load_inert
 from archscout.spaces.nasbench201.cell import NasBench201Cell
 
 __all__ = ["read_archive"]
@@ -38,22 +37,12 @@ SETS = {
 }
 
 
-def _scalar(dtype: object, content: object = b"") -> float:
-    """Stands for numpy's scalars: the number in their bytes."""
-    kinds = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i"}
-    if not isinstance(dtype, StandInDtype) or dtype.name not in kinds or not isinstance(content, bytes):
-        raise ValueError("a numpy scalar of another type than f4, f8, i4, i8")
-    return float(struct.unpack(kinds[str(dtype.name)], content)[0])
-
-
-ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
+ALLOWED: Allowed = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
     ("builtins", "dict"): dict,
     ("builtins", "list"): list,
-    ("numpy", "dtype"): StandInDtype,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
+    **NUMPY,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from archscout.errors import ArchitectureError, closest
 from archscout.spaces.architecture import ARCHITECTURES
+from archscout.spaces.resolve import register_text_form
 
 __all__ = ["EDGES", "NODES", "OPERATIONS", "SPACE_SIZE", "NasBench201Cell"]
 
@@ -186,6 +187,9 @@ class NasBench201Cell:
             name = "output" if target == NODES - 1 else f"node {target}"
             lines.append(f"{name} = {' + '.join(terms) or '0'}")
         return "\n".join(lines)
+
+
+register_text_form("nasbench201", lambda text: text.startswith("|"))(NasBench201Cell.from_text)
 
 
 def _number(name: object, where: str) -> int:

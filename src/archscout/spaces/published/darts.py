@@ -19,6 +19,7 @@ from archscout.spaces.cells.genotype import Cell, CellGenotype, Input
 from archscout.spaces.published.nested import NestedReader, parse_nested_genotype
 from archscout.spaces.published.syntax import PublishedReader
 from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype
+from archscout.spaces.resolve import GENOTYPE, register_text_form
 
 __all__ = ["format_published", "parse_published", "parse_published_genotype"]
 
@@ -26,6 +27,7 @@ INPUTS_PER_NODE = 2
 RECURRENT_FIELDS = ("recurrent", "concat")
 
 
+@register_text_form(GENOTYPE, lambda text: "(" in text and not text.startswith("|"))
 def parse_published(text: str) -> Architecture:
     """The architecture in a published text of any form: `Genotype(...)` or `Genotype_nested(...)`.
 

@@ -52,7 +52,7 @@ class RecurrentSpace:
 
     def check(self, spec: TaskSpec) -> None:
         """Raise SpaceError unless the task is a language model."""
-        if spec.kind != "language" or spec.input_shape != (1,):
+        if not spec.is_text or spec.input_shape != (1,):
             raise SpaceError(
                 f"the space 'recurrent' serves language models; {spec.name} is {spec.describe()}. "
                 "Choose another space: archscout list spaces"

@@ -13,12 +13,11 @@ import torch
 import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from archscout.tasks.metrics.classification import Loss, Metric
 
-__all__ = ["area_under_curve", "average_precision", "auroc", "mean_average_precision", "weighted_binary_cross_entropy"]
-
-NO_VALUE = {"auroc": 0.5, "mean_average_precision": 0.0}  # of a split without any positive: what guessing gives
+__all__ = ["auroc", "mean_average_precision", "weighted_binary_cross_entropy"]
 
 
 def weighted_binary_cross_entropy(labels: int, positive_weight: float = 1.0) -> Loss:
@@ -31,51 +30,27 @@ def weighted_binary_cross_entropy(labels: int, positive_weight: float = 1.0) -> 
     return loss
 
 
-def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
-    """Average precision of one label; NaN without positives.
-
-    The mean over the positives of the precision among all that score at least as high: ties are one threshold, as in
-    scikit-learn's `average_precision_score`.
-
-    Args:
-        scores: `(N,)`.
-        positive: `(N,)` bool.
-    """
-    ordered = scores.sort().values
-    found = ordered_positives = scores[positive].sort().values
-    at_least = len(ordered) - torch.searchsorted(ordered, found)
-    positives = len(found) - torch.searchsorted(ordered_positives, found)
-    return (positives.double() / at_least).mean()
-
-
-def area_under_curve(scores: Tensor, positive: Tensor) -> Tensor:
-    """Area under the ROC curve of one label, from ranks (ties share theirs); NaN without positives or negatives."""
-    ordered = scores.sort().values
-    found = scores[positive]
-    ranks = (torch.searchsorted(ordered, found) + torch.searchsorted(ordered, found, right=True) + 1).double() / 2
-    positives, negatives = len(found), len(scores) - len(found)
-    above = ranks.sum() - positives * (positives + 1) / 2
-    return above / (positives * negatives) if positives * negatives else above.new_tensor(float("nan"))
-
-
 class _RankingMetric(torchmetrics.Metric):
     """Keeps scores and targets of a split; computes each label by itself, and their mean.
 
     Args:
         labels: how many.
-        value: of one label.
-        nothing: the result without any label that has a value.
+        value: of one label, from scores in [0, 1] and targets 0 or 1; ties are one threshold.
+        both: whether a label needs negatives, too, to have a value.
+        nothing: the result where no label has a value: what guessing gives.
         merge: whether the last column of the targets is a number that several samples share, whose logits are averaged.
     """
 
     scores: list[Tensor]
     targets: list[Tensor]
 
-    def __init__(self, labels: int, value: Callable[[Tensor, Tensor], Tensor], nothing: float, merge: bool) -> None:
+    def __init__(
+        self, labels: int, value: Callable[[Tensor, Tensor], Tensor], both: bool, nothing: float, merge: bool
+    ) -> None:
         super().__init__()
         self.add_state("scores", [], dist_reduce_fx="cat")
         self.add_state("targets", [], dist_reduce_fx="cat")
-        self._labels, self._value, self._nothing, self._merge = labels, value, nothing, merge
+        self._labels, self._value, self._both, self._nothing, self._merge = labels, value, both, nothing, merge
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add samples."""
@@ -87,10 +62,13 @@ class _RankingMetric(torchmetrics.Metric):
         scores, targets = torch.cat(self.scores), torch.cat(self.targets)
         if self._merge:
             scores, targets = _merged(scores, targets)
-        positive = targets[:, : self._labels] > 0
-        values = torch.stack([self._value(scores[:, label], positive[:, label]) for label in range(self._labels)])
-        known = values[~values.isnan()]
-        return known.mean() if len(known) else values.new_tensor(self._nothing)
+        values = []
+        for score, target in zip(scores.T, (targets[:, : self._labels] > 0).long().T, strict=True):
+            if target.any() and not (self._both and target.all()):
+                # Only the order counts. torchmetrics would bring logits to [0, 1] by a sigmoid, which ties large ones.
+                ranks = score.unique(return_inverse=True)[1].double() / len(score)
+                values.append(self._value(ranks, target).double())
+        return torch.stack(values).mean() if values else scores.new_tensor(self._nothing)
 
 
 def _merged(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,15 +81,6 @@ def _merged(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return total / torch.bincount(group, minlength=count).unsqueeze(1), merged
 
 
-def _metric(name: str, labels: int, value: Callable[[Tensor, Tensor], Tensor], merge: bool) -> Metric:
-    return Metric(
-        name,
-        "max",
-        lambda: _RankingMetric(labels, value, NO_VALUE[name], merge),
-        lambda measured: measured,
-    )
-
-
 def mean_average_precision(labels: int, *, merge: bool = False) -> Metric:
     """Average precision of each label, pooled over samples, then the mean over labels (macro mAP).
 
@@ -119,9 +88,19 @@ def mean_average_precision(labels: int, *, merge: bool = False) -> Metric:
         labels: how many.
         merge: average the logits of the samples whose targets end in the same number (chunks of one clip).
     """
-    return _metric("mean_average_precision", labels, average_precision, merge)
+    return Metric(
+        "mean_average_precision",
+        "max",
+        lambda: _RankingMetric(labels, binary_average_precision, both=False, nothing=0.0, merge=merge),
+        lambda measured: measured,
+    )
 
 
 def auroc(labels: int) -> Metric:
     """Area under the ROC curve of each label, pooled over samples, then the mean over labels."""
-    return _metric("auroc", labels, area_under_curve, False)
+    return Metric(
+        "auroc",
+        "max",
+        lambda: _RankingMetric(labels, binary_auroc, both=True, nothing=0.5, merge=False),
+        lambda measured: measured,
+    )

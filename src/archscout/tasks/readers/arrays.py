@@ -18,6 +18,7 @@ from archscout.seeds import generator
 from archscout.tasks.holdout import stratified_holdout
 from archscout.tasks.readers.datasets import read_dataset
 from archscout.tasks.readers.layouts import read_inputs
+from archscout.tasks.registry import register_reader
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskKind, TaskSpec
 from archscout.tasks.statistics import statistics_of_array
@@ -175,6 +176,15 @@ def task_from_datasets(
     )
 
 
+Task.from_arrays = staticmethod(task_from_arrays)
+Task.from_datasets = staticmethod(task_from_datasets)
+
+
+@register_reader(
+    "npz",
+    "an .npz file with x_train, y_train, x_test and y_test",
+    lambda path: path.suffix == ".npz" and path.is_file(),
+)
 def npz_task(path: Path, **options: Any) -> Task:
     """A task from an `.npz` file.
 

@@ -17,6 +17,7 @@ from archscout.tasks.metrics.classification import accuracy, cross_entropy
 from archscout.tasks.readers.decoding import DECODE_ERRORS, GREY_MODES, Decoding
 from archscout.tasks.readers.image_folder import ClassFolder, list_folder, scan_classes
 from archscout.tasks.readers.images import ImageSource, read_images
+from archscout.tasks.registry import register_reader
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.statistics import ChannelStatistics, statistics_of_array
@@ -34,6 +35,8 @@ STATISTICS_SAMPLES = 512  # images read for mean and standard deviation, where r
 STATISTICS_BATCH = 64
 
 
+# Asked last: any folder that no other reader knows should be one of images, and what is wrong with it is told.
+@register_reader("images", "a folder of images (one folder for each class)", Path.is_dir, priority=-1)
 def folder_task(
     path: Path,
     *,

@@ -1,71 +1,25 @@
-"""Read the pickles that CIFAR and the downsampled ImageNet come in, without running anything that they name.
+"""Published files that are pickles: of dictionaries, lists, texts, numbers and numpy arrays, read without running them.
 
-The official files were written by Python 2: dictionaries of byte strings, numbers, lists and numpy arrays. A pickle can
-name any function for the reader to call; here the three names that those files need stand for inert records, and every
-other name is refused. Not even numpy's own functions are called on foreign values: arrays are rebuilt from the
-recorded bytes afterwards.
+CIFAR and the downsampled ImageNet come as dictionaries that Python 2 pickled; other data sets as pickles by themselves,
+gzipped, or inside an `.npy` file that holds Python objects.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from archscout.errors import DataError
-from archscout.inert_pickle import ForbiddenNameError, StandInDtype, load_inert
+from archscout.inert_pickle import NUMPY, ForbiddenNameError, StandInArray, load_inert, rebuilt
 
-__all__ = ["latin1_bytes", "read_python2_pickle"]
+__all__ = ["read_pickled", "read_python2_pickle"]
 
-LARGEST_FILE = 512 * 2**20  # bytes; the official files have 31 to 154 MB
-
-
-def latin1_bytes(text: object = "", encoding: object = b"") -> bytes:
-    """Stands for `_codecs.encode(text, "latin1")`, which is how protocol 2 writes the bytes of Python 3."""
-    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise ValueError("bytes in another encoding than latin1")
-    return text.encode("latin1")
-
-
-class _Array:
-    """Stands for a numpy array: the state that the pickle sets, unread."""
-
-    def __init__(self, *_: object) -> None:
-        self.state: object = None
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-    def rebuild(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The array. Raises ValueError unless the state is that of a uint8 array with all its bytes."""
-        state = self.state
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise ValueError("an array without content")
-        _, shape, dtype, fortran_order, content = state
-        if not (isinstance(dtype, StandInDtype) and dtype.name in ("u1", "uint8", b"u1", b"uint8")):
-            raise ValueError("an array of another type than uint8")
-        if not (isinstance(shape, tuple) and all(isinstance(size, int) and size >= 0 for size in shape)):
-            raise ValueError("an array without a shape")
-        if not isinstance(content, bytes) or len(content) != math.prod(shape):
-            raise ValueError("an array with too few or too many bytes")
-        order = "F" if fortran_order else "C"
-        return np.frombuffer(content, np.uint8).reshape(shape, order=order)  # type: ignore[call-overload, no-any-return]
-
-
-class _NdarrayType:
-    """Stands for the type `numpy.ndarray`, which the files pass to `_reconstruct`."""
-
-
-ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy", "ndarray"): _NdarrayType,
-    ("numpy", "dtype"): StandInDtype,
-    ("_codecs", "encode"): latin1_bytes,
-}
+LARGEST_PYTHON2 = 512 * 2**20  # bytes; the official files have 31 to 154 MB
+LARGEST = 8 * 2**30  # bytes of a pickle once it is unzipped: no official one has as many
 
 
 def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -81,20 +35,20 @@ def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> di
     """
     try:
         size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise DataError(f"{path} has {size} bytes; a file of CIFAR has at most {LARGEST_FILE}.")
+        if size > LARGEST_PYTHON2:
+            raise DataError(f"{path} has {size} bytes; a file of CIFAR has at most {LARGEST_PYTHON2}.")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.") from None
     try:
-        loaded = load_inert(content, ALLOWED, encoding="bytes")
+        loaded = load_inert(content, NUMPY, encoding="bytes")
         if not isinstance(loaded, dict):
             raise ValueError(f"a {type(loaded).__name__} instead of a dictionary")
         found = {_text(key): value for key, value in loaded.items()}
         return {
-            key: value.rebuild() if isinstance(value, _Array) else value
+            key: _bytes_array(value) if isinstance(value, StandInArray) else value
             for key, value in found.items()
-            if arrays is None or key in arrays or not isinstance(value, _Array)
+            if arrays is None or key in arrays or not isinstance(value, StandInArray)
         }
     except ForbiddenNameError as error:
         raise DataError(
@@ -105,9 +59,69 @@ def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> di
         raise DataError(f"{path} is truncated or no file of CIFAR ({' '.join(str(error).split())}).") from None
 
 
+def _bytes_array(value: StandInArray) -> np.ndarray[Any, Any]:
+    array = value.rebuild()
+    if array.dtype != np.uint8:
+        raise ValueError("an array of another type than uint8")
+    return array
+
+
 def _text(key: object) -> str:
     if isinstance(key, bytes):
         return key.decode("ascii")
     if isinstance(key, str):
         return key
     raise ValueError(f"a key of type {type(key).__name__}")
+
+
+def read_pickled(path: Path, hint: str = "") -> Any:
+    """What a pickle holds: by itself, gzipped, or as the object in an `.npy` file.
+
+    Arrays are read-only, object arrays are of dtype object with rebuilt entries; byte strings become text.
+
+    Args:
+        path: of the file.
+        hint: ends every message; how to get the file.
+
+    Raises:
+        DataError: missing, truncated, too large, something else, or a pickle that names anything but numpy's arrays.
+    """
+    try:
+        content = _content(path)
+        return rebuilt(load_inert(content, NUMPY, encoding="bytes"))
+    except OSError as error:
+        if isinstance(error, gzip.BadGzipFile):
+            raise DataError(f"{path} is no gzip file ({error}). {hint}".rstrip()) from None
+        raise DataError(f"cannot read {path}: {error.strerror or error}. {hint}".rstrip()) from None
+    except ForbiddenNameError as error:
+        raise DataError(
+            f"{path} is refused: the pickle names {error}, which could run code when loaded. The published file needs "
+            f"nothing but numpy arrays, numbers and texts. {hint}".rstrip()
+        ) from None
+    except Exception as error:  # a damaged pickle makes the reader fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} is truncated or no such pickle ({reason}). {hint}".rstrip()) from None
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of the pickle."""
+    with path.open("rb") as file:
+        magic = file.read(6)
+        file.seek(0)
+        if magic[:2] == b"\x1f\x8b":
+            with gzip.open(file) as unzipped:
+                try:
+                    content = unzipped.read(LARGEST + 1)
+                except (EOFError, zlib.error):
+                    raise ValueError("the gzip stream breaks off") from None
+        else:
+            if magic == b"\x93NUMPY":
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                _, _, dtype = read(file)
+                if not dtype.hasobject:
+                    raise ValueError(f"an array of {dtype}, not of objects")
+            content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
+    return content

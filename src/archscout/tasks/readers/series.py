@@ -11,19 +11,19 @@ import numpy as np
 from archscout.errors import DataError
 from archscout.tasks.readers.arrays import task_from_arrays
 from archscout.tasks.readers.series_files import Series, SeriesFile, read_series
-from archscout.tasks.registry import register_family
+from archscout.tasks.registry import register_family, register_reader
 from archscout.tasks.task import Task
 
-__all__ = ["is_series_folder", "series_task", "ucr_task"]
+__all__ = ["series_task", "ucr_task"]
 
 PARTS = ("TRAIN", "TEST")
 # Where the archives unpack to, below the data folder.
 FOLDERS = ("", "ucr", "uea", "Univariate_ts", "Multivariate_ts")
 
 
-def is_series_folder(folder: Path) -> bool:
-    """Whether a folder has `.ts` files of its own."""
-    return next(folder.glob("*.ts"), None) is not None
+def _holds_series(path: Path) -> bool:
+    """Whether a path is a `.ts` file, or a folder that has some."""
+    return next(path.glob("*.ts"), None) is not None if path.is_dir() else path.suffix == ".ts" and path.is_file()
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
@@ -72,6 +72,7 @@ def _padded(file: SeriesFile, length: int, fill: np.ndarray[tuple[int], np.dtype
     return whole
 
 
+@register_reader("series", "a .ts file of series (NAME_TRAIN.ts, beside NAME_TEST.ts) or their folder", _holds_series)
 def series_task(path: Path, *, name: str | None = None, seed: int = 0) -> Task:
     """The task of a pair `NAME_TRAIN.ts`, `NAME_TEST.ts`.
 

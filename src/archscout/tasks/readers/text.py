@@ -16,11 +16,11 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.tasks.metrics.classification import language_loss, perplexity
-from archscout.tasks.registry import register_task
+from archscout.tasks.registry import register_reader, register_task
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
 
-__all__ = ["END", "UNKNOWN", "TextSource", "find_text_files", "is_text_folder", "read_words", "text_task"]
+__all__ = ["END", "UNKNOWN", "TextSource", "find_text_files", "read_words", "text_task"]
 
 END = "<eos>"
 UNKNOWN = "<unk>"
@@ -53,7 +53,7 @@ class TextSource:
             yield self.words[index].unsqueeze(1).to(device), self.words[following].unsqueeze(1).to(device)
 
 
-def is_text_folder(folder: Path) -> bool:
+def _is_text_folder(folder: Path) -> bool:
     """Whether a folder has a training text under one of the known names, or at least two of the three."""
     return any(
         (folder / layout.format("train")).is_file()
@@ -146,6 +146,8 @@ def _unchanged(words: Tensor) -> Tensor:
     return words
 
 
+# Asked before the reader of series: a folder of three texts may hold other files, too.
+@register_reader("text", "a folder of texts (train.txt, valid.txt, test.txt)", _is_text_folder, priority=1)
 def text_folder_task(folder: Path) -> Task:
     """The language task of a folder with three files."""
     return text_task(folder.resolve().name, find_text_files([folder]))

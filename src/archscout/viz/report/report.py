@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from archscout import __version__
+from archscout.version import __version__
 from archscout.viz.charts.axes import usable
 from archscout.viz.drawings.changes import draw_changes
 from archscout.viz.drawings.registry import draw

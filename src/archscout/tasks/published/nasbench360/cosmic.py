@@ -16,7 +16,7 @@ from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.metrics.dense import false_negative_rate, masked_binary_cross_entropy
 from archscout.tasks.published.nasbench360.files import check_array, check_count, hint, locate, numeric_array
 from archscout.tasks.published.nasbench360.point_tasks import as_float, unchanged
-from archscout.tasks.readers.pickled_arrays import read_pickled
+from archscout.tasks.readers.pickles import read_pickled
 from archscout.tasks.readers.prepared import file_key, load_array, prepared, save_array
 from archscout.tasks.registry import register_task
 from archscout.tasks.spec import TaskSpec

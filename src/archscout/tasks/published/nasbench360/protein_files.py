@@ -10,7 +10,7 @@ import numpy as np
 
 from archscout.errors import DataError
 from archscout.tasks.published.nasbench360.files import hint
-from archscout.tasks.readers.pickled_arrays import read_pickled
+from archscout.tasks.readers.pickles import read_pickled
 
 __all__ = ["CHANNELS", "PROFILES", "prepare_proteins", "protein_files", "read_distances", "read_features"]
 

@@ -12,7 +12,7 @@ from archscout.errors import DataError
 from archscout.seeds import generator
 from archscout.tasks.published.nasbench360.files import PUBLISHED, check_array, check_count, hint, locate, whole_labels
 from archscout.tasks.published.nasbench360.point_tasks import classification_task
-from archscout.tasks.readers.pickled_arrays import read_pickled
+from archscout.tasks.readers.pickles import read_pickled
 from archscout.tasks.readers.prepared import file_key, load_array, prepared, save_array
 from archscout.tasks.registry import register_task
 from archscout.tasks.sources import ArraySource

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from archscout.errors import DataError
-from archscout.tasks.readers.labels import check_classes, read_labels
+from archscout.tasks.targets import check_classes, read_labels
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.tasks import Split, load_task
 from archscout.tasks.batch import BatchStream
-from archscout.tasks.readers.combined import CombinedSource
-from archscout.tasks.sources import ArraySource, Source
+from archscout.tasks.sources import ArraySource, CombinedSource, Source
 
 CPU = torch.device("cpu")
 

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from archscout.errors import ArchitectureError, UnknownNameError
-from archscout.spaces import Architecture, MobileNetConfig, NasBench201Cell, architecture_from_json
-from archscout.spaces.published.darts import parse_published
-from archscout.zoo.entries import ZOO
+from archscout.registry import Registry
+from archscout.spaces.architecture import Architecture, architecture_from_json
 
-__all__ = ["resolve_architecture"]
+__all__ = ["NAMED_ARCHITECTURES", "TEXT_FORMS", "TextForm", "register_text_form", "resolve_architecture"]
+
+NAMED_ARCHITECTURES: Registry[Any] = Registry("zoo architecture", "archscout.zoo")
+"""What has a name: entries with an attribute `architecture`. The zoo fills it, see `archscout.zoo.ZOO`."""
 
 MAX_BYTES = 1_000_000
 RESULT_FILE = "architecture.json"
 _SUFFIXES = (".json", ".txt", ".py")
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """A form in which architectures are published as text: whether a text can only be meant as it, and its parser."""
+
+    matches: Callable[[str], bool]
+    parse: Callable[[str], Architecture]
+
+
+TEXT_FORMS: Registry[TextForm] = Registry("text form", "archscout.spaces")
+GENOTYPE = "genotype"
+
+
+def register_text_form(
+    name: str, matches: Callable[[str], bool]
+) -> Callable[[Callable[[str], Architecture]], Callable[[str], Architecture]]:
+    """Decorator: register a parser of texts, which raises ArchitectureError, for the texts that match."""
+
+    def add(parse: Callable[[str], Architecture]) -> Callable[[str], Architecture]:
+        TEXT_FORMS.register(name)(TextForm(matches, parse))
+        return parse
+
+    return add
 
 
 def resolve_architecture(text: str | Path) -> Architecture:
@@ -33,33 +62,32 @@ def resolve_architecture(text: str | Path) -> Architecture:
         raise ArchitectureError(
             "no architecture was named. Give a name from the zoo (archscout list zoo), a file, or published text."
         )
-    if name in ZOO:
-        return ZOO.get(name).architecture
+    if name in NAMED_ARCHITECTURES:
+        found: Architecture = NAMED_ARCHITECTURES.get(name).architecture
+        return found
     path = _existing_path(name)
     if path is not None:
         return _read_path(path)
     if name.startswith("{"):
         return architecture_from_json(name)
-    if "(" in name or name.startswith("|") or MobileNetConfig.looks_like(name):
-        return _parse_text(name)
+    form = _form_of(name)
+    if form is not None:
+        return form.parse(name)
     if "/" in name or "\\" in name or name.endswith(_SUFFIXES):
         raise ArchitectureError(
             f"the file {name[:200]} does not exist. Give an existing file, a name from the zoo (archscout list zoo), "
             "or published text."
         )
     raise UnknownNameError(
-        ZOO.noun,
+        NAMED_ARCHITECTURES.noun,
         name[:200],
-        ZOO,
+        NAMED_ARCHITECTURES,
         "It is no existing file and no published text, Genotype(...), either. See: archscout list zoo",
     )
 
 
-def _parse_text(text: str) -> Architecture:
-    """From published text: a MobileNet in numbers, a cell of NAS-Bench-201 (`|op~0|+|...`), or a genotype."""
-    if MobileNetConfig.looks_like(text):
-        return MobileNetConfig.parse(text)
-    return NasBench201Cell.from_text(text) if text.startswith("|") else parse_published(text)
+def _form_of(text: str) -> TextForm | None:
+    return next((form for _, form in TEXT_FORMS.items() if form.matches(text)), None)
 
 
 def _existing_path(name: str) -> Path | None:
@@ -92,6 +120,8 @@ def _read_path(path: Path) -> Architecture:
     except UnicodeDecodeError:
         raise ArchitectureError(f"{path} is not text. Give a file with an architecture in JSON or as text.") from None
     try:
-        return architecture_from_json(text) if text.startswith("{") else _parse_text(text)
+        if text.startswith("{"):
+            return architecture_from_json(text)
+        return (_form_of(text) or TEXT_FORMS.get(GENOTYPE)).parse(text)
     except ArchitectureError as error:
         raise ArchitectureError(f"{path}: {error}") from None
