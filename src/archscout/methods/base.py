@@ -18,7 +18,7 @@ from archscout.measure import Measurements, measure
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import ClosedFormCost, SearchSpace
+from archscout.spaces.base import ClosedFormCost, SearchSpace, without_auxiliary_head
 from archscout.tasks.registry import load_task
 from archscout.tasks.task import Task
 from archscout.training.augmentation import AugmentationSettings
@@ -133,9 +133,7 @@ class SearchContext:
         if isinstance(self.space, ClosedFormCost):
             return self.space.cost(architecture, self.task.spec, self.network_size)
         if architecture not in self._costs:
-            size = self.network_size
-            if "auxiliary" in type(size).model_fields:
-                size = size.model_copy(update={"auxiliary": False})
+            size = without_auxiliary_head(self.network_size)
             with torch.device("meta"):
                 network = self.space.build(architecture, self.task.spec, size)
             self._costs[architecture] = measure(
@@ -239,27 +237,31 @@ class Method:
             settings.check_space(space)
 
 
-METHODS: Registry[Method] = Registry("method", "archscout.methods")
+def check_method(name: str, method: Method) -> None:
+    """Raise ArchscoutError unless a method is complete."""
+    stages = [stage.name for stage in method.stages]
+    wrong = None
+    if not method.description.strip() or "\n" in method.description:
+        wrong = f"its description must be one line, not {method.description!r}"
+    elif not (isinstance(method.settings, type) and issubclass(method.settings, Settings)):
+        wrong = f"its settings must be a class derived from archscout.settings.Settings, not {method.settings!r}"
+    elif not stages or len(set(stages)) < len(stages):
+        wrong = f"it needs stages with different names, not {stages}"
+    if wrong is not None:
+        raise ArchscoutError(f"the method '{name}' cannot be registered: {wrong}. See docs/extending.md.")
+
+
+METHODS: Registry[Method] = Registry("method", "archscout.methods", check_method)
 
 
 def register_method(method: Method, *, formerly: Sequence[str] = ()) -> Method:
     """Make a method known under its name.
 
     Args:
-        method: a value of this class, complete.
+        method: complete.
         formerly: names of earlier versions that files and commands may still use.
 
     Raises:
         ArchscoutError: the name is taken, or something of the method is not what it must be.
     """
-    names = [stage.name for stage in method.stages]
-    wrong = None
-    if not method.description.strip() or "\n" in method.description:
-        wrong = f"its description must be one line, not {method.description!r}"
-    elif not (isinstance(method.settings, type) and issubclass(method.settings, Settings)):
-        wrong = f"its settings must be a class derived from archscout.settings.Settings, not {method.settings!r}"
-    elif not names or len(set(names)) < len(names):
-        wrong = f"it needs stages with different names, not {names}"
-    if wrong is not None:
-        raise ArchscoutError(f"the method '{method.name}' cannot be registered: {wrong}. See docs/extending.md.")
     return METHODS.register(method.name, formerly=formerly)(method)

@@ -17,6 +17,7 @@ from archscout.recipes import default_recipe, find_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
+from archscout.spaces.base import OwnTraining
 from archscout.training.job import TrainSettings
 from archscout.tuning import TuningSettings
 from archscout.version import __version__
@@ -88,7 +89,7 @@ class RunSettings(Settings):
 def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     """`RunSettings` with the sections that the method and the space of these values define."""
     space = SPACES.get(str(values.get("space", DEFAULT_SPACE)))
-    train = getattr(space, "train_model", TrainSettings)
+    train = space.train_model if isinstance(space, OwnTraining) else TrainSettings
     sections: dict[str, Any] = {
         "space_options": (space.options_model, space.options_model()),
         "supernet": (space.size_model, space.size_model()),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from archscout.engine import Engine, Stepper
 from archscout.errors import SettingsError
 from archscout.jobs import Job, Metrics, State
+from archscout.nn.protocols import DropsPaths
 from archscout.seeds import derive_seed
 from archscout.tasks.batch import Batch, BatchStream
 from archscout.tasks.streams import chunks
@@ -171,8 +172,8 @@ class TrainingJob(Job[nn.Module]):
         settings = self._settings
         schedule = settings.optimizer.schedule
         self.stepper.set_rate(schedule.rate(settings.optimizer.lr, epoch, settings.epochs, self._engine.world_size))
-        if hasattr(self.network, "drop_path_rate"):
-            self.network.drop_path_rate = settings.drop_path * epoch / settings.epochs  # type: ignore[assignment]
+        if isinstance(self.network, DropsPaths):
+            self.network.drop_path_rate = settings.drop_path * epoch / settings.epochs
 
     def _train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         settings, task = self._settings, self._task

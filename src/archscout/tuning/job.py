@@ -28,7 +28,7 @@ from archscout.spaces.architecture import Architecture, architecture_to_json
 from archscout.state import state_bytes, state_from_bytes
 from archscout.tuning.log import TrialLog
 from archscout.tuning.plans import make_plan
-from archscout.tuning.settings import TuningSettings, nested, published_share
+from archscout.tuning.settings import RangeSettings, TuningSettings, nested, published_share
 from archscout.tuning.trial import Answer, Part, TrialRecord, train_elsewhere, train_part
 
 __all__ = ["TUNING", "TuningJob", "check_tuning", "tuning_stage"]
@@ -52,7 +52,7 @@ def check_tuning(settings: TuningSettings, train: Settings) -> None:
     for name, values in settings.parameters.items():
         ends = values if isinstance(values, tuple) else (values.low, values.high)
         for value in ends:
-            whole = int(value) if getattr(values, "integer", False) else value  # type: ignore[arg-type]
+            whole = int(value) if isinstance(values, RangeSettings) and values.integer else value  # type: ignore[arg-type]
             changed = merge(train.model_dump(), nested({name: whole}))
             try:
                 type(train).read(changed, where="train")

@@ -33,6 +33,7 @@ from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import Candidate, Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.methods.differentiable.bilevel import bilevel_gradient
 from archscout.methods.differentiable.relaxed import AlphaSettings, MixtureSettings, RelaxedSearch
+from archscout.nn.protocols import DropsSkips
 from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
@@ -117,7 +118,7 @@ class ProgressiveStage(RelaxedSearch):
         size = _stage_size(context.supernet_size, self.stage)
         super().__init__(replace(context, supernet_size=size, seed=self._seed), warmup_epochs=settings.warmup_epochs)
         self.live = self._left().to(context.engine.device)
-        if self.stage.skip_dropout and not hasattr(self.network, "skip_dropout"):
+        if self.stage.skip_dropout and not isinstance(self.network, DropsSkips):
             raise SpaceError(
                 f"the space '{context.space.name}' has no dropout on skip connections; set skip_dropout: 0 in all "
                 "search.stages."
@@ -162,9 +163,9 @@ class ProgressiveStage(RelaxedSearch):
             self.stepper.set_rate(sgd.schedule.rate(sgd.lr, epoch + 1, settings.epochs, self.context.engine.world_size))
             steps = max(0, epoch + 1 - self.warmup_epochs)
             self.adam.param_groups[0]["lr"] = adam.rate(steps / (settings.epochs - self.warmup_epochs))
-        if self.stage.skip_dropout:
+        if isinstance(self.network, DropsSkips) and self.stage.skip_dropout:
             rate = skip_dropout_rate(self.stage.skip_dropout, epoch, settings.epochs, self.warmup_epochs)
-            self.network.skip_dropout = rate  # type: ignore[assignment]
+            self.network.skip_dropout = rate
 
     def architecture_step(self, train: Batch, validation: Batch) -> None:
         """First order: the weights as they are."""

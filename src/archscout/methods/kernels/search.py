@@ -33,7 +33,7 @@ from archscout.nn.kernels.mixture import KernelMixture, gumbel_mixing
 from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import KernelPatterned
+from archscout.spaces.base import KernelPatterned, without_auxiliary_head
 from archscout.spaces.kernels.pattern import KernelPattern, with_kernels
 from archscout.tasks.batch import Batch, BatchStream
 from archscout.tasks.streams import chunks
@@ -159,9 +159,7 @@ class KernelSearch(Job[SearchResult]):
 
     def _mixture(self, space: KernelPatterned) -> KernelMixture:
         settings, size = self.settings, self.context.supernet_size
-        if "auxiliary" in type(size).model_fields:
-            size = size.model_copy(update={"auxiliary": False})
-        network = space.build(self.base, self.context.task.spec, size)
+        network = space.build(self.base, self.context.task.spec, without_auxiliary_head(size))
         names = space.kernel_layers(network)
         if not names:
             raise SpaceError(
@@ -169,15 +167,12 @@ class KernelSearch(Job[SearchResult]):
                 "and a padding that keeps the input's size can."
             )
         self._check_sizes(space, len(names))
-        depthwise = settings.depthwise
-        if depthwise is None:
-            depthwise = getattr(space, "searched_depthwise", True)
         return KernelMixture(
             network,
             names,
             sizes=settings.kernel_sizes,
             dilations=settings.dilations,
-            depthwise=depthwise,
+            depthwise=space.searched_depthwise if settings.depthwise is None else settings.depthwise,
             backend=settings.backend,
         )
 

@@ -8,7 +8,7 @@ from archscout.errors import SettingsError, SpaceError
 from archscout.methods.limits import Limits
 from archscout.methods.shared_weights.path_training import ChildSettings
 from archscout.settings import Settings
-from archscout.spaces.base import SearchSpace, WeightSharing
+from archscout.spaces.base import OwnTraining, SearchSpace, WeightSharing
 from archscout.training.job import TrainSettings
 from archscout.training.optimizers import SgdSettings
 
@@ -68,7 +68,7 @@ class QuerySettings(Settings):
                     f"search.score = '{score_name(self)}' trains networks; search.table and search.report go with a "
                     "column of a table. Leave out one of the two."
                 )
-            if score_name(self) == TRAIN and hasattr(space, "train_model"):
+            if score_name(self) == TRAIN and isinstance(space, OwnTraining):
                 raise SpaceError(
                     f"search.score = 'train' cannot train the networks of the space '{space.name}', which are trained "
                     "in a way of their own. Use shared weights: --set score=shared"
