@@ -1,4 +1,4 @@
-"""Runs, models and names of version 0.1 go on: stopped searches of every method, and a finished run, as written then."""
+"""Runs, models and names of version 0.1 go on: stopped searches of every method, and a finished run."""
 
 from __future__ import annotations
 

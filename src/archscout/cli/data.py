@@ -41,8 +41,7 @@ def nasbench360(
     ] = None,
 ) -> None:
     """Say which files a task of NAS-Bench-360 needs, which are there, and where they are published."""
-    from archscout.tasks.published.nasbench360.files import PUBLISHED
-    from archscout.tasks.published.nasbench360.inventory import inventory
+    from archscout.tasks.published.nasbench360.files import PUBLISHED, inventory
     from archscout.tasks.registry import data_root
 
     root = data_root(data)

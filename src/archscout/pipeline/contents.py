@@ -20,7 +20,7 @@ from archscout.settings import merge
 from archscout.spaces import Architecture, ModuleSpace, SearchSpace, architecture_from_json, get_space
 from archscout.state import read_state
 from archscout.tasks import Task, load_task
-from archscout.tasks.absent import absent_task
+from archscout.tasks.registry import absent_task
 from archscout.tuning import tuning_stage
 
 __all__ = ["FINAL_STAGES", "RunContents"]
