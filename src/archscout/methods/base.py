@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from archscout.catalog import METHODS
 from archscout.engine import Engine
 from archscout.errors import RunError, SpaceError
 from archscout.jobs import Job
 from archscout.measure import Measurements, measure
-from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import ClosedFormCost, SearchSpace
@@ -198,9 +198,6 @@ class SettlesBySpace(Protocol):
     def settings_for(cls, space: type[SearchSpace]) -> type[Settings]:
         """The settings model for a class of spaces, in place of `settings_model`."""
         ...
-
-
-METHODS: Registry[type[Method]] = Registry("method", "archscout.methods")
 
 
 def settings_model(method: type[Method], space: type[SearchSpace]) -> type[Settings]:

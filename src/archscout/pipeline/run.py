@@ -26,11 +26,11 @@ from archscout.methods.base import (
     check_fit,
 )
 from archscout.parallel import check_executor
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, load_network
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_network
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.stages import FINAL_STAGES, run_stage
 from archscout.pipeline.tensorboard import TensorBoardObserver
-from archscout.rundir import RunDirectory
+from archscout.rundir import TRAINING, RunDirectory
 from archscout.settings import merge
 from archscout.spaces import (
     Architecture,
@@ -105,7 +105,7 @@ class Run:
         with directory.hold():
             if architecture is not None:
                 directory.write("architecture.json", architecture_to_json(architecture))
-            write_config(directory, settings, command)
+            write_config(directory, settings, command, run.stage_names())
         return run
 
     @classmethod

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from archscout.catalog import SPACES
 from archscout.measure import Measurements
-from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.tasks.spec import TaskSpec
 
@@ -368,9 +368,6 @@ class Enumerable(Protocol):
     def neighbours(self, architecture: A) -> Sequence[A]:
         """All architectures one change away."""
         ...
-
-
-SPACES: Registry[Any] = Registry("space", "archscout.spaces")
 
 
 def get_space(name: str, options: dict[str, Any] | None = None) -> SearchSpace:

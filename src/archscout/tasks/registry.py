@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from archscout.catalog import FAMILIES, TASKS
 from archscout.errors import DataError, UnknownNameError
-from archscout.registry import Registry
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Task
 
@@ -61,10 +61,6 @@ class TaskFamily:
     def description(self) -> str:
         """The first line of the loader's docstring."""
         return (self.load.__doc__ or "").strip().split("\n")[0]
-
-
-TASKS: Registry[TaskEntry] = Registry("task", "archscout.tasks")
-FAMILIES: Registry[TaskFamily] = Registry("task family", "archscout.tasks")
 
 
 def register_task(spec: TaskSpec) -> Callable[[TaskLoader], TaskLoader]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
+from archscout.catalog import ZOO
 from archscout.errors import ArchitectureError, UnknownNameError
-from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces import Architecture, architecture_from_json
 
@@ -77,8 +77,11 @@ class ZooEntry:
     published: Mapping[str, PublishedFigures] = field(default_factory=dict, hash=False)
     recounted: Mapping[str, RecountedNetwork] = field(default_factory=dict, hash=False)
 
+    @property
+    def description(self) -> str:
+        """The title, for lists."""
+        return self.title
 
-ZOO: Registry[ZooEntry] = Registry("zoo architecture", "archscout.zoo")
 
 _FIELDS = {"name", "title", "source", "architecture", "published", "recounted"}
 
