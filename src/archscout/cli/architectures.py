@@ -78,14 +78,17 @@ def _place(architecture: Any, task: str, data: Path | None, size: dict[str, Any]
 def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, int]:
     import torch
 
-    from archscout.measure import count_madds, input_type, measure
+    from archscout.measure import count_multiply_adds, count_parameters, input_type
     from archscout.spaces import get_space
 
     with torch.device("meta"):
         network = get_space(architecture.space).build(architecture, spec, size)
-    cost = measure(network, spec.input_shape, vocabulary=spec.vocabulary)
-    with_norms = count_madds(network, spec.input_shape, dtype=input_type(spec.vocabulary), batch_norms=True)
-    return {"parameters": cost.parameters, "madds": cost.madds, "madds_with_batch_norms": with_norms}
+    counted = count_multiply_adds(network, spec.input_shape, dtype=input_type(spec.vocabulary))
+    return {
+        "parameters": count_parameters(network),
+        "madds": counted.products,
+        "madds_with_batch_norms": counted.products + counted.norms,
+    }
 
 
 def derive(
