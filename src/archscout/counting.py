@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,10 @@ def count_madds(
 def count_multiply_adds(
     model: nn.Module, input_shape: Sequence[int], *, dtype: torch.dtype = torch.float32
 ) -> MultiplyAdds:
-    """Multiply-adds of one sample in evaluation mode, in one forward pass of a copy on shapes alone.
+    """Multiply-adds of one sample in evaluation mode, in one forward pass on shapes alone.
+
+    The pass is a copy's, and the network stays as it is; only one that lies on the meta device already, without hooks,
+    runs itself.
 
     Args:
         input_shape: of one sample, without the batch dimension.
@@ -83,8 +87,8 @@ def count_multiply_adds(
         # Without gradients, and never in inference mode, not even the caller's: only then do composite operations
         # (recurrent layers, attention) reach the counter as the matrix products that they consist of.
         with torch.inference_mode(False), torch.no_grad():
-            skeleton = _skeleton(model).eval()
-            with torch.device("meta"), counter:
+            skeleton = model if _is_skeleton(model) else _skeleton(model)
+            with _evaluating(skeleton), torch.device("meta"), counter:
                 skeleton(torch.empty(1, *input_shape, dtype=dtype))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -95,19 +99,42 @@ def count_multiply_adds(
     return MultiplyAdds(counter.products, counter.norms)
 
 
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    """Parameters, buffers and plain attributes of a module, without those of its children."""
+    held = (*module._parameters.values(), *module._buffers.values(), *vars(module).values())
+    return [each for each in held if isinstance(each, Tensor)]
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    return [value for name, value in vars(module).items() if isinstance(value, OrderedDict) and "_hooks" in name]
+
+
+def _is_skeleton(model: nn.Module) -> bool:
+    return all(
+        not any(_hooks(module)) and all(tensor.is_meta for tensor in _tensors(module)) for module in model.modules()
+    )
+
+
 def _skeleton(model: nn.Module) -> nn.Module:
     """A copy of the model with tensors on the meta device and without hooks; allocates no tensor memory."""
     replacements: dict[int, Any] = {}
     for module in model.modules():
-        for name, value in vars(module).items():
-            if isinstance(value, OrderedDict) and "_hooks" in name:
-                replacements[id(value)] = OrderedDict()
-        attributes = [value for value in vars(module).values() if isinstance(value, Tensor)]
-        for tensor in (*module._parameters.values(), *module._buffers.values(), *attributes):
-            if tensor is not None:
-                empty = _empty_like(tensor)
-                is_parameter = isinstance(tensor, nn.Parameter)
-                replacements[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+        replacements |= {id(hooks): OrderedDict() for hooks in _hooks(module)}
+        for tensor in _tensors(module):
+            empty = _empty_like(tensor)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            replacements[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
     return copy.deepcopy(model, replacements)
 
 
