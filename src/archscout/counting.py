@@ -225,10 +225,19 @@ def _convolved(args: Sequence[Any]) -> Tensor | None:
     return None if sides is None else _empty(inputs, inputs.shape[0], weight.shape[0], *sides)
 
 
-def _pooled(args: Sequence[Any]) -> Tensor | None:
+def _average_pooled(args: Sequence[Any]) -> Tensor | None:
     inputs, kernel, stride, padding, rounds_up = _filled(args, None, None, [], [0, 0], False)
     sides = None if rounds_up else _windows(inputs.shape[-2:], kernel, stride or kernel, padding, [1, 1])
     return None if sides is None else _empty(inputs, *inputs.shape[:-2], *sides)
+
+
+def _max_pooled(args: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
+    inputs, kernel, stride, padding, dilation, rounds_up = _filled(args, None, None, [], [0, 0], [1, 1], False)
+    sides = None if rounds_up else _windows(inputs.shape[-2:], kernel, stride or kernel, padding, dilation)
+    if sides is None:
+        return None
+    output = _empty(inputs, *inputs.shape[:-2], *sides)
+    return output, torch.empty(output.shape, dtype=torch.long, device="meta")
 
 
 def _concatenated(args: Sequence[Any]) -> Tensor | None:
@@ -285,7 +294,8 @@ def _mean(args: Sequence[Any]) -> Tensor | None:
 _SHAPES: dict[Any, Callable[[Sequence[Any]], Any]] = {
     torch.ops.aten.convolution: _convolved,
     torch.ops.aten.native_batch_norm: _normalised,
-    torch.ops.aten.avg_pool2d: _pooled,
+    torch.ops.aten.avg_pool2d: _average_pooled,
+    torch.ops.aten.max_pool2d_with_indices: _max_pooled,
     torch.ops.aten.cat: _concatenated,
     torch.ops.aten.addmm: _linear,
     torch.ops.aten.mean: _mean,

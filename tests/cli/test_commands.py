@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from torch import nn
+from typer.testing import CliRunner
 
+from archscout.cli import app
 from archscout.rundir import RunDirectory
+from archscout.spaces.cells.network import CellNetwork
 
 
 def archscout(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -51,6 +56,31 @@ def test_show_counts_the_published_network() -> None:
     content = json.loads(done.stdout)
     assert content["parameters"] == 3_717_622
     assert round(content["madds"] / 1e6, 1) == 596.0
+
+
+def test_show_counts_in_one_forward_pass_on_shapes() -> None:
+    passes = []
+
+    def count(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, CellNetwork):
+            passes.append(args[0].device.type)
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    try:
+        done = CliRunner().invoke(app, ["show", "darts_v2", "--task", "cifar10", "--json"], catch_exceptions=False)
+    finally:
+        handle.remove()
+    assert json.loads(done.output)["madds"] == 43_444_736
+    assert passes == ["meta"]
+
+
+def test_show_imports_neither_the_methods_nor_the_compiler_of_torch() -> None:
+    program = (
+        "import sys\nfrom archscout.cli import main\nsys.argv = 'archscout show darts_v2 --task cifar10'.split()\n"
+        "try: main()\nfinally: print({'torch._dynamo', 'sympy', 'archscout.methods'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
 
 
 def test_show_counts_a_derived_network_with_and_without_batch_norms() -> None:

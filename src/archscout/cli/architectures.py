@@ -30,11 +30,11 @@ def show(
     data: DataOption = None,
 ) -> None:
     """Show an architecture: its cells, its size on a task, its drawing."""
-    from archscout.api import load_architecture
     from archscout.errors import SettingsError
     from archscout.spaces import architecture_to_json
+    from archscout.zoo import resolve_architecture
 
-    found = load_architecture(architecture)
+    found = resolve_architecture(architecture)
     content: dict[str, Any] = {"architecture": json.loads(architecture_to_json(found))}
     place: dict[str, Any] = {}
     if task is not None:
@@ -53,7 +53,7 @@ def show(
         from archscout.atomic import write_atomic
         from archscout.viz import draw, draw_changes
 
-        drawing = draw(found, **place) if beside is None else draw_changes(found, load_architecture(beside))
+        drawing = draw(found, **place) if beside is None else draw_changes(found, resolve_architecture(beside))
         write_atomic(svg, drawing)
     if as_json:
         typer.echo(json.dumps(content, indent=2))
@@ -113,13 +113,13 @@ def distance(
     svg: Annotated[Path | None, typer.Option(help="Draw all distances into a file.", metavar="FILE")] = None,
 ) -> None:
     """Measure how far apart architectures are, from 0 to 1: the architecture distance of DARTOpti."""
-    from archscout.api import load_architecture
     from archscout.errors import SettingsError
     from archscout.spaces.cells.distance import distance_matrix
+    from archscout.zoo import resolve_architecture
 
     if len(architectures) < 2:
         raise SettingsError("a distance needs two architectures or more: archscout distance resnet18 resnet50")
-    matrix = distance_matrix([load_architecture(name) for name in architectures])
+    matrix = distance_matrix([resolve_architecture(name) for name in architectures])
     names = [_short(name) for name in architectures]
     if svg is not None:
         from archscout.atomic import write_atomic
