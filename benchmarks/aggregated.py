@@ -1,9 +1,9 @@
 """Aggregated convolutions and kernel-search steps: the library against plain twins. `python -m benchmarks.aggregated`.
 
-Two twins for each shape of spec d2nas 7.2, a forward and a backward pass of 16 depthwise channels: the published
-evaluation (see `plain_aggregated`), and the plain sum of all dilated convolutions. Then whole steps of the kernel
-search on D2NAS's network for CIFAR-100 (recipe `common`): the library's are those of the search job, with drawing and
-augmenting the batch; the twin gets its batch ready-made.
+Two twins for each shape of docs/methods/dash.md#how-it-is-computed, a forward and a backward pass of 16 depthwise
+channels: the published evaluation (see `plain_aggregated`), and the plain sum of all dilated convolutions. Then whole
+steps of the kernel search on D2NAS's network for CIFAR-100 (recipe `common`): the library's are those of the search
+job, with drawing and augmenting the batch; the twin gets its batch ready-made.
 """
 
 from __future__ import annotations
@@ -117,9 +117,11 @@ def step_case(rounds: int, threads: int) -> Case:
     ready = other.stream.next_batch()
     inputs, targets = ready.inputs.contiguous(), ready.targets
     search.network.train()
-    return Case(
-        "search step, CIFAR common", 10.0, lambda: void(search._step()), lambda: void(step(inputs, targets)), rounds
-    )
+
+    def library() -> None:
+        search._step(search.stream.next_batch())
+
+    return Case("search step, CIFAR common", 10.0, library, lambda: void(step(inputs, targets)), rounds)
 
 
 def void(value: object) -> None:

@@ -1,6 +1,6 @@
 """The published structure of DASH's convolution and of its search step, as a plain twin to measure against.
 
-Written from the description in spec d2nas 1.3 and 7.2: each candidate kernel is a parameter of its own, which a
+Written from docs/methods/dash.md#what-the-code-rests-on: each candidate kernel is a parameter of its own, which a
 Kronecker product dilates and a padding brings to the largest field; inputs are padded by half of that field on both
 sides, whatever their size; kernels are flipped and rolled on the whole grid; strides pick from full-size outputs;
 numbers are checked on the host in every pass; noise and gradients are handled layer by layer.

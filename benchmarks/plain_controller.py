@@ -2,8 +2,8 @@
 
 Written from a description of the published program's structure, correct but not fast: edge lists, a loop over edges
 and nodes, an LSTM cell and a categorical distribution for each choice, autograd, and an optimiser over thirty tensors.
-It is the reference for results and for speed. Source: spec dsm_nas 1.1 to 1.4, without the defect that edits reach the
-centres themselves.
+It is the reference for results and for speed. Source: docs/methods/dsm.md#what-the-code-rests-on, without the defect
+that edits reach the centres themselves.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class PlainController(nn.Module):
 
 
 class PlainSearch:
-    """A search of one trial (spec dsm_nas 1.1), with anchored centres.
+    """A search of one trial (docs/methods/dsm.md#algorithm), with anchored centres.
 
     Args:
         score: of a code.

@@ -4,7 +4,7 @@ Every edge runs all its operations as modules of their own, in contiguous NCHW, 
 D-DARTS step makes K + 3 forward and K + 1 backward passes, the second-order DARTS step builds a second network for the
 look-ahead and takes finite differences. Correct, not fast; the reference for speed.
 
-Source: spec d_darts 1.1, 1.4, 1.5, 10.1, and ednas 5.2.
+Source: docs/methods/ddarts.md#what-the-code-rests-on; docs/methods/darts.md#second-order.
 """
 
 from __future__ import annotations

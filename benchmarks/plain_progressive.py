@@ -3,7 +3,7 @@
 As published code does it, every pass makes gradients for everything: the architecture's step throws those of the
 weights away. Contiguous tensors, images or sequences. Correct, not fast; the reference for speed.
 
-Source: spec d2nas 1.2, 2.
+Source: docs/methods/pdarts.md#what-the-code-rests-on.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ choice by reading a one-hot mask, unselected edges add a zero, the policy lives 
 network twice, and the optimiser updates every weight. It is the reference for results (same weights and genotype give
 the same outputs and gradients as the library's supernet) and for speed.
 
-Source: spec ednas 1 (policy, steps), 2.1 to 2.4 (network, dense updates) and 8.6 (structure). Two defects are left
+Source: docs/methods/ednas.md#what-the-code-rests-on; docs/methods/darts.md#networks. Two defects are left
 out, because they change results: the double softmax and the swapped cell types.
 """
 
@@ -169,7 +169,7 @@ def _draw(logits: Tensor, generator: torch.Generator | None) -> tuple[int, Tenso
 
 
 class PlainPolicy(nn.Module):
-    """Both families of both cells as parameters: 234 numbers (spec ednas 1.2)."""
+    """Both families of both cells as parameters: 234 numbers (docs/methods/ednas.md#policy)."""
 
     def __init__(self, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class PlainPolicy(nn.Module):
 
 
 class ChildStep:
-    """Training the shared weights on one mini-batch (spec ednas 1.7): SGD on every weight, used or not."""
+    """One step of the shared weights (docs/methods/ednas.md#shared-weights): SGD on every weight, used or not."""
 
     def __init__(self, network: PlainNetwork, policy: PlainPolicy, lr: float = 0.05, clip: float = 5.0) -> None:
         self.network, self.policy, self.clip = network, policy, clip
@@ -228,7 +228,7 @@ class ChildStep:
 
 
 class PolicyStep:
-    """One REINFORCE step (spec ednas 1.5, 1.6): two forward passes, backward through 22 terms, Adam."""
+    """One REINFORCE step (docs/methods/ednas.md#work-of-a-step): two forward passes, 22 terms backward, Adam."""
 
     def __init__(self, network: PlainNetwork, policy: PlainPolicy, lr: float = 3.5e-4) -> None:
         self.network, self.policy, self.baseline = network, policy, 0.0

@@ -27,7 +27,7 @@ from benchmarks.plain_progressive import PlainProgressiveStep
 __all__ = ["cases", "main"]
 
 CLASSES = 10
-# Shape, nodes, layers and channels of the two stages, batch; spec d2nas 1.6, batches made smaller.
+# Shape, nodes, layers and channels of the two stages, batch (made smaller); docs/methods/d2nas.md#sizes-by-family
 SETUPS = {
     "images 32 x 32": ((3, 32, 32), 4, ((2, 8), (2, 16)), 32),
     "sequences of 1,000": ((4, 1000), 3, ((2, 8), (3, 16)), 32),

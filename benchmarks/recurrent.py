@@ -138,17 +138,17 @@ def _search_rows(setup: Setup) -> list[Row]:
     engine = Engine.create("cpu", threads=setup.threads)
     search = EdnasSearch(SearchContext(task, space, settings, size, size, engine, seed=0))
     twin = PlainLanguageModel(setup.words, setup.width)
-    copy_weights(search._trainer.network, twin)  # type: ignore[arg-type]
+    copy_weights(search.trainer.network, twin)  # type: ignore[arg-type]
     policy = PlainRecurrentPolicy()
     batch = _segment(task, setup)
     draw = search._draw("benchmark")
     child, judge = PlainChildStep(twin, policy), PlainPolicyStep(twin, policy)
     sides: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "child step": (
-            lambda: search._trainer.step(search._policy.sample(draw).architecture),
+            lambda: search.trainer.step(search.policy.sample(draw).architecture),
             lambda: child(*batch),
         ),
-        "policy step": (search._policy_step, lambda: judge(*batch)),
+        "policy step": (search.policy_step, lambda: judge(*batch)),
     }
     return [Row(name, *_alternate(setup.rounds, *pair)) for name, pair in sides.items()]
 

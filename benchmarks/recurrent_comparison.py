@@ -77,8 +77,8 @@ def lstm_of_equal_size(words: int, parameters: int, size: RecurrentSize) -> Lstm
 def _train(network: nn.Module, task: Task, settings: Any, engine: Engine, seed: int) -> float:
     job = LanguageTrainingJob(network, task, settings.train, engine, seed)
     best = float("inf")
-    while not job.done:
-        best = min(best, job.advance().get("best_validation_perplexity", best))
+    for metrics in job.run():
+        best = min(best, metrics.get("best_validation_perplexity", best))
     return best
 
 

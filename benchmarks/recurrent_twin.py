@@ -5,8 +5,8 @@ activations and multiplies them by a table of weights, every predecessor of a no
 log-softmax of all words is held, the policy lives in autograd, a policy step runs the network twice. With a table of
 zeros and ones the search network computes what the library's supernet computes.
 
-Source: spec ednas 1 (policy, steps), 3 (cell, losses), 8.6 and 9.1 (structure). Left out, because they change results:
-the second softmax over the table, the second softmax of the policy, and the batch norm.
+Source: docs/methods/ednas.md#what-the-code-rests-on; docs/methods/darts_recurrent.md#the-cell. Left out, because they
+change results: the second softmax over the table, the second softmax of the policy, and the batch norm.
 """
 
 from __future__ import annotations

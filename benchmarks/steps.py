@@ -122,7 +122,7 @@ class _Library:
         """A round of one kind: milliseconds a step, and the genotypes that ran."""
         self.space.ran.clear()
         start = time.perf_counter()
-        self.search.advance()
+        next(self.search.run())
         elapsed = time.perf_counter() - start
         if len(self.space.ran) != ROUND:
             raise RuntimeError(f"a round ran {len(self.space.ran)} steps in place of {ROUND}: the job has changed.")

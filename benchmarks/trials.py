@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from archscout.methods.dsm.dsm import DsmSearch, DsmSettings
+from archscout.methods.dsm.dsm import DsmSearch
+from archscout.methods.dsm.trials import DsmSettings
 from archscout.methods.queries.scoring import TableScorer
 from archscout.spaces import NasBench201Space
 from archscout.spaces.nasbench201 import SPACE_SIZE
@@ -66,7 +67,7 @@ def compare_trials(setup: Setup) -> dict[str, list[float]]:
     codes = torch.randint(5, (10_000, 6))
     for number in range(setup.rounds + 1):
         began = time.perf_counter()
-        search.advance()
+        next(search.run())
         library = 1e3 * (time.perf_counter() - began) / ROUND_STEPS / len(search.trials or ())
         began = time.perf_counter()
         for _ in range(ROUND_STEPS):

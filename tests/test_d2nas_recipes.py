@@ -1,4 +1,6 @@
-"""The recipes of D2NAS against the published tables, written down here from spec d2nas 1.2-1.6, 2 and 3."""
+"""The recipes of D2NAS against the published tables, which docs/methods/d2nas.md,
+docs/methods/pdarts.md and docs/methods/dash.md have.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +171,7 @@ def test_the_rate_falls_by_five_at_the_published_epochs(task: str, mode: str) ->
     assert settings.train.optimizer.schedule.lr_min == 5e-6
 
 
-@pytest.mark.parametrize(  # spec d2nas 6.5 and 7.1: batches of an epoch of tuning
+@pytest.mark.parametrize(  # docs/methods/d2nas.md#tuning: batches of an epoch
     ("task", "samples", "steps"),
     [
         ("cifar100", (50_000, 40_000), 7),
@@ -191,8 +193,8 @@ def test_tuning_trains_on_as_many_batches_as_published(task: str, samples: tuple
     assert int(share * (samples[1] // size)) + 1 == steps
 
 
-# Convolutions with a searched kernel, and millions of parameters with the smallest and the largest kernels (spec
-# d2nas 2, 4). The published genotypes of a mode; satellite has one for both.
+# Convolutions with a searched kernel, and millions of parameters with the smallest and the largest kernels:
+# docs/methods/d2nas.md#sizes-of-the-published-cells. The published genotypes of a mode; satellite has one for both.
 PUBLISHED_SIZES: dict[tuple[str, str], tuple[int, float, float]] = {
     ("cifar100", "common"): (28, 0.378, 0.575),
     ("spherical", "common"): (24, 0.337, 0.506),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from archscout.driver import Driver, StopSignals
 from archscout.errors import DivergedError, StoppedError
-from archscout.jobs import Driver, Job, Metrics, StopSignals
+from archscout.jobs import Job, Metrics
 from archscout.rundir import RunDirectory
 from tests.toys import CountingJob
 
@@ -29,7 +31,7 @@ class Recorder:
         if step == self.stop_at:
             os.kill(os.getpid(), self.number)
 
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
         self.checkpoints.append((step, job.result()))
 
     def finished(self, stage: str, seconds: float) -> None:
@@ -111,7 +113,7 @@ def test_a_full_disk_does_not_stop_a_run_that_has_an_older_checkpoint(
 class TalkingJob(CountingJob):
     """Has something to say at two of its steps."""
 
-    def notices(self) -> list[str]:
+    def said(self) -> list[str]:
         return [f"step {self.count} is odd", "more follows"] if self.count in (1, 3) else []
 
 

@@ -37,11 +37,9 @@ def test_the_python_example_runs(
         "docs/methods/dsm.md",
     ],
 )
-def test_links_and_recipes_exist(page: str) -> None:
+def test_recipes_exist(page: str) -> None:
     from archscout.recipes import recipe_names
 
     text = (ROOT / page).read_text()
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
-        assert ((ROOT / page).parent / target).exists(), target
     for name in re.findall(r"`((?:ednas|once-for-all|random|darts|fairdarts|ddarts|dartopti)/[\w-]+)`", text):
         assert name in recipe_names(), name

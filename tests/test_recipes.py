@@ -8,7 +8,7 @@ import pytest
 
 from archscout.pipeline.config import resolve_settings
 
-# Spec ednas 3.2 and 3.3.
+# docs/methods/darts_recurrent.md#settings-of-search-and-training and #dropout.
 SEARCHED_TEXT = {
     "width": 300,
     "dropout_words": 0,
@@ -42,9 +42,9 @@ TEXT_TRAINING = {
     "patience": 5,
     "validation_batch_size": 10,
 }
-# Spec ednas 1.7 (search) and 2.3, 2.6 (evaluation training).
+# docs/methods/ednas.md#search-settings and #final-training.
 TABLE: dict[str, dict[str, Any]] = {
-    # Spec dsm_nas 1.4, 3.1, 3.4, 3.5; the rest of this recipe is not recorded.
+    # docs/methods/once-for-all.md#what-the-code-rests-on; the rest of this recipe is not recorded.
     "once-for-all/imagenet": {
         "supernet.width": 1.2,
         "network.width": 1.2,
@@ -101,7 +101,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.drop_path": 0.2,
         "train.label_smoothing": 0,
     },
-    # Spec ednas 5.3.
+    # docs/methods/darts.md#search-and-training-settings.
     "darts/cifar10": {
         "supernet.init_channels": 16,
         "supernet.layers": 8,
@@ -131,7 +131,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.cutout": 16,
         "train.drop_path": 0.2,
     },
-    # Spec d2nas 1.2.
+    # docs/methods/pdarts.md#the-search-of-p-darts-and-of-d2nas.
     "pdarts/cifar10": {
         "space": "cells",
         "space_options.nodes": 4,
@@ -157,7 +157,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.cutout": 16,
         "network.auxiliary": True,
     },
-    # Spec d_darts 1.3, 1.7, 6.1, 11.
+    # docs/methods/darts.md#fairdarts; docs/methods/ddarts.md#search-settings and #final-training.
     "fairdarts/cifar10": {
         "search.epochs": 50,
         "search.batch_size": 128,
@@ -257,7 +257,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.drop_path": 0,
         "train.label_smoothing": 0.1,
     },
-    # Spec ednas 1.7, 3.2, 3.3 (policy learning rate: README).
+    # docs/methods/ednas.md#search-settings; docs/methods/darts_recurrent.md#settings-of-search-and-training.
     "ednas/ptb": {
         **{f"supernet.{key}": value for key, value in SEARCHED_TEXT.items()},
         **{f"network.{key}": value for key, value in TRAINED_TEXT.items()},
@@ -277,7 +277,8 @@ TABLE: dict[str, dict[str, Any]] = {
         "search.ranking.batch_size": 128,
         "evaluate.batch_size": 1,
     },
-    # Spec ednas 3.2, 3.3, 5.3.
+    # docs/methods/darts_recurrent.md#settings-of-search-and-training and
+    # docs/methods/darts.md#search-and-training-settings.
     "darts/ptb": {
         **{f"supernet.{key}": value for key, value in SEARCHED_TEXT.items()},
         **{f"network.{key}": value for key, value in TRAINED_TEXT.items()},

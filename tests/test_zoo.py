@@ -136,7 +136,7 @@ def test_published_text_of_per_cell_genotypes_round_trips(name: str) -> None:
 
 
 def test_per_cell_genotypes_are_the_published_ones() -> None:
-    """Numbers of operations over all cells, as the spec counts them (d_darts 7)."""
+    """Numbers of operations over all cells: docs/methods/ddarts.md#published-sizes."""
     counts = {name: sum(len(node) for cell in per_cell(name).cells for node in cell.nodes) for name in NESTED}
     assert [counts[f"dd.{data}.{rule}"] for data in ("cifar10", "cifar100") for rule in ("edge", "sparse")] == [
         202,

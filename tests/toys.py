@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from archscout.errors import ArchitectureError, SpaceError
-from archscout.jobs import Job
-from archscout.methods import METHODS, Candidate, SearchContext, SearchResult, SearchStage
+from archscout.jobs import Job, Metrics, State
+from archscout.methods import METHODS, Candidate, Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.settings import Settings
-from archscout.spaces import ARCHITECTURES, SPACES, Architecture
+from archscout.spaces import ARCHITECTURES, SPACES
 from archscout.tasks import TASKS, Split, Task, TaskSpec, register_task
 from archscout.tasks.metrics.classification import accuracy, cross_entropy
 from archscout.tasks.sources import ArraySource
@@ -109,52 +109,40 @@ class ToySettings(Settings):
     tries: int = 5
 
 
-class WidestOf:
+class WidestOf(Job[SearchResult]):
     """Draws architectures and takes the one with the most parameters."""
 
+    scores: State[list[float]]
+
     def __init__(self, context: SearchContext) -> None:
-        self._context = context
-        self._scores: list[float] = []
+        self.context, self.scores = context, []
 
-    def _architecture(self, number: int) -> Widths:
-        architecture: Widths = self._context.space.random(Random(1000 * self._context.seed + number))
-        return architecture
+    def run(self) -> Iterator[Metrics]:
+        while len(self.scores) < self.context.settings.tries:
+            cost = self.context.cost(self.drawn(len(self.scores)))
+            self.scores.append(float(cost.parameters))
+            yield {"score": self.scores[-1]}
 
-    def advance(self) -> dict[str, float]:
-        cost = self._context.cost(self._architecture(len(self._scores)))
-        self._scores.append(float(cost.parameters))
-        return {"progress": len(self._scores) / self._context.settings.tries, "score": self._scores[-1]}
-
-    @property
-    def done(self) -> bool:
-        return bool(len(self._scores) >= self._context.settings.tries)
+    def work(self) -> Iterator[tuple[float, float]]:
+        yield len(self.scores), self.context.settings.tries
 
     def result(self) -> SearchResult:
-        found = [Candidate(self._architecture(i), score, "toy") for i, score in enumerate(self._scores)]
+        found = [Candidate(self.drawn(number), score, "toy") for number, score in enumerate(self.scores)]
         found.sort(key=lambda candidate: -candidate.score)
         return SearchResult(found[0].architecture, found)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"scores": self._scores}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._scores = list(state["scores"])
+    def drawn(self, number: int) -> Widths:
+        found: Widths = self.context.space.random(Random(1000 * self.context.seed + number))
+        return found
 
 
-def _make_search(context: SearchContext, before: Architecture | None) -> Job:
-    return WidestOf(context)
-
-
-class ToyMethod:
-    """Takes the widest of some draws."""
-
-    name: ClassVar[str] = "toy-widest"
-    description: ClassVar[str] = "takes the widest of some draws"
-    settings_model: ClassVar[type[Settings]] = ToySettings
-    requires: ClassVar[tuple[type, ...]] = ()
-
-    def stages(self) -> Sequence[SearchStage]:
-        return [SearchStage("search", _make_search)]
+TOY_METHOD = Method(
+    name="toy-widest",
+    description="takes the widest of some draws",
+    settings=ToySettings,
+    requires=(),
+    stages=(SearchStage("search", lambda context, before: WidestOf(context)),),
+)
 
 
 @contextmanager
@@ -163,37 +151,35 @@ def registered_toys() -> Iterator[None]:
     register_task(SPEC)(toy_task)
     ARCHITECTURES.register(Widths.format)(Widths)
     SPACES.register(ToySpace.name)(ToySpace)
-    METHODS.register(ToyMethod.name)(ToyMethod)
+    register_method(TOY_METHOD)
     try:
         yield
     finally:
         TASKS.unregister(SPEC.name)
         ARCHITECTURES.unregister(Widths.format)
         SPACES.unregister(ToySpace.name)
-        METHODS.unregister(ToyMethod.name)
+        METHODS.unregister(TOY_METHOD.name)
 
 
-class CountingJob:
+class CountingJob(Job[int]):
     """Counts to a number; optionally reports a bad metric at one step."""
+
+    count: State[int]
+    tensor: State[torch.Tensor]
 
     def __init__(self, steps: int, bad_step: int | None = None) -> None:
         self.steps, self.bad_step, self.count = steps, bad_step, 0
+        self.tensor = torch.zeros(2, 2)
 
-    def advance(self) -> dict[str, float]:
-        self.count += 1
-        loss = float("nan") if self.count == self.bad_step else 1 / self.count
-        return {"progress": self.count / self.steps, "loss": loss}
+    def run(self) -> Iterator[Metrics]:
+        while self.count < self.steps:
+            assert float(self.tensor[0, 0]) == self.count
+            self.count += 1
+            self.tensor += 1
+            yield {"loss": float("nan") if self.count == self.bad_step else 1 / self.count}
 
-    @property
-    def done(self) -> bool:
-        return self.count >= self.steps
+    def work(self) -> Iterator[tuple[float, float]]:
+        yield self.count, self.steps
 
     def result(self) -> int:
         return self.count
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "tensor": torch.full((2, 2), float(self.count))}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        assert float(state["tensor"][0, 0]) == state["count"]
-        self.count = state["count"]

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
-from archscout.jobs import Observer
 from archscout.pipeline.config import resolve_settings
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run

@@ -14,7 +14,6 @@ __all__ = [
     "ArchscoutError",
     "DataError",
     "DivergedError",
-    "DrawingError",
     "MissingExtraError",
     "RunError",
     "SettingsError",
@@ -53,10 +52,6 @@ class RunError(ArchscoutError):
 
 class DivergedError(ArchscoutError):
     """A job produced a number that is not finite."""
-
-
-class DrawingError(ArchscoutError):
-    """A drawing holds something that cannot be turned into pixels."""
 
 
 class MissingExtraError(ArchscoutError):

@@ -1,255 +1,176 @@
-"""Jobs, and the one driver that runs them all.
+"""A job: work that takes long, written as a loop that may stop after every step and go on in another process.
 
-A job is anything that takes long: a search, a training, a tuning round. It only computes. The driver does everything
-else: metric log, TensorBoard, progress, atomic checkpoints, resume, signals, time limit, and the guard against numbers
-that are not finite. Neither knows anything of architecture search.
+`run` is the loop. It yields after each unit of work, so that whoever drives it can write a checkpoint or stop there.
+What the loop depends on are attributes declared as `State[...]`; the base class saves and restores them:
+
+    class Count(Job[int]):
+        count: State[int]
+
+        def __init__(self, limit: int) -> None:
+            self.count, self.limit = 0, limit
+
+        def run(self) -> Iterator[Metrics]:
+            while self.count < self.limit:
+                self.count += 1
+                yield {"count": self.count}
+
+        def work(self) -> Iterator[tuple[float, float]]:
+            yield self.count, self.limit
+
+        def result(self) -> int:
+            return self.count
+
+A loop is entered again after a stop: `run` of a job with a restored state must go on as if it had never stopped. It
+therefore looks at its state instead of counting in local variables, and does nothing after a `yield` that would be
+lost. `archscout.testing` stops and resumes a job at every one of its yields.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, Protocol, runtime_checkable
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, cast, get_origin, runtime_checkable
 
-from archscout.errors import DivergedError, RunError, StoppedError
-from archscout.rundir import RunDirectory
+import torch
+from torch import Tensor
 
-__all__ = ["Closeable", "Driver", "Job", "Metrics", "Observer", "HasNotices", "StopSignals"]
+from archscout.errors import RunError
+
+__all__ = ["Job", "Metrics", "State", "Stateful", "Stored"]
 
 Metrics = Mapping[str, float]
-"""Numbers of one advance. The key `progress` is the share of the job that is done, in [0, 1]."""
+"""Numbers of one unit of work."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+State = Annotated[T, "state"]
+"""Marks an attribute of a class as a part of its state: `step: State[int]`.
+
+It holds numbers, texts, tensors, lists and dictionaries of them, or something with a state of its own (a network, an
+optimiser, a stream of batches, another job).
+"""
 
 
 @runtime_checkable
-class Job(Protocol):
-    """Work in steps that can stop after any step and go on later, in another process, as if it never stopped."""
+class Stateful(Protocol):
+    """Whatever has a state of its own, in torch's manner."""
 
-    def advance(self) -> Metrics:
-        """One unit of work, some seconds long: a number of iterations, or an epoch of a small task."""
+    def state_dict(self) -> Any:
+        """Tensors and JSON types, nested."""
         ...
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-        ...
-
-    def result(self) -> Any:
-        """The outcome, once done."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on: tensors and JSON types, nested."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Any) -> Any:
         """Go on from a saved state."""
         ...
 
 
-@runtime_checkable
-class HasNotices(Protocol):
-    """A job that now and then has something to tell the user in words."""
+class Stored:
+    """A class whose state is declared: the attributes that are annotated with `State`, base classes first.
 
-    def notices(self) -> list[str]:
-        """What came up since the last call, each a sentence or two; said once."""
-        ...
+    A key of the state is the attribute's name, without underscores in front.
+    """
+
+    _declared: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = [name for name, annotation in inspect.get_annotations(cls).items() if _marked(annotation)]
+        cls._declared = tuple(dict.fromkeys([*cls._declared, *own]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on: tensors and JSON types, nested."""
+        values = vars(self)
+        return {name.lstrip("_"): _saved(values[name]) for name in self._declared}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state. Raises RunError if it lacks something; what it has beyond is left alone."""
+        values = vars(self)
+        for name in self._declared:
+            key = name.lstrip("_")
+            if key not in state:
+                raise RunError(
+                    f"the checkpoint has no '{key}' of {type(self).__name__}; it has {', '.join(map(str, state))}. It "
+                    "was written by another version of archscout or of a plug-in: go on with that one, or start again."
+                )
+            values[name] = _restored(values[name], state[key])
 
 
-@runtime_checkable
-class Closeable(Protocol):
-    """A job that holds something beside memory: processes, connections."""
+def _marked(annotation: Any) -> bool:
+    """Whether it is `State[...]`; `from __future__ import annotations` leaves texts, which are not resolved."""
+    if isinstance(annotation, str):
+        return annotation.startswith("State[")
+    return get_origin(annotation) is Annotated and "state" in annotation.__metadata__
+
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, Stateful):
+        return value.state_dict()
+    if isinstance(value, list):
+        return [_saved(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _saved(each) for key, each in value.items()}
+    return value
+
+
+def _restored(now: Any, saved: Any) -> Any:
+    """The saved value in place of the present one: tensors stay where they are, and on their device."""
+    if isinstance(now, Tensor) and isinstance(saved, Tensor) and now.shape == saved.shape:
+        with torch.no_grad():
+            return now.copy_(saved)
+    if isinstance(now, Stateful):
+        now.load_state_dict(saved)
+        return now
+    if isinstance(now, list) and len(now) == len(saved) and any(isinstance(each, (Tensor, Stateful)) for each in now):
+        return [_restored(old, new) for old, new in zip(now, saved, strict=True)]
+    return _copied(saved)
+
+
+def _copied(saved: Any) -> Any:
+    """Lists and dictionaries anew, so that going on changes nothing of the state that was handed over."""
+    if isinstance(saved, list):
+        return [_copied(each) for each in saved]
+    if isinstance(saved, dict):
+        return {key: _copied(each) for key, each in saved.items()}
+    return saved
+
+
+class Job(Stored, ABC, Generic[R]):
+    """Work that can stop after every step. It computes, and does nothing else; see `archscout.driver`."""
+
+    @abstractmethod
+    def run(self) -> Iterator[Metrics]:
+        """The loop, from where the state stands: yields metrics after each unit of work, some seconds long."""
+
+    @abstractmethod
+    def work(self) -> Iterable[tuple[float, float]]:
+        """How much of each part is done, and how much there is to do, in a unit that all parts share."""
+
+    @abstractmethod
+    def result(self) -> R:
+        """The outcome, when `run` has ended."""
+
+    @property
+    def progress(self) -> float:
+        """The share of the work that is done, from 0 to 1."""
+        parts = list(self.work())
+        whole = sum(planned for _, planned in parts)
+        return min(1.0, sum(done for done, _ in parts) / whole) if whole else 1.0
+
+    def complete(self) -> R:
+        """Run to the end, without a driver, and give the outcome."""
+        for _ in self.run():
+            pass
+        return self.result()
+
+    def say(self, text: str) -> None:
+        """Tell the user something, a sentence or two; the driver passes it on after the step."""
+        vars(self).setdefault("_said", []).append(text)
+
+    def said(self) -> list[str]:
+        """What came up since the last call."""
+        return cast(list[str], vars(self).pop("_said", []))
 
     def close(self) -> None:
-        """Give it up. The job ended, was stopped or failed, and is not asked for anything any more."""
-        ...
-
-
-class Observer(Protocol):
-    """Whoever watches a run: a progress bar, plain lines, TensorBoard.
-
-    An observer never stops a run: what it raises is told to the others, once for each of its functions.
-    """
-
-    def started(self, stage: str, step: int) -> None: ...
-
-    def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None: ...
-
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
-        """A checkpoint of the job as it stands was written. The job may be looked at, not changed."""
-        ...
-
-    def finished(self, stage: str, seconds: float) -> None: ...
-
-    def message(self, text: str) -> None: ...
-
-
-class StopSignals:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag that the driver reads between steps; a second one ends at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self.received = number
-
-    @contextmanager
-    def installed(self) -> Iterator[StopSignals]:
-        """Handle the signals for a while; outside the main thread Python allows none, and nothing is done."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-class Driver:
-    """Runs jobs in a run directory that the caller holds.
-
-    Args:
-        run: where everything is written.
-        observers: who watches.
-        checkpoint_seconds: time between checkpoints; 0 writes one after every step.
-        time_limit_seconds: stop cleanly, as a signal does, once so much time has passed in this process.
-        signals: the flag that stops the run.
-        agree: makes a decision common to all processes; the identity for one process.
-    """
-
-    def __init__(
-        self,
-        run: RunDirectory,
-        *,
-        observers: tuple[Observer, ...] = (),
-        checkpoint_seconds: float = 60.0,
-        time_limit_seconds: float | None = None,
-        signals: StopSignals | None = None,
-        agree: Callable[[bool], bool] = bool,
-    ) -> None:
-        self._run = run
-        self._observers = observers
-        self._complained: set[tuple[int, str]] = set()
-        self._checkpoint_seconds = checkpoint_seconds
-        self._deadline = None if time_limit_seconds is None else time.monotonic() + time_limit_seconds
-        self._signals = signals or StopSignals()
-        self._agree = agree
-
-    def message(self, text: str) -> None:
-        """Tell the observers."""
-        self._tell("message", text)
-
-    def _tell(self, event: str, *facts: Any) -> None:
-        """Call a function of every observer; one that fails is complained of once, and the run goes on."""
-        for number, observer in enumerate(self._observers):
-            try:
-                getattr(observer, event)(*facts)
-            except Exception as error:
-                if (number, event) in self._complained:
-                    continue
-                self._complained.add((number, event))
-                reason = f"{type(error).__name__}: {error}"
-                self.message(f"warning: {type(observer).__name__}.{event} failed, the run goes on without it: {reason}")
-
-    def drive(self, stage: str, job: Job) -> Any:
-        """Run a job to its end, from its last checkpoint if it has one, and return its result.
-
-        Raises:
-            StoppedError: a signal came or the time is over; a checkpoint is written.
-            DivergedError: a metric is not finite; the last checkpoint is from before.
-            RunError: the run directory cannot be written.
-        """
-        try:
-            return self._steps(stage, job)
-        finally:
-            if isinstance(job, Closeable):
-                job.close()
-
-    def _steps(self, stage: str, job: Job) -> Any:
-        step, spent = self._restore(stage, job)
-        self._tell("started", stage, step)
-        began = saved = time.monotonic()
-        with self._run.metrics_log() as log:
-            while not job.done:
-                metrics = job.advance()
-                step += 1
-                now = time.monotonic()
-                for notice in job.notices() if isinstance(job, HasNotices) else ():
-                    self.message(notice)
-                self._check_finite(stage, step, metrics)
-                self._log(log, stage, step, metrics, spent + now - began)
-                stopping = self._agree(self._must_stop(now))
-                # Common to all processes, too: a state can hold parts of each.
-                if job.done or stopping or self._agree(now - saved >= self._checkpoint_seconds):
-                    self._save(stage, step, job, spent + now - began, required=job.done or stopping)
-                    saved = time.monotonic()
-                if stopping and not job.done:
-                    self._stop(stage, step)
-        seconds = spent + time.monotonic() - began
-        self._tell("finished", stage, seconds)
-        return job.result()
-
-    def _restore(self, stage: str, job: Job) -> tuple[int, float]:
-        warnings = len(self._run.warnings)
-        checkpoint = self._run.load_checkpoint(stage)
-        for text in self._run.warnings[warnings:]:
-            self.message(text)
-        if checkpoint is None:
-            return 0, 0.0
-        step, state = checkpoint
-        job.load_state_dict(state["job"])
-        self.message(f"{stage}: goes on after step {step}")
-        return step, float(state["seconds"])
-
-    def _check_finite(self, stage: str, step: int, metrics: Metrics) -> None:
-        wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
-        if wrong:
-            raise DivergedError(
-                f"{stage}: {', '.join(wrong)} is not finite in step {step}: the training diverged. The checkpoint "
-                f"before it is kept in {self._run.path}. Start again with a lower learning rate or float32 precision."
-            )
-
-    def _log(self, log: Any, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
-        try:
-            log.write(json.dumps({"stage": stage, "step": step, "seconds": round(seconds, 3), **metrics}) + "\n")
-            log.flush()
-        except OSError as error:
-            with suppress(OSError):
-                log.close()  # tries to write the rest once more, and would hide the error below
-            raise self._run.write_error(self._run.path / "metrics.jsonl", error) from None
-        self._tell("advanced", stage, step, metrics, seconds)
-
-    def _must_stop(self, now: float) -> bool:
-        return self._signals.received is not None or (self._deadline is not None and now >= self._deadline)
-
-    def _save(self, stage: str, step: int, job: Job, seconds: float, *, required: bool) -> None:
-        try:
-            self._run.save_checkpoint(stage, step, {"job": job.state_dict(), "seconds": seconds})
-            self._run.update_stage(stage, seconds=round(seconds, 3), step=step)
-        except (OSError, RunError) as error:
-            wrong = error if isinstance(error, RunError) else self._run.write_error(self._run.path, error)
-            if required:
-                raise wrong from None
-            self.message(f"warning: no checkpoint was written, the one before is kept: {wrong}")
-            return
-        self._tell("checkpointed", stage, step, job)
-
-    def _stop(self, stage: str, step: int) -> None:
-        number = self._signals.received
-        why = "the time limit" if number is None else signal.Signals(number).name
-        raise StoppedError(
-            f"stopped by {why} after step {step} of {stage}; nothing is lost. Go on: archscout resume {self._run.path}",
-            exit_code=124 if number is None else 128 + number,
-        )
+        """Give up what is held beside memory: processes, connections. Called once the job ended, stopped or failed."""

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from archscout.cli import progress
 from archscout.cli.progress import LineObserver, TerminalObserver
-from archscout.jobs import Observer
+from archscout.driver import Observer
 
 METRICS = {
     "progress": 0.25,

@@ -14,7 +14,6 @@ from archscout.engine import Engine
 from archscout.errors import ArchscoutError, RunError, SettingsError, SpaceError
 from archscout.jobs import Job
 from archscout.methods import METHODS, Candidate, SearchContext, SearchResult
-from archscout.methods.base import ChecksContext
 from archscout.methods.once_for_all import SEARCHERS, Admit, OnceForAllSettings, Scorer, Searcher
 from archscout.methods.once_for_all.predictor import (
     AccuracyPredictor,
@@ -72,10 +71,9 @@ def through_disk(state: Any) -> Any:
     return unpack(*pack(state))
 
 
-def finish(job: Job) -> SearchResult:
-    while not job.done:
-        metrics = job.advance()
-        assert 0 <= metrics["progress"] <= 1
+def finish(job: Job[Any]) -> SearchResult:
+    for _ in job.run():
+        assert 0 <= job.progress <= 1
     result = job.result()
     assert isinstance(result, SearchResult)
     return result
@@ -87,10 +85,10 @@ def run_stages(
     """All stages as the pipeline runs them; interrupted ones go on in a new job after every step."""
     results: dict[str, tuple[SearchResult, list[dict[str, float]]]] = {}
     before: Architecture | None = None
-    for stage in METHODS.get("once-for-all")().stages():
+    for stage in METHODS.get("once-for-all").stages:
         job, rows = stage.make(context, before), []
-        while not job.done:
-            rows.append(dict(job.advance()))
+        while (metrics := next(job.run(), None)) is not None:
+            rows.append(dict(metrics))
             if interrupt:
                 state = through_disk(job.state_dict())
                 job = stage.make(context, before)
@@ -177,9 +175,7 @@ def test_interrupted_stages_end_bit_equal() -> None:
 def test_the_loss_falls() -> None:
     context = make_context({"supernet": {"epochs": 20, "label_smoothing": 0.0}})
     job = SupernetTraining(context, context.settings.supernet)
-    losses = []
-    while not job.done:
-        losses.append(job.advance()["loss"])
+    losses = [metrics["loss"] for metrics in job.run()]
     # 0.81 to 0.90 over ten seeds: single epochs of three steps on random subnets are too noisy to compare.
     assert sum(losses[10:]) / 10 < 0.95 * sum(losses[:2]) / 2
 
@@ -188,15 +184,15 @@ def networks_of_steps(changes: dict[str, Any]) -> list[list[MobileNetConfig]]:
     context = make_context({"supernet": changes})
     job = SupernetTraining(context, context.settings.supernet)
     seen: list[list[MobileNetConfig]] = []
-    step = job._trainer.step
+    step = job.trainer.step
 
     def spy(architecture: Any) -> Any:
         seen.append(list(architecture))
         return step(architecture)
 
-    job._trainer.step = spy  # type: ignore[method-assign]
-    while not job.done:
-        job.advance()
+    job.trainer.step = spy  # type: ignore[method-assign]
+    for _ in job.run():
+        pass
     return seen
 
 
@@ -221,11 +217,11 @@ def test_the_largest_network_trains_alone_first_and_channels_are_sorted_after(mo
     assert all(len(step) == 3 for step in steps[3:])
     context = make_context({"supernet": {"largest_epochs": 1}})
     job = SupernetTraining(context, context.settings.supernet)
-    job.advance()
-    assert not job._sorted
+    next(job.run())
+    assert not job.sorted
     calls: list[int] = []
-    monkeypatch.setattr(job._trainer, "sort_channels", lambda: calls.append(job._trainer.stream.epoch))
-    job.advance()
+    monkeypatch.setattr(job.trainer, "sort_channels", lambda: calls.append(job.trainer.stream.epoch))
+    next(job.run())
     assert calls == [1]
 
 
@@ -235,20 +231,20 @@ def test_summed_losses_give_the_gradient_of_the_plain_formula() -> None:
     job, twin = (SupernetTraining(context, context.settings.supernet) for _ in range(2))
     smallest, largest = SPACE.extremes(context.task.spec, context.supernet_size)
     for each in (job, twin):
-        each._trainer.network.get_submodule("classifier.dropout").p = 0.0  # type: ignore[assignment]
-    job._trainer.step([largest, smallest])
-    batch = twin._trainer.stream.next_batch()
+        each.trainer.network.get_submodule("classifier.dropout").p = 0.0  # type: ignore[assignment]
+    job.trainer.step([largest, smallest])
+    batch = twin.trainer.stream.next_batch()
     inputs = context.engine.arrange(batch.inputs)
-    paths = twin._trainer.paths
-    twin._trainer.network.train()
+    paths = twin.trainer.paths
+    twin.trainer.network.train()
     top = paths(inputs, largest)
     low = paths(inputs, smallest)
     hard = torch.nn.functional.cross_entropy(low, batch.targets, label_smoothing=0.1)
     soft = torch.nn.functional.cross_entropy(low, top.detach().softmax(1))
     loss = torch.nn.functional.cross_entropy(top, batch.targets, label_smoothing=0.1) + 0.5 * hard + 0.5 * soft
     loss.backward()  # type: ignore[no-untyped-call]
-    theirs = dict(twin._trainer.network.named_parameters())
-    for name, parameter in job._trainer.network.named_parameters():
+    theirs = dict(twin.trainer.network.named_parameters())
+    for name, parameter in job.trainer.network.named_parameters():
         expected = theirs[name].grad
         assert (parameter.grad is None) == (expected is None), name
         if expected is not None and parameter.grad is not None:
@@ -266,10 +262,10 @@ def test_soft_targets_are_least_at_the_teacher() -> None:
 def test_one_network_a_step_learns_with_and_without_a_teacher(distillation: float) -> None:
     context = make_context({"supernet": {"subnets": "single", "distillation": distillation, "epochs": 1}})
     job = SupernetTraining(context, context.settings.supernet)
-    before = {name: tensor.clone() for name, tensor in job._trainer.network.state_dict().items()}
-    metrics = job.advance()
+    before = {name: tensor.clone() for name, tensor in job.trainer.network.state_dict().items()}
+    metrics = next(job.run())
     assert metrics["loss"] > 0
-    assert any(not torch.equal(before[name], tensor) for name, tensor in job._trainer.network.state_dict().items())
+    assert any(not torch.equal(before[name], tensor) for name, tensor in job.trainer.network.state_dict().items())
 
 
 # -- scoring -------------------------------------------------------------------------------------------------------
@@ -345,10 +341,10 @@ def train_predictor(count: int, changes: dict[str, Any] | None = None) -> tuple[
     scoring = {"codes": [list(each.code) for each in configs], "scores": [made_up_score(each) for each in configs]}
     settings = {"predictor": {"epochs": 200, "holdout": 0.1, **(changes or {})}}
     context = make_context(settings, {"scoring": scoring})
-    job = METHODS.get("once-for-all")().stages()[2].make(context, configs[0])
+    job = METHODS.get("once-for-all").stages[2].make(context, configs[0])
     metrics: dict[str, float] = {}
-    while not job.done:
-        metrics = dict(job.advance())
+    for each in job.run():
+        metrics = dict(each)
     return job.result().artifact, metrics
 
 
@@ -420,9 +416,9 @@ def best_prediction(searcher: str, finished: Finished, budget: int = 150) -> flo
     limits = {"limits": {"max_madds": 262_000}}
     context = make_context({"search": {"searcher": searcher, "budget": budget, **limits}}, finished[0])
     job = LimitedSearch(context, context.settings.search, inherit_weights=False)
-    metrics = job.advance()
+    metrics = next(job.run())
     assert metrics["proposed"] == budget or (searcher == "dsm" and metrics["proposed"] <= budget)  # repeats count
-    assert all(context.cost(each.architecture).madds <= 262_000 for each in job._proposals)
+    assert all(context.cost(each.architecture).madds <= 262_000 for each in job._candidates())
     return metrics["predicted"]
 
 
@@ -469,8 +465,8 @@ def test_without_checks_the_best_prediction_wins(finished: Finished) -> None:
 
 
 def check(context: SearchContext) -> None:
-    method = METHODS.get("once-for-all")()
-    assert isinstance(method, ChecksContext)
+    method = METHODS.get("once-for-all")
+    assert method.check is not None
     method.check(context)
 
 

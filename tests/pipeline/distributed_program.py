@@ -16,10 +16,10 @@ from archscout.methods.shared_weights.path_training import ChildSettings, PathTr
 from archscout.spaces import get_space
 from archscout.state import pack, unpack
 from archscout.tasks import load_task
+from archscout.testing.cases import small_text
 from archscout.training.job import TrainingJob, TrainSettings
 from archscout.training.language import LanguageTrainingJob, LanguageTrainSettings
 from archscout.zoo import load_zoo
-from tests.texts import small_text
 
 WHOLE_BATCH = 16  # of all processes together
 
@@ -39,8 +39,8 @@ def plain(engine: Engine) -> dict[str, Tensor]:
     with engine.seeded(0, "network"):  # other weights in every process, until they are made equal
         network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, 10))
     job = TrainingJob(network, task, settings, engine, seed=3)
-    while not job.done:
-        job.advance()
+    for _ in job.run():
+        pass
     return job.result().state_dict()
 
 
@@ -53,7 +53,7 @@ def cells(engine: Engine) -> dict[str, Tensor]:
         whole = size.model_copy(update={"auxiliary": True})
         network = space.build(load_zoo("darts_v2").architecture, task.spec, whole)
     job = TrainingJob(network, task, settings, engine, seed=3)
-    job.advance()
+    next(job.run())
     trainer = PathTrainer(
         SearchContext(task, space, None, size, size, engine, seed=1), ChildSettings(batch_size=64), epochs=1
     )
@@ -74,11 +74,11 @@ def texts(engine: Engine) -> dict[str, Tensor]:
         return LanguageTrainingJob(network, task, settings, engine, seed=3)
 
     undisturbed, resumed = fresh(0), fresh(1)
-    undisturbed.advance()
+    next(undisturbed.run())
     resumed.load_state_dict(unpack(*pack(undisturbed.state_dict())))
     for job in (undisturbed, resumed):
-        while not job.done:
-            job.advance()
+        for _ in job.run():
+            pass
     return {
         f"{name}.{key}": value
         for name, job in (("undisturbed", undisturbed), ("resumed", resumed))

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import archscout
+from archscout.driver import Driver
 from archscout.errors import RunError
-from archscout.jobs import Driver, Job, Metrics
+from archscout.jobs import Job, Metrics
 from archscout.pipeline.run import Run
 from archscout.rundir import RunDirectory
 from tests.toys import CountingJob
@@ -67,7 +69,7 @@ class Filler:
         if step == self.step:
             fill(self.disk)
 
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
         pass
 
     def finished(self, stage: str, seconds: float) -> None:

@@ -21,7 +21,7 @@ from archscout.rundir import RunDirectory
 from archscout.spaces import ARCHITECTURES, SPACES
 from archscout.tasks import Task, TaskSpec, load_task
 from archscout.tasks.checks import DataSummary, check_task
-from tests.toys import ToyMethod, ToySize, ToySpace, Widths, registered_toys
+from tests.toys import TOY_METHOD, ToySize, ToySpace, Widths, registered_toys
 
 
 class Channels(Widths):
@@ -123,7 +123,7 @@ OVERRIDES = [
 def test_a_run_from_search_to_report(tmp_path: Path, kind: str, metric: str, lower: bool) -> None:
     given, task = make(kind, tmp_path)
     values = {"space": ConvolutionSpace.name, "data": str(tmp_path), "device": "cpu"}
-    run = api.run(given, method=ToyMethod.name, values=values, overrides=OVERRIDES, out=tmp_path / "run")
+    run = api.run(given, method=TOY_METHOD.name, values=values, overrides=OVERRIDES, out=tmp_path / "run")
     assert run.pending() == []
     assert run.result["metric"] == metric
     assert np.isfinite(run.result["test"][metric])
@@ -147,7 +147,7 @@ def test_what_a_run_will_cost(tmp_path: Path) -> None:
     assert isinstance(given, str)
     settings = resolve_settings(
         given,
-        method=ToyMethod.name,
+        method=TOY_METHOD.name,
         values={"space": ConvolutionSpace.name, "data": str(tmp_path), "device": "cpu"},
         overrides=OVERRIDES,
     )
@@ -162,5 +162,5 @@ def test_augmentation_that_would_harm_is_refused(tmp_path: Path, kind: str, sett
     given, _ = make(kind, tmp_path)
     values = {"space": ConvolutionSpace.name, "data": str(tmp_path)}
     with pytest.raises(SettingsError, match=r"train\.\w+.* Switch it off: --set train\.\w+="):
-        api.run(given, method=ToyMethod.name, values=values, overrides=[*OVERRIDES, setting], out=tmp_path / "run")
+        api.run(given, method=TOY_METHOD.name, values=values, overrides=[*OVERRIDES, setting], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -22,7 +22,7 @@ from archscout.errors import DataError, RunError, SettingsError, SpaceError
 from archscout.pipeline.artifacts import load_network
 from archscout.pipeline.run import Run
 from archscout.spaces import CellGenotype
-from tests.toys import SPEC, ToyMethod, ToySpace, registered_toys, toy_task
+from tests.toys import SPEC, TOY_METHOD, ToySpace, registered_toys, toy_task
 
 QUICK = [
     "supernet.init_channels=4",
@@ -123,7 +123,7 @@ def test_toys_registered_from_outside_run_like_everything_else(tmp_path: Path) -
             "train.cutout=0",
             "export.formats=[torch]",
         ]
-        run = archscout.run(SPEC.name, method=ToyMethod.name, values=values, overrides=overrides, out=tmp_path / "run")
+        run = archscout.run(SPEC.name, method=TOY_METHOD.name, values=values, overrides=overrides, out=tmp_path / "run")
         assert len(run.candidates()) == 3
         assert run.model()(torch.zeros(2, 4)).shape == (2, 3)
         assert "hidden layers" in (run.directory.path / "report.html").read_text()
@@ -133,7 +133,7 @@ def test_toys_registered_from_outside_run_like_everything_else(tmp_path: Path) -
 def test_a_task_object_of_the_callers_own(tmp_path: Path) -> None:
     with registered_toys():
         run = archscout.search(
-            toy_task(Path()), method=ToyMethod.name, values={"space": ToySpace.name}, out=tmp_path / "run"
+            toy_task(Path()), method=TOY_METHOD.name, values={"space": ToySpace.name}, out=tmp_path / "run"
         )
         assert run.pending()[0] == "train"
 

@@ -1,4 +1,4 @@
-"""TensorBoard files: scalars, and images of the architecture as it stands."""
+"""TensorBoard files: scalars, and the architecture as it stands."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from archscout.jobs import Driver, Metrics
+from archscout.driver import Driver
+from archscout.jobs import Metrics
 from archscout.pipeline.tensorboard import IMAGE_SCALE, TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces.architecture import Architecture
 from archscout.viz import draw
-from archscout.viz.raster import rasterise
 from archscout.zoo import load_zoo
-from tests.toys import CountingJob, Widths
+from tests.toys import CountingJob
 
 FIRST, SECOND = (load_zoo(name).architecture for name in ("darts_v1", "darts_v2"))
 
@@ -76,21 +78,35 @@ def written(folder: Path) -> Any:
     return events.Reload()
 
 
-def image(event: Any) -> Any:
-    from PIL import Image
+def texts(events: Any) -> list[tuple[int, str]]:
+    """Step and text of every architecture."""
+    written = events.Tensors("architecture/text_summary")
+    return [(event.step, event.tensor_proto.string_val[0].decode()) for event in written]
 
-    return np.array(Image.open(io.BytesIO(event.encoded_image_string)))
 
-
-def test_the_architecture_is_drawn_where_it_changed(tmp_path: Path) -> None:
+def test_the_architecture_is_written_where_it_changed(tmp_path: Path) -> None:
     listener = drive(tmp_path, ShowingJob([FIRST, FIRST, SECOND, SECOND, FIRST]))
     events = written(tmp_path)
+    shown = [(1, FIRST), (3, SECOND), (5, FIRST)]
+    assert texts(events) == [(step, f"```\n{architecture.describe()}\n```") for step, architecture in shown]
     assert events.Tags()["images"] == ["architecture"]
-    images = events.Images("architecture")
-    assert [image.step for image in images] == [1, 3, 5]
-    for image, architecture in zip(images, (FIRST, SECOND, FIRST), strict=True):
-        assert np.array_equal(image(image), rasterise(draw(architecture, theme="light"), IMAGE_SCALE))
+    for event, (step, architecture) in zip(events.Images("architecture"), shown, strict=True):
+        assert event.step == step
+        pixels = Image.open(io.BytesIO(event.encoded_image_string))
+        root = ElementTree.fromstring(draw(architecture))
+        expected = [IMAGE_SCALE * float(root.attrib[side]) for side in ("width", "height")]
+        assert pixels.size == pytest.approx(expected, abs=1)
+        assert np.unique(np.array(pixels).reshape(-1, 3), axis=0).shape[0] > 100  # it is no empty sheet
     assert [scalar.step for scalar in events.Scalars("loss")] == [1, 2, 3, 4, 5]
+    assert listener.messages == []
+
+
+def test_without_resvg_the_architecture_is_written_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    listener = drive(tmp_path, ShowingJob([FIRST]))
+    events = written(tmp_path)
+    assert events.Tags()["images"] == []
+    assert len(texts(events)) == 1
     assert listener.messages == []
 
 
@@ -100,12 +116,6 @@ def test_a_job_that_shows_nothing_gets_scalars_only(tmp_path: Path) -> None:
     assert [scalar.value for scalar in written(tmp_path).Scalars("progress")] == pytest.approx([1 / 3, 2 / 3, 1])
 
 
-def test_an_architecture_without_a_drawing_is_shown_as_text(tmp_path: Path) -> None:
-    drive(tmp_path, ShowingJob([Widths((3, 4))]))
-    (image,) = written(tmp_path).Images("architecture")
-    assert image(image).min() < 100
-
-
 def test_a_resumed_run_keeps_what_was_written_up_to_its_checkpoint(tmp_path: Path) -> None:
     job = ShowingJob([FIRST, SECOND, SECOND, FIRST])
     with pytest.raises(KeyboardInterrupt):
@@ -113,11 +123,11 @@ def test_a_resumed_run_keeps_what_was_written_up_to_its_checkpoint(tmp_path: Pat
     drive(tmp_path, ShowingJob([FIRST, SECOND, SECOND, FIRST]))
     events = written(tmp_path)
     assert [scalar.step for scalar in events.Scalars("loss")] == [1, 2, 3, 4]
-    assert [image.step for image in events.Images("architecture")] == [1, 2, 3, 4]  # once more after the start
+    assert [step for step, _ in texts(events)] == [1, 2, 3, 4]  # once more after the start
 
 
 def test_a_drawing_that_fails_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archscout.viz.raster.rasterise", lambda svg, scale: 1 / 0)
+    monkeypatch.setattr("archscout.viz.draw", lambda architecture, theme: 1 / 0)
     listener = drive(tmp_path, ShowingJob([FIRST, SECOND, FIRST]))
     assert listener.messages == [
         "warning: TensorBoardObserver.checkpointed failed, the run goes on without it: "

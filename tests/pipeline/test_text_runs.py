@@ -12,7 +12,7 @@ from archscout.errors import DataError, RunError, SpaceError
 from archscout.pipeline.config import resolve_settings
 from archscout.pipeline.estimate import estimate_run
 from archscout.rundir import RunDirectory
-from tests.texts import WORDS, write_text
+from archscout.testing.cases import WORDS, write_text
 
 QUICK = [
     "supernet.width=8",

@@ -18,7 +18,7 @@ import archscout
 from archscout.errors import SettingsError
 from archscout.pipeline.run import Run
 from archscout.state import read_state
-from tests.toys import SPEC, ToyMethod, ToySpace, registered_toys
+from tests.toys import SPEC, TOY_METHOD, ToySpace, registered_toys
 
 TOY = [
     "search.tries=2",
@@ -38,7 +38,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("runs") / "toy"
     with registered_toys():
         values = {"space": ToySpace.name}
-        return archscout.run(SPEC.name, method=ToyMethod.name, values=values, overrides=TOY, out=out)
+        return archscout.run(SPEC.name, method=TOY_METHOD.name, values=values, overrides=TOY, out=out)
 
 
 def test_tuning_is_a_stage_between_the_search_and_the_training(tuned: Run) -> None:
@@ -93,7 +93,7 @@ def test_wrong_parameters_are_told_before_a_folder_is_made(tmp_path: Path) -> No
     with registered_toys(), pytest.raises(SettingsError, match=r"tuning\.parameters, optimizer\.rate"):
         archscout.run(
             SPEC.name,
-            method=ToyMethod.name,
+            method=TOY_METHOD.name,
             values={"space": ToySpace.name},
             overrides=["tuning.parameters={optimizer.rate: [1]}"],
             out=tmp_path / "run",

@@ -12,10 +12,10 @@ from archscout.nn.recurrent.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.segments import evaluation_segments
+from archscout.testing.cases import WORDS, small_text
 from archscout.training.evaluation import evaluate_network
 from archscout.training.generation import generate_text
 from archscout.training.language import LanguageTrainingJob, LanguageTrainSettings
-from tests.texts import WORDS, small_text
 
 CPU = Engine(torch.device("cpu"))
 
@@ -36,10 +36,9 @@ def job_of(**settings: Any) -> LanguageTrainingJob:
 
 def test_a_rule_of_the_text_is_learned() -> None:
     job = job_of(epochs=30, optimizer={"lr": 5.0, "momentum": 0, "clip": 0.25, "schedule": {"kind": "constant"}})
-    before = evaluate_network(job._network, small_text(), small_text().test, CPU, 2)["perplexity"]
-    while not job.done:
-        metrics = job.advance()
-        assert 0 < metrics["progress"] <= 1
+    before = evaluate_network(job.network, small_text(), small_text().test, CPU, 2)["perplexity"]
+    for _ in job.run():
+        assert 0 < job.progress <= 1
     after = evaluate_network(job.result(), small_text(), small_text().test, CPU, 2)
     assert before > 7 and after["perplexity"] < 4
     assert after["perplexity"] == pytest.approx(torch.tensor(after["loss"]).exp().item())
@@ -60,9 +59,9 @@ def test_evaluation_does_not_depend_on_segments_and_carries_the_state() -> None:
 def test_the_rate_follows_the_length_of_the_segment() -> None:
     job = job_of()
     for _ in range(4):
-        length = job._stream._lengths[job._stream.position]
-        job._train_step()
-        assert job._stepper.optimizer.param_groups[0]["lr"] == pytest.approx(20 * length / 10)
+        length = job.stream._lengths[job.stream.position]
+        job._train_step(job.stream.next_batch(), 0)
+        assert job.stepper.optimizer.param_groups[0]["lr"] == pytest.approx(20 * length / 10)
 
 
 def test_averaging_begins_when_the_loss_no_longer_falls_and_is_the_mean_of_the_weights() -> None:
@@ -70,21 +69,21 @@ def test_averaging_begins_when_the_loss_no_longer_falls_and_is_the_mean_of_the_w
     decisions = []
     for loss in (5.0, 4.0, 3.0, 3.5, 3.6, 3.2):
         decisions.append(job._is_time(loss))
-        job._losses.append(loss)
+        job.losses.append(loss)
     # Worse than the best of all but the last two: 3.6 against min(5, 4), then 3.2 against min(5, 4, 3).
     assert decisions == [False, False, False, False, False, True]
-    job._losses.clear()
-    job._mean = [weight.detach().clone() for weight in job._parameters]
+    job.losses.clear()
+    job.mean = [weight.detach().clone() for weight in job._parameters]
     seen = []
     for _ in range(3):
-        job._train_step()
+        job._train_step(job.stream.next_batch(), 0)
         seen.append([weight.detach().clone() for weight in job._parameters])
-    for number, mean in enumerate(job._mean):
+    for number, mean in enumerate(job.mean):
         torch.testing.assert_close(mean, torch.stack([weights[number] for weights in seen]).mean(0))
     job._validate()
     for now, last in zip(job._parameters, seen[-1], strict=True):
         assert torch.equal(now, last)  # validation put the weights back
-    for best, mean in zip(job._best, job._mean, strict=True):
+    for best, mean in zip(job.best, job.mean, strict=True):
         assert torch.equal(best, mean)
 
 
@@ -93,15 +92,15 @@ def test_averaging_begins_after_a_set_number_of_epochs_at_the_latest() -> None:
     decisions = []
     for loss in (5.0, 4.0, 3.0, 2.0):
         decisions.append(job._is_time(loss))
-        job._losses.append(loss)
+        job.losses.append(loss)
     assert decisions == [False, False, True, True]
 
 
 def test_the_result_has_the_weights_that_were_best_on_validation() -> None:
     job = job_of(epochs=3)
-    while not job.done:
-        job.advance()
-    best = min(job._losses)
+    for _ in job.run():
+        pass
+    best = min(job.losses)
     values = evaluate_network(job.result(), small_text(), small_text().validation, CPU, 10)
     assert values["loss"] == pytest.approx(best, rel=1e-6)
 
@@ -109,15 +108,15 @@ def test_the_result_has_the_weights_that_were_best_on_validation() -> None:
 def test_a_resumed_training_ends_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archscout.training.language.STEPS_PER_ADVANCE", 4)  # an epoch is 11 to 14 steps
     reference, first, second = (job_of(epochs=4, average_from=1) for _ in range(3))
-    while not reference.done:
-        reference.advance()
+    for _ in reference.run():
+        pass
     for _ in range(5):
-        first.advance()
-    assert first._stream.epoch == 1 and first._stream.position > 0 and not first.done
+        next(first.run())
+    assert first.stream.epoch == 1 and first.stream.position > 0 and first.progress < 1
     second.load_state_dict(first.state_dict())
-    while not second.done:
-        second.advance()
-    assert second._mean is not None
+    for _ in second.run():
+        pass
+    assert second.mean is not None
     for one, other in zip(reference.result().parameters(), second.result().parameters(), strict=True):
         assert torch.equal(one, other)
 

@@ -44,8 +44,8 @@ def job(**changes: Any) -> TrainingJob:
 
 
 def finish(training: TrainingJob) -> dict[str, torch.Tensor]:
-    while not training.done:
-        training.advance()
+    for _ in training.run():
+        pass
     return training.result().state_dict()
 
 
@@ -187,7 +187,7 @@ def test_a_training_resumed_anywhere_ends_bit_equal(changes: dict[str, Any], sto
     reference = finish(job(batch_size=2, **changes))
     first, second = job(batch_size=2, **changes), job(batch_size=2, **changes)
     for _ in range(stop):
-        first.advance()
+        next(first.run())
     second.load_state_dict(first.state_dict())
     for name, tensor in finish(second).items():
         assert torch.equal(tensor, reference[name]), name
@@ -195,40 +195,36 @@ def test_a_training_resumed_anywhere_ends_bit_equal(changes: dict[str, Any], sto
 
 def test_training_lowers_the_loss() -> None:
     training = job(epochs=15, cutout=0, drop_path=0, optimizer={"lr": 0.1})
-    losses = []
-    while not training.done:
-        losses.append(training.advance()["loss"])
+    losses = [metrics["loss"] for metrics in training.run()]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_drop_path_rises_linearly_to_its_rate() -> None:
-    training, rates = job(epochs=3), []
-    while not training.done:
-        training.advance()
-        rates.append(training._network.drop_path_rate)
+    training = job(epochs=3)
+    rates = [training.network.drop_path_rate for _ in training.run()]
     assert rates == pytest.approx([0, 0.1, 0.2])
 
 
 def test_validation_is_reported_only_where_it_is_held_out() -> None:
     held_out, development = job(split="train"), job()
-    assert "validation_accuracy" in held_out.advance()
-    assert "validation_accuracy" not in development.advance()
-    assert development._stream.batches_per_epoch == 60 // 16
+    assert "validation_accuracy" in next(held_out.run())
+    assert "validation_accuracy" not in next(development.run())
+    assert development.stream.batches_per_epoch == 60 // 16
 
 
 def test_averaged_weights_differ_from_the_last_and_are_the_result() -> None:
     training = job(average_decay=0.9)
     averaged = finish(training)
-    last = training._network.state_dict()
+    last = training.network.state_dict()
     assert any(not torch.equal(averaged[name], last[name]) for name in last)
 
 
 def test_bfloat16_trains() -> None:
     engine = Engine(torch.device("cpu"), "bfloat16")
     training = TrainingJob(network(), small_digits(), TrainSettings.read(SMALL), engine, seed=0)
-    metrics = training.advance()
+    metrics = next(training.run())
     assert math.isfinite(metrics["loss"])
-    assert all(parameter.dtype == torch.float32 for parameter in training._network.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in training.network.parameters())
 
 
 def test_settings_of_augmentation_are_of_the_published_kinds_only() -> None:
@@ -275,7 +271,6 @@ def test_validation_while_training_may_be_rare() -> None:
     for every, expected in ((1, [0, 1]), (2, [1]), (0, [])):
         training = job(split="train", validation_epochs=every)
         seen = []
-        while not training.done:
-            metrics = training.advance()
+        for metrics in training.run():
             seen += [int(metrics["epoch"])] if "validation_accuracy" in metrics else []
         assert seen == expected

@@ -66,9 +66,8 @@ def make(settings: dict[str, Any], context: SearchContext | None = None, widths:
 
 
 def finish(tuning: TuningJob) -> SearchResult:
-    while not tuning.done:
-        metrics = tuning.advance()
-        assert 0 <= metrics["progress"] <= 1
+    for metrics in tuning.run():
+        assert 0 <= tuning.progress <= 1
         assert all(math.isfinite(value) for value in metrics.values())
     return tuning.result()
 
@@ -128,7 +127,7 @@ def test_the_default_grid_is_the_published_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batches", "steps"),  # spec d2nas 6.5: NinaPro, Darcy, Satellite
+    ("batches", "steps"),  # docs/methods/d2nas.md#tuning: NinaPro, Darcy, Satellite
     [(20, 7), (49, 15), (50, 11), (100, 11), (299, 30), (300, 16), (499, 25), (500, 6), (3125, 32)],
 )
 def test_trials_train_on_the_published_share_of_an_epoch(batches: int, steps: int) -> None:
@@ -211,7 +210,7 @@ def test_a_stopped_tuning_goes_on_from_its_checkpoint(settings: dict[str, Any], 
     reference = finish(make(settings))
     first, second = make(settings), make(settings)
     for _ in range(rounds):
-        first.advance()
+        next(first.run())
     tree, tensors = pack(first.state_dict())
     second.load_state_dict(unpack(tree, tensors))
     assert outcome(finish(second)) == outcome(reference)
@@ -225,7 +224,7 @@ def test_a_killed_tuning_keeps_finished_trials_and_repeats_the_interrupted(
     reference = finish(make(settings))
     killed = make(settings, toy_context(folder=tmp_path))
     for _ in range(rounds):
-        killed.advance()
+        next(killed.run())
     ended = [record["number"] for record in killed.state_dict()["trials"] if record["state"] != "running"]
     asked: list[int] = []
 

@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Column
 
-from archscout.jobs import Job, Metrics, Observer
+from archscout.driver import Observer
+from archscout.jobs import Job, Metrics
 
 __all__ = ["LineObserver", "TerminalObserver", "download_bar", "make_observer"]
 
@@ -121,7 +122,7 @@ class LineObserver:
             text = ", ".join([part for part in parts if part] + [f"left {_time_left(values, seconds)}"])
             print(f"{stage}: {text}", file=self._stream, flush=True)
 
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
         """Nothing: a checkpoint is no news."""
 
     def finished(self, stage: str, seconds: float) -> None:
@@ -173,7 +174,7 @@ class TerminalObserver:
                 left=_time_left(values, seconds),
             )
 
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
         """Nothing: a checkpoint is no news."""
 
     def finished(self, stage: str, seconds: float) -> None:

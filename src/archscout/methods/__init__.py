@@ -1,6 +1,6 @@
 """Search methods: how to look."""
 
-from archscout.methods import d2nas as d2nas
+from archscout.methods import d2nas as d2nas  # these register their methods
 from archscout.methods import once_for_all as once_for_all
 from archscout.methods.base import (
     METHODS,
@@ -10,6 +10,7 @@ from archscout.methods.base import (
     SearchResult,
     SearchStage,
     ShowsArchitecture,
+    register_method,
 )
 from archscout.methods.differentiable import darts as darts
 from archscout.methods.differentiable import ddarts as ddarts
@@ -22,4 +23,13 @@ from archscout.methods.queries import random as random
 from archscout.methods.queries import reinforce as reinforce
 from archscout.methods.shared_weights import ednas as ednas
 
-__all__ = ["METHODS", "Candidate", "Method", "SearchContext", "SearchResult", "SearchStage", "ShowsArchitecture"]
+__all__ = [
+    "METHODS",
+    "Candidate",
+    "Method",
+    "SearchContext",
+    "SearchResult",
+    "SearchStage",
+    "ShowsArchitecture",
+    "register_method",
+]

@@ -6,34 +6,38 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from archscout import catalog
 from archscout.engine import Engine
-from archscout.errors import RunError, SpaceError
+from archscout.errors import ArchscoutError, RunError, SpaceError
 from archscout.jobs import Job
 from archscout.measure import Measurements, measure
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import ClosedFormCost, SearchSpace
+from archscout.spaces.base import ClosedFormCost, SearchSpace, without_auxiliary_head
 from archscout.tasks.registry import load_task
 from archscout.tasks.task import Task
+from archscout.training.augmentation import AugmentationSettings
 
 __all__ = [
     "METHODS",
     "Candidate",
-    "ChecksContext",
+    "ChecksSpace",
     "Method",
+    "ReadsTable",
     "SearchContext",
     "SearchResult",
     "SearchStage",
     "ShowsArchitecture",
+    "SplitsDevelopment",
     "TaskSource",
-    "check_fit",
-    "settings_model",
+    "TrainsSharedWeights",
+    "register_method",
 ]
 
 
@@ -130,9 +134,7 @@ class SearchContext:
         if isinstance(self.space, ClosedFormCost):
             return self.space.cost(architecture, self.task.spec, self.network_size)
         if architecture not in self._costs:
-            size = self.network_size
-            if "auxiliary" in type(size).model_fields:
-                size = size.model_copy(update={"auxiliary": False})
+            size = without_auxiliary_head(self.network_size)
             with torch.device("meta"):
                 network = self.space.build(architecture, self.task.spec, size)
             self._costs[architecture] = measure(
@@ -150,79 +152,118 @@ class ShowsArchitecture(Protocol):
         ...
 
 
+@runtime_checkable
+class SplitsDevelopment(Protocol):
+    """Settings of a method that may move the border between training and validation data."""
+
+    validation_fraction: float | None
+
+
+@runtime_checkable
+class TrainsSharedWeights(Protocol):
+    """Settings of a method that trains a supernet along paths, with augmentations of its own."""
+
+    child: AugmentationSettings
+
+
+@runtime_checkable
+class ReadsTable(Protocol):
+    """Settings of a method that may look scores up in place of a task: the table's file, and the data set's name."""
+
+    table: str | None
+    dataset: str | None
+
+
+@runtime_checkable
+class ChecksSpace(Protocol):
+    """Settings that do not go with every space."""
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Raise an ArchscoutError that says why."""
+        ...
+
+
 @dataclass(frozen=True)
 class SearchStage:
     """One job of a search. `make` gets the architecture of the stage before, or None in the first."""
 
     name: str
-    make: Callable[[SearchContext, Architecture | None], Job]
+    make: Callable[[SearchContext, Architecture | None], Job[SearchResult]]
 
 
-class Method(Protocol):
-    """How to look.
+@dataclass(frozen=True)
+class Method:
+    """How to look: data, whose stages make the jobs that do it.
 
     Attributes:
         name: as registered.
         description: one line.
-        settings_model: with the published defaults.
+        settings: the model of its settings, with the published defaults.
         requires: protocols of `archscout.spaces.base` that a space must implement; of a union one is enough.
-
-    A method with settings of its own for some spaces has a further function `settings_for`; see `SettlesBySpace`. One
-    whose first stage can start from an architecture that the user gives says `starts_from_architecture = True`.
+        stages: the jobs of a search in their order; a run shows each under its name.
+        settings_for: other settings for some spaces, by their class; None: the same for all.
+        check: raises an ArchscoutError, before the first step, where the settings cannot work; None checks nothing.
+        starts_from_architecture: whether its first stage can start from an architecture that the user gives.
+        tunes_training: whether a run tunes the final training unless its settings say otherwise.
     """
 
-    name: ClassVar[str]
-    description: ClassVar[str]
-    settings_model: ClassVar[type[Settings]]
-    requires: ClassVar[tuple[Any, ...]]  # types and unions of types; the checker wants one kind in all classes
+    name: str
+    description: str
+    settings: type[Settings]
+    requires: tuple[Any, ...]  # types and unions of types
+    stages: tuple[SearchStage, ...]
+    settings_for: Callable[[type[SearchSpace]], type[Settings]] | None = None
+    check: Callable[[SearchContext], None] | None = None
+    starts_from_architecture: bool = False
+    tunes_training: bool = False
 
-    def stages(self) -> Sequence[SearchStage]:
-        """The jobs in order; each one's result is a `SearchResult`."""
-        ...
+    def settings_model(self, space: type[SearchSpace]) -> type[Settings]:
+        """The settings for a class of spaces."""
+        return self.settings if self.settings_for is None else self.settings_for(space)
 
-
-@runtime_checkable
-class ChecksContext(Protocol):
-    """A method that can tell before the first step that its settings cannot work."""
-
-    def check(self, context: SearchContext) -> None:
-        """Raise an ArchscoutError that says why."""
-        ...
-
-
-@runtime_checkable
-class SettlesBySpace(Protocol):
-    """A method whose settings are others for some spaces."""
-
-    @classmethod
-    def settings_for(cls, space: type[SearchSpace]) -> type[Settings]:
-        """The settings model for a class of spaces, in place of `settings_model`."""
-        ...
-
-
-METHODS: Registry[type[Method]] = Registry("method", "archscout.methods")
-
-
-def settings_model(method: type[Method], space: type[SearchSpace]) -> type[Settings]:
-    """The settings of a method for a class of spaces."""
-    return method.settings_for(space) if isinstance(method, SettlesBySpace) else method.settings_model
+    def check_fit(self, space: SearchSpace, task: Task, settings: Any = None) -> None:
+        """Raise an ArchscoutError unless the method can search the space for the task, with these settings."""
+        missing = [
+            " or ".join(each.__name__ for each in (need.__args__ if isinstance(need, UnionType) else (need,)))
+            for need in self.requires
+            if not isinstance(space, need)
+        ]
+        if missing:
+            raise SpaceError(
+                f"method '{self.name}' needs a space with {' and '.join(missing)}, which '{space.name}' does not have. "
+                "See: archscout list spaces"
+            )
+        space.check(task.spec)
+        if isinstance(settings, ChecksSpace):
+            settings.check_space(space)
 
 
-def check_fit(method: type[Method], space: SearchSpace, task: Task, settings: Any = None) -> None:
-    """Raise SpaceError unless the method can search the space for the task.
+def check_method(name: str, method: Method) -> None:
+    """Raise ArchscoutError unless a method is complete."""
+    stages = [stage.name for stage in method.stages]
+    wrong = None
+    if not method.description.strip() or "\n" in method.description:
+        wrong = f"its description must be one line, not {method.description!r}"
+    elif not (isinstance(method.settings, type) and issubclass(method.settings, Settings)):
+        wrong = f"its settings must be a class derived from archscout.settings.Settings, not {method.settings!r}"
+    elif not stages or len(set(stages)) < len(stages):
+        wrong = f"it needs stages with different names, not {stages}"
+    if wrong is not None:
+        raise ArchscoutError(f"the method '{name}' cannot be registered: {wrong}. See docs/extending.md.")
 
-    Settings with a function `check_space(space)` are asked too; it raises an ArchscoutError.
+
+METHODS: Registry[Method] = catalog.METHODS
+METHODS.check_with(check_method)
+
+
+def register_method(method: Method, *, formerly: Sequence[str] = ()) -> Method:
+    """Make a method known under its name.
+
+    Args:
+        method: complete.
+        formerly: names of earlier versions that files and commands may still use.
+
+    Raises:
+        ArchscoutError: the name is taken, or something of the method is not what it must be.
     """
-    missing = [
-        " or ".join(each.__name__ for each in (need.__args__ if isinstance(need, UnionType) else (need,)))
-        for need in method.requires
-        if not isinstance(space, need)
-    ]
-    if missing:
-        raise SpaceError(
-            f"method '{method.name}' needs a space with {' and '.join(missing)}, which '{space.name}' does not have. "
-            "See: archscout list spaces"
-        )
-    space.check(task.spec)
-    if hasattr(settings, "check_space"):
-        settings.check_space(space)
+    return METHODS.register(method.name, formerly=formerly)(method)

@@ -1,4 +1,4 @@
-"""D2NAS: cells, kernels, tuning, training, for diverse tasks (Lee, Han, Lee 2024; spec d2nas 1).
+"""D2NAS: cells, kernels, tuning, training, for diverse tasks (Lee, Han, Lee 2024; docs/methods/d2nas.md).
 
 cells    for each stage of a progressive search: a fresh supernet with the operations that are left on each edge
              train weights; after the warm-up also the architecture, on the validation split
@@ -12,25 +12,20 @@ train    from these weights with that configuration, on training and validation 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import ClassVar, cast
+from typing import cast
 
 from pydantic import Field
 
 from archscout.errors import SettingsError
-from archscout.jobs import Job
-from archscout.methods.base import METHODS, SearchContext, SearchStage
-from archscout.methods.differentiable.pdarts import Pdarts, PdartsSettings, ProgressiveSearch, StageSettings
+from archscout.methods.base import Method, SearchContext, SearchStage, register_method
+from archscout.methods.differentiable.pdarts import PdartsSettings, ProgressiveSearch, StageSettings, check_stages
 from archscout.methods.differentiable.relaxed import AlphaSettings
 from archscout.methods.kernels.search import KernelSearch, KernelSearchSettings
 from archscout.settings import Settings
-from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import KernelPatterned, Relaxed, SearchSpace
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
-from archscout.tuning import TuningSettings
 
-__all__ = ["D2nas", "D2nasSettings"]
+__all__ = ["D2nasSettings"]
 
 
 class D2nasSettings(Settings):
@@ -57,28 +52,21 @@ class D2nasSettings(Settings):
             )
 
 
-def _search_cells(context: SearchContext, before: Architecture | None) -> Job:
-    return ProgressiveSearch(context, cast(D2nasSettings, context.settings).cells)
+def _settings(context: SearchContext) -> D2nasSettings:
+    return cast(D2nasSettings, context.settings)
 
 
-def _search_kernels(context: SearchContext, before: Architecture | None) -> Job:
-    return KernelSearch(context, before, cast(D2nasSettings, context.settings).kernels)
-
-
-@METHODS.register("d2nas")
-class D2nas:
-    """D2NAS: cells, then kernels, for images and sequences; tuning and training follow as in every run."""
-
-    name: ClassVar[str] = "d2nas"
-    description: ClassVar[str] = "cells, then kernel sizes and dilations, then tuning (D2NAS), for diverse tasks"
-    settings_model: ClassVar[type[Settings]] = D2nasSettings
-    requires: ClassVar[tuple[type, ...]] = (Relaxed, KernelPatterned)
-    tuning: ClassVar[TuningSettings] = TuningSettings()
-
-    def stages(self) -> Sequence[SearchStage]:
-        """The two searches."""
-        return [SearchStage("cells", _search_cells), SearchStage("kernels", _search_kernels)]
-
-    def check(self, context: SearchContext) -> None:
-        """Raise an ArchscoutError if a network of the cell search cannot be built."""
-        Pdarts().check(replace(context, settings=cast(D2nasSettings, context.settings).cells))
+register_method(
+    Method(
+        name="d2nas",
+        description="cells, then kernel sizes and dilations, then tuning (D2NAS), for diverse tasks",
+        settings=D2nasSettings,
+        requires=(Relaxed, KernelPatterned),
+        stages=(
+            SearchStage("cells", lambda context, before: ProgressiveSearch(context, _settings(context).cells)),
+            SearchStage("kernels", lambda context, before: KernelSearch(context, before, _settings(context).kernels)),
+        ),
+        check=lambda context: check_stages(context, _settings(context).cells),
+        tunes_training=True,
+    )
+)

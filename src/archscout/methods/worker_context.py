@@ -31,11 +31,10 @@ class WorkerContext:
     def of(cls, context: SearchContext) -> Self:
         """Of a context whose task can be loaded again."""
         assert context.source is not None
-        options = getattr(context.space, "options", None)
         return cls(
             source=context.source,
             space=context.space.name,
-            options={} if options is None else options.model_dump(mode="json"),
+            options=context.space.options.model_dump(mode="json"),
             device=str(context.engine.device),
             precision=context.engine.precision,
         )

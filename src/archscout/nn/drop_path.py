@@ -1,4 +1,7 @@
-"""Drop path: whole branches of single samples are dropped in training (Larsson et al. 2017; spec ednas 2.2)."""
+"""Drop path: whole branches of single samples are dropped in training.
+
+Source: arXiv 1605.07648; docs/methods/darts.md#cells.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Layers with elastic kernel and width: one set of weights, of which every network uses a part (spec dsm_nas 3.4).
+"""Layers with elastic kernel and width: one set of weights, of which every network uses a part.
+
+Source: arXiv 1908.09791; docs/methods/once-for-all.md#supernet.
 
 Narrower layers take the first channels of every tensor. Smaller kernels are made of the centre of the next larger one
 by a learnt matrix that all channels share and that starts as the identity.

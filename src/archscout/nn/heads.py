@@ -25,7 +25,7 @@ def make_head(channels: int, outputs: int, *, dims: int, dense: bool) -> tuple[n
 
 
 class AuxiliaryHead(nn.Module):
-    """A small classifier on an inner feature map, for training only (spec ednas 2.3).
+    """A small classifier on an inner feature map, for training only (docs/methods/darts.md#networks).
 
     The map is pooled to 2 x 2. Where it has the published size the pooling is the published one: 5 x 5 with stride 3
     from 8 x 8 (CIFAR), with stride 2 from 7 x 7 (ImageNet); any other size is pooled adaptively.

@@ -1,4 +1,4 @@
-"""The layers of MobileNets (spec dsm_nas 3.1), with the names of the released weights (spec dsm_nas 3.3).
+"""The layers of MobileNets with the names of the released weights (docs/methods/once-for-all.md#networks).
 
 The names are part of the layout: `conv` and `bn` in every convolution, `se.fc.reduce` and `se.fc.expand` in a squeeze,
 `inverted_bottleneck`, `depth_conv` and `point_linear` in a block.

@@ -1,11 +1,14 @@
-"""The operations of cells (spec ednas 2.1, from DARTS, Liu et al. 2019) and of handcrafted networks (spec d_darts 5.1).
+"""The operations of cells and of handcrafted networks.
+
+Sources: DARTS, arXiv 1806.09055, docs/methods/darts.md#operations-of-cells; DARTOpti,
+docs/methods/ddarts.md#operations-of-handcrafted-networks.
 
 All take `(N, C, H, W)` and keep the number of channels; with stride 2 they halve height and width, rounding up. No
 convolution has a bias. In search networks batch norms have no affine parameters and pools are followed by one; in
 evaluation networks batch norms are affine and pools stand alone.
 
-Those that D2NAS searches (pools, skip connections, separable and dilated convolutions; spec d2nas 2) also take
-sequences `(N, C, L)`.
+Those that D2NAS searches (pools, skip connections, separable and dilated convolutions) also take sequences
+`(N, C, L)`: docs/methods/pdarts.md#operations-and-networks-of-d2nas.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class FactorizedReduce(nn.Module):
 
     Odd sizes are padded with a zero row and column at the end, so that both halves have the same size; even sizes,
     the published case, are not padded. (D2NAS's code leaves the second convolution of an odd size out and doubles the
-    outputs of the first; spec d2nas 6.1.)
+    outputs of the first.)
     """
 
     def __init__(self, inputs: int, outputs: int, affine: bool, *, dims: int = 2) -> None:

@@ -8,7 +8,7 @@ from archscout.nn.dimensions import LAYERS
 
 __all__ = ["IMAGENET_STEM_FROM", "STEMS", "STEM_CHANNELS", "FullSizeStem", "ImageNetStem", "make_stem"]
 
-STEM_CHANNELS = 3  # the small stem has 3 C channels (spec ednas 2.3)
+STEM_CHANNELS = 3  # the small stem has 3 C channels; docs/methods/darts.md#networks
 IMAGENET_STEM_FROM = 96  # images from this many pixels a side on get an ImageNet stem
 STEMS = ("small", "single", "imagenet", "imagenet_quarter")
 
@@ -43,7 +43,9 @@ class FullSizeStem(nn.Module):
 
 
 class ImageNetStem(nn.Module):
-    """Three 3 x 3 convolutions, of which all (DARTS) or the first and the last (D-DARTS, spec 5.3) have stride 2.
+    """Three 3 x 3 convolutions, of which all (DARTS) or the first and the last (D-DARTS) have stride 2.
+
+    Sources: docs/methods/darts.md#networks, docs/methods/ddarts.md#networks.
 
     Args:
         quarter: the second convolution has stride 1: the outputs are at a half and at a quarter of the size, for

@@ -12,11 +12,12 @@ from pydantic import Field, create_model, field_validator
 from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
-from archscout.methods.base import settings_model
+from archscout.methods.base import ReadsTable
 from archscout.recipes import default_recipe, find_recipe, load_recipe
 from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
+from archscout.spaces.base import OwnTraining
 from archscout.training.job import TrainSettings
 from archscout.tuning import TuningSettings
 from archscout.version import __version__
@@ -88,7 +89,7 @@ class RunSettings(Settings):
 def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     """`RunSettings` with the sections that the method and the space of these values define."""
     space = SPACES.get(str(values.get("space", DEFAULT_SPACE)))
-    train = getattr(space, "train_model", TrainSettings)
+    train = space.train_model if isinstance(space, OwnTraining) else TrainSettings
     sections: dict[str, Any] = {
         "space_options": (space.options_model, space.options_model()),
         "supernet": (space.size_model, space.size_model()),
@@ -98,9 +99,9 @@ def _checked_model(values: Mapping[str, Any]) -> type[RunSettings]:
     name = values.get("method", DEFAULT_METHOD)
     if name is not None:
         method = METHODS.get(str(name))
-        search = settings_model(method, space)
+        search = method.settings_model(space)
         sections["search"] = (search, search())
-        sections["tuning"] = (TuningSettings | None, getattr(method, "tuning", None))
+        sections["tuning"] = (TuningSettings | None, TuningSettings() if method.tunes_training else None)
     return create_model("RunSettings", __base__=RunSettings, **sections)
 
 
@@ -158,7 +159,7 @@ def resolve_settings(
         model = _checked_model(settings)
         settings = apply_overrides(settings, [_full_key(model, text) for text in overrides])
     checked = _checked_model(settings).read(settings)
-    if task is None and getattr(checked.search, "table", None) is None:
+    if task is None and not (isinstance(checked.search, ReadsTable) and checked.search.table is not None):
         raise SettingsError(
             "no task was named. Only a search by table goes without one: --table FILE. See: archscout list tasks"
         )
@@ -167,7 +168,7 @@ def resolve_settings(
 
 def _check_base(method: str) -> None:
     """Raise SettingsError unless the method starts from an architecture."""
-    able = [name for name, each in METHODS.items() if getattr(each, "starts_from_architecture", False)]
+    able = [name for name, each in METHODS.items() if each.starts_from_architecture]
     if method not in able:
         raise SettingsError(
             f"the method '{method}' starts from nothing; an architecture to start from goes with {', '.join(able)}."
@@ -188,8 +189,8 @@ def _full_key(model: type[RunSettings], override: str) -> str:
     return override
 
 
-def write_config(run: RunDirectory, settings: RunSettings, command: str) -> None:
-    """Write `config.yaml`: the settings as resolved, the command, and the versions."""
+def write_config(run: RunDirectory, settings: RunSettings, command: str, stages: Sequence[str]) -> None:
+    """Write `config.yaml`: the settings as resolved, the command, the names of the stages, and the versions."""
     import torch
 
     content = {
@@ -197,6 +198,7 @@ def write_config(run: RunDirectory, settings: RunSettings, command: str) -> None
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "command": command,
+        "stages": list(stages),
         "settings": settings.model_dump(mode="json"),
     }
     run.write("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from archscout.driver import Observer
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
-from archscout.jobs import Observer
-from archscout.methods.base import METHODS, SearchContext, SearchStage, TaskSource
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, load_network
+from archscout.methods.base import METHODS, ReadsTable, SearchContext, SearchStage, SplitsDevelopment, TaskSource
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_network
 from archscout.pipeline.config import RunSettings
-from archscout.rundir import RunDirectory
+from archscout.rundir import TRAINING, RunDirectory
 from archscout.settings import merge
 from archscout.spaces import Architecture, ModuleSpace, SearchSpace, architecture_from_json, get_space
 from archscout.state import read_state
@@ -61,10 +61,14 @@ class RunContents:
         """The task, with the split that the search settings ask for."""
         settings = self.settings
         if settings.task is None:
-            return absent_task(settings.search.dataset)
+            return absent_task(settings.search.dataset if isinstance(settings.search, ReadsTable) else None)
         task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
-        fraction = getattr(settings.search, "validation_fraction", None)
-        return task if fraction is None else task.resplit(fraction)
+        return task if self._validation_fraction is None else task.resplit(self._validation_fraction)
+
+    @property
+    def _validation_fraction(self) -> float | None:
+        search = self.settings.search
+        return search.validation_fraction if isinstance(search, SplitsDevelopment) else None
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -124,12 +128,12 @@ class RunContents:
         settings = self.settings
         if self._given_task is not None or self._given_model is not None or settings.task is None:
             return None  # other processes do not have what was given from Python
-        return TaskSource(settings.task, settings.data, getattr(settings.search, "validation_fraction", None))
+        return TaskSource(settings.task, settings.data, self._validation_fraction)
 
     def search_stages(self) -> Sequence[SearchStage]:
         """The method's stages, none where the architecture was given; then tuning, where it is asked for."""
         settings = self.settings
-        stages = [] if settings.method is None else [*METHODS.get(settings.method)().stages()]
+        stages = [] if settings.method is None else [*METHODS.get(settings.method).stages]
         if settings.tuning is not None and settings.task is not None:
             stages.append(tuning_stage(settings.tuning))
         return stages

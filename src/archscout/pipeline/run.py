@@ -13,10 +13,10 @@ from typing import cast
 from torch import nn
 
 from archscout.atomic import TEMPORARY_PREFIX
+from archscout.driver import Driver, Observer, StopSignals
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
-from archscout.jobs import Driver, Observer, StopSignals
-from archscout.methods.base import METHODS, ChecksContext, check_fit
+from archscout.methods.base import METHODS, TrainsSharedWeights
 from archscout.parallel import check_executor
 from archscout.pipeline.config import RunSettings, read_config, write_config
 from archscout.pipeline.contents import RunContents
@@ -64,7 +64,7 @@ class Run(RunContents):
         with directory.hold():
             if architecture is not None:
                 directory.write("architecture.json", architecture_to_json(architecture))
-            write_config(directory, settings, command)
+            write_config(directory, settings, command, run.stage_names())
         return run
 
     @classmethod
@@ -93,16 +93,16 @@ class Run(RunContents):
             check_tuning(self.settings.tuning, self.settings.train)
         if self.settings.method is not None:
             method = METHODS.get(self.settings.method)
-            check_fit(method, self.space, self.task, self.settings.search)
-            if getattr(method, "starts_from_architecture", False) and self.settings.architecture is None:
+            method.check_fit(self.space, self.task, self.settings.search)
+            if method.starts_from_architecture and self.settings.architecture is None:
                 cast(KernelPatterned, self.space).kernel_base(self.task.spec)  # says so if there is none
-            made = method()
-            if isinstance(made, ChecksContext):
-                made.check(self.context)
+            if method.check is not None:
+                method.check(self.context)
         else:
             self.space.check(self.task.spec)
-        sections = {"search.child": getattr(self.settings.search, "child", None), "train": self.settings.train}
-        for where, section in sections.items():
+        search = self.settings.search
+        child = search.child if isinstance(search, TrainsSharedWeights) else None
+        for where, section in {"search.child": child, "train": self.settings.train}.items():
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
                 check_cutout(self.task, section, where)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import cast
 
+from torch import nn
+
+from archscout.driver import Driver
 from archscout.errors import MissingExtraError
 from archscout.exporting import export_network
-from archscout.jobs import Driver, Job
+from archscout.jobs import Job
 from archscout.measure import measure, measure_latency
-from archscout.methods.base import SearchResult, SearchStage
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, network_bytes
+from archscout.methods.base import SearchStage
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, network_bytes
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.summary import report_html
+from archscout.rundir import TRAINING
 from archscout.settings import merge
 from archscout.spaces import architecture_to_json
 from archscout.state import state_bytes
@@ -43,7 +46,7 @@ def run_stage(run: RunContents, name: str, driver: Driver) -> None:
 def _search(run: RunContents, stage: SearchStage, driver: Driver) -> None:
     before = run.architecture if run.directory.has("architecture.json") else None
     job = stage.make(run.context, before)
-    result = cast(SearchResult, driver.drive(stage.name, job))
+    result = driver.drive(stage.name, job)
     sized = run.settings.task is not None or run.task.name in TASKS  # else the number of classes is not known
     costs = {
         id(candidate): run.context.cost(candidate.architecture)
@@ -83,7 +86,7 @@ def _train(run: RunContents, driver: Driver) -> None:
     initial = run.initial_weights()
     if initial is not None:
         network.load_state_dict(initial)
-    job: Job = run.train_settings.job(network, run.task, run.engine, settings.seed)
+    job: Job[nn.Module] = run.train_settings.job(network, run.task, run.engine, settings.seed)
     trained = driver.drive("train", job)
     content = network_bytes(trained, run.space, settings.space_options, architecture, run.task.spec, settings.network)
     run.directory.write("model.safetensors", content)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import functools
+import io
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from archscout.jobs import Job, Metrics
 from archscout.methods.base import ShowsArchitecture
@@ -18,9 +23,10 @@ IMAGE_SCALE = 1.5  # pixels for each unit of a drawing: its smallest text has 11
 
 
 class TensorBoardObserver:
-    """Writes every metric as a scalar `name` under the stage, and the architecture of a search as it stands.
+    """Writes every metric as a scalar under its stage, and the architecture that a search would choose now.
 
-    The image `architecture` is written at a checkpoint, where it differs from the one before.
+    The architecture is written at a checkpoint if it has changed: as the text `architecture`, and as an image of that
+    name where resvg_py is installed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +57,7 @@ class TensorBoardObserver:
         except OSError:
             self._writer = None
 
-    def checkpointed(self, stage: str, step: int, job: Job) -> None:
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
         """Write the architecture that the job would choose now, if it changed, and all that is not on the disk yet."""
         if self._writer is None:
             return
@@ -63,13 +69,12 @@ class TensorBoardObserver:
             self._writer = None
 
     def _show(self, architecture: Architecture, step: int) -> None:
-        from archscout.viz import draw
-        from archscout.viz.raster import rasterise
-
-        if architecture != self._shown:
-            image = rasterise(draw(architecture, theme="light"), IMAGE_SCALE)
+        if architecture == self._shown:
+            return
+        self._writer.add_text("architecture", f"```\n{architecture.describe()}\n```", step)
+        if (image := _image(architecture)) is not None:
             self._writer.add_image("architecture", image, step, dataformats="HWC")
-            self._shown = architecture
+        self._shown = architecture
 
     def finished(self, stage: str, seconds: float) -> None:
         """Close the files."""
@@ -80,6 +85,18 @@ class TensorBoardObserver:
 
     def message(self, text: str) -> None:
         """Nothing: TensorBoard has no place for it."""
+
+
+def _image(architecture: Architecture) -> npt.NDArray[np.uint8] | None:
+    """The drawing as pixels `(H, W, 3)`; None where resvg_py is not installed. Labels need a font on the machine."""
+    from archscout.viz import draw
+
+    try:
+        import resvg_py
+    except ImportError:
+        return None
+    png = resvg_py.svg_to_bytes(svg_string=draw(architecture, theme="light"), zoom=IMAGE_SCALE)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 @functools.cache

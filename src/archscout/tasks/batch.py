@@ -42,7 +42,7 @@ class BatchStream:
         seed: of order and augmentation.
         extra: transforms after normalisation.
         drop_last: leave out the last batch of an epoch where it is smaller; always kept if it is the only one.
-        share: of an epoch's n batches only the first floor(share * n) + 1 (spec d2nas 1.3, 1.4); None takes all.
+        share: of an epoch's n batches the first floor(share * n) + 1 (docs/methods/d2nas.md#tuning); None takes all.
         rank, world_size: with several processes each takes its own share of every epoch.
     """
 
@@ -80,6 +80,11 @@ class BatchStream:
     def step(self) -> int:
         """Batches handed out so far."""
         return self.epoch * self.batches_per_epoch + self.position
+
+    @property
+    def passed(self) -> float:
+        """Epochs so far, with the part of the present one."""
+        return self.epoch + self.position / self.batches_per_epoch
 
     def _epoch_indices(self, start: int) -> Iterator[Tensor]:
         order = torch.randperm(len(self._split), generator=generator(self._seed, "order", self.epoch))

@@ -57,7 +57,7 @@ def auto_augment(policy: AutoAugmentPolicy = "cifar10") -> Transform:
         DataError: unknown policy; at use: images without three channels.
         MissingExtraError: kornia is not installed.
 
-    Source: Cubuk et al. 2019.
+    Source: AutoAugment, arXiv 1805.09501.
     """
     if policy not in AUTO_AUGMENT_POLICIES:
         near = closest(policy, AUTO_AUGMENT_POLICIES) or AUTO_AUGMENT_POLICIES

@@ -10,6 +10,7 @@ from typing import TypeVar, get_args
 
 import torch
 
+from archscout import catalog
 from archscout.errors import DataError, UnknownNameError
 from archscout.registry import Registry
 from archscout.tasks.metrics.classification import accuracy, cross_entropy
@@ -103,13 +104,14 @@ def _check_task(name: str, entry: TaskEntry) -> None:
         raise DataError(f"the task '{name}' has no loader: register_task(spec) decorates a function (root) -> Task.")
 
 
-TASKS: Registry[TaskEntry] = Registry("task", "archscout.tasks", _check_task)
-FAMILIES: Registry[TaskFamily] = Registry("task family", "archscout.tasks")
+TASKS: Registry[TaskEntry] = catalog.TASKS
+TASKS.check_with(_check_task)
+FAMILIES: Registry[TaskFamily] = catalog.FAMILIES
 READERS: Registry[Reader] = Registry("reader", "archscout.tasks")
 
 
 def register_task(spec: TaskSpec) -> Callable[[TaskLoader], TaskLoader]:
-    """Decorator: register a loader `(root: Path) -> Task` under the name in the spec."""
+    """Decorator: register a loader `(root: Path) -> Task` under the name of its `TaskSpec`."""
 
     def add(load: TaskLoader) -> TaskLoader:
         TASKS.register(spec.name)(TaskEntry(spec, load))

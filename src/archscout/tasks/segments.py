@@ -4,7 +4,7 @@ A text is cut into as many columns as the batch has rows, and every batch is the
 network remembers at the end of one segment is where the next one begins. Inputs and targets are `(N, T)`: sample first,
 as for any other task; a target is the word that follows.
 
-Source: spec ednas 3.3 and 3.4, after Merity et al. 2018, "Regularizing and optimizing LSTM language models".
+Source: Merity et al. 2018 (arXiv 1708.02182); docs/methods/darts_recurrent.md#settings-of-search-and-training.
 """
 
 from __future__ import annotations
@@ -107,6 +107,11 @@ class SegmentStream:
         """Segments of the present epoch."""
         return len(self._lengths)
 
+    @property
+    def passed(self) -> float:
+        """Epochs so far, with the part of the present one."""
+        return self.epoch + self.position / self.batches_per_epoch
+
     def next_batch(self) -> Batch:
         """The next segment; its learning rate is scaled by its length, relative to the usual one."""
         start, length = sum(self._lengths[: self.position]), self._lengths[self.position]
@@ -118,9 +123,13 @@ class SegmentStream:
         )
         self.position, self.step = self.position + 1, self.step + 1
         if self.position == self.batches_per_epoch:
-            self.epoch, self.position = self.epoch + 1, 0
-            self._lengths = self._draw_lengths()
+            self.skip_epoch()
         return batch
+
+    def skip_epoch(self) -> None:
+        """Leave out the rest of this epoch; the next one has lengths of its own."""
+        self.epoch, self.position = self.epoch + 1, 0
+        self._lengths = self._draw_lengths()
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, position and step, which hold for the saved number of processes only."""

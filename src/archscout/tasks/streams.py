@@ -13,7 +13,7 @@ from archscout.tasks.segments import SegmentSettings, SegmentStream, evaluation_
 from archscout.tasks.sources import whole_samples
 from archscout.tasks.task import Split, Task, Transform
 
-__all__ = ["TrainingStream", "evaluation_batches", "training_stream"]
+__all__ = ["TrainingStream", "chunks", "evaluation_batches", "training_stream"]
 
 
 class TrainingStream(Protocol):
@@ -28,11 +28,40 @@ class TrainingStream(Protocol):
     @property
     def step(self) -> int: ...
 
+    @property
+    def passed(self) -> float: ...
+
     def next_batch(self) -> Batch: ...
+
+    def skip_epoch(self) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def chunks(stream: TrainingStream, size: int, last: int | None = None) -> Iterator[Iterator[Batch]]:
+    """The rest of a stream's epoch, in groups of at most `size` batches; each group is to be used up.
+
+    Args:
+        stream: to take from.
+        size: batches of a group.
+        last: how many batches of an epoch are taken; the others are skipped. None takes all.
+    """
+    epoch = stream.epoch
+
+    def group() -> Iterator[Batch]:
+        for _ in range(size):
+            if stream.epoch != epoch:
+                return
+            batch = stream.next_batch()
+            ended = stream.epoch == epoch and stream.position == last
+            yield batch
+            if ended:
+                stream.skip_epoch()
+
+    while stream.epoch == epoch:
+        yield group()
 
 
 def training_stream(

@@ -98,7 +98,7 @@ def horizontal_flip(probability: float = 0.5) -> Transform:
 def cutout(size: int) -> Transform:
     """Zero a square of `size` pixels around a uniformly drawn pixel, clipped at the borders.
 
-    Source: DeVries and Taylor 2017; spec ednas 2.5.
+    Source: arXiv 1708.04552; docs/methods/darts.md#images.
     """
 
     def cut(inputs: Tensor, draw: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -36,9 +36,16 @@ def is_images(task: Task) -> bool:
     return len(task.spec.input_shape) == 3 and task.spec.kind in ("classification", "multilabel")
 
 
+@runtime_checkable
+class CutsOut(Protocol):
+    """Settings of a training that may cut a square hole of so many pixels into its images; 0: none."""
+
+    cutout: int
+
+
 def check_cutout(task: Task, settings: Settings, where: str) -> None:
     """Raise SettingsError where a cutout was asked for, but would mean nothing or harm: on series and dense tasks."""
-    size = getattr(settings, "cutout", 0)
+    size = settings.cutout if isinstance(settings, CutsOut) else 0
     if size and "cutout" in settings.model_fields_set and not is_images(task):
         raise SettingsError(
             f"{where}.cutout = {size}: a hole of so many pixels is for classifying images, but the task {task.name} "

@@ -1,7 +1,7 @@
 """Batch-norm statistics of a network, measured anew on given images.
 
 The statistics that a supernet gathers are those of all its networks mixed. A network that was cut out of it needs its
-own before it is judged or used (spec dsm_nas 3.4).
+own before it is judged or used (docs/methods/once-for-all.md#supernet).
 """
 
 from __future__ import annotations

@@ -51,3 +51,30 @@ def evaluate_network(
         return pooled_metrics(Carry(network), task, split, engine, batch_size)
     finally:
         network.train(training)
+
+
+class StepMeter:
+    """The mean loss and the metric of some training steps, over all processes.
+
+    Args:
+        task: whose metric is taken.
+        engine: that averages.
+    """
+
+    def __init__(self, task: Task, engine: Engine) -> None:
+        self._name, self._engine = task.metric.name, engine
+        self._metric = task.metric.create().to(engine.device)
+        self._losses: list[Tensor] = []
+
+    def add(self, outputs: Any, targets: Tensor, loss: Tensor) -> None:
+        """Enter a step; nothing waits for the device."""
+        self._metric.update(outputs.detach().float(), targets)
+        self._losses.append(loss.detach())
+
+    def compute(self) -> dict[str, float]:
+        """`steps`, `loss` and the metric by its name."""
+        return {
+            "steps": float(len(self._losses)),
+            "loss": self._engine.average(float(torch.stack(self._losses).mean())),
+            self._name: self._engine.average(float(self._metric.compute())),
+        }

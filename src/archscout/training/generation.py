@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from archscout.errors import RunError, SettingsError
+from archscout.nn.protocols import Stepwise
 from archscout.seeds import generator
 from archscout.tasks.readers.text import END, UNKNOWN
 
@@ -36,9 +36,8 @@ def generate_text(
         raise SettingsError(f"words = {words}: must be at least 1.")
     if not 0 < temperature < float("inf"):
         raise SettingsError(f"temperature = {temperature}: must be above 0; 1 leaves the model's probabilities.")
-    model: Any = network
-    if not hasattr(model, "step") or len(model.decoder_bias) != len(vocabulary):
-        raise RunError("the network is no language model over this vocabulary; train it again.")
+    if not isinstance(network, Stepwise):
+        raise RunError("the network is no language model that goes on word by word; train one with a text task.")
     numbers = {word: number for number, word in enumerate(vocabulary)}
     lines = prompt.split("\n")
     given = [word for line in lines[:-1] for word in (*line.split(), END)] + lines[-1].split()
@@ -47,7 +46,11 @@ def generate_text(
     known = torch.tensor([[numbers[END], *(numbers.get(word, numbers[UNKNOWN]) for word in given)]])
     written: list[str] = []
     with torch.inference_mode():
-        logits, hidden = model.step(known, model.start(known))
+        logits, hidden = network.step(known, network.start(known))
+        if logits.shape[-1] != len(vocabulary):
+            raise RunError(
+                f"the network knows {logits.shape[-1]:,} words, the vocabulary has {len(vocabulary):,}; train it again."
+            )
         while True:
             scores = logits[0, -1].double() / temperature
             scores[numbers[UNKNOWN]] = -torch.inf
@@ -55,7 +58,7 @@ def generate_text(
             written.append(vocabulary[chosen])
             if len(written) == words:
                 break
-            logits, hidden = model.step(torch.tensor([[chosen]]), hidden)
+            logits, hidden = network.step(torch.tensor([[chosen]]), hidden)
     return _joined([*given, *written])
 
 

@@ -1,9 +1,13 @@
-"""The training job: a network from scratch, with the published recipe of the cell family (spec ednas 2.6)."""
+"""The training job: a network from scratch, with the published recipe of the cell family.
+
+Source: docs/methods/ednas.md#final-training.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -11,8 +15,11 @@ from torch import Tensor, nn
 
 from archscout.engine import Engine, Stepper
 from archscout.errors import SettingsError
+from archscout.jobs import Job, Metrics, State
+from archscout.nn.protocols import DropsPaths
 from archscout.seeds import derive_seed
-from archscout.tasks.batch import BatchStream
+from archscout.tasks.batch import Batch, BatchStream
+from archscout.tasks.streams import chunks
 from archscout.tasks.task import Task, Transform
 from archscout.tasks.transforms import cutout
 from archscout.training.augmentation import AugmentationSettings, augmented, is_images
@@ -55,7 +62,7 @@ class TrainSettings(AugmentationSettings):
         return TrainingJob(network, task, self, engine, seed)
 
 
-class TrainingJob:
+class TrainingJob(Job[nn.Module]):
     """Trains a network; its result is the network in evaluation mode, with averaged weights if asked for.
 
     Args:
@@ -66,15 +73,21 @@ class TrainingJob:
         seed: of order, augmentation and drop path.
     """
 
+    network: State[nn.Module]
+    average: State[nn.Module | None]
+    stepper: State[Stepper]
+    stream: State[BatchStream]
+    step: State[int]
+
     def __init__(self, network: nn.Module, task: Task, settings: TrainSettings, engine: Engine, seed: int) -> None:
         task = augmented(task, settings, "train")
         self._task, self._settings, self._engine, self._seed = task, settings, engine, seed
-        self._network = engine.place(network)
+        self.network = engine.place(network)
         self._set_dropout(settings.dropout)
         self._parameters = list(network.parameters())
-        self._stepper = Stepper(engine, settings.optimizer.create(self._parameters), settings.optimizer.clip)
-        self._average = copy.deepcopy(network) if settings.average_decay is not None else None
-        self._stream = BatchStream(
+        self.stepper = Stepper(engine, settings.optimizer.create(self._parameters), settings.optimizer.clip)
+        self.average = copy.deepcopy(network) if settings.average_decay is not None else None
+        self.stream = BatchStream(
             task,
             task.split(settings.split),
             settings.batch_size,
@@ -86,10 +99,10 @@ class TrainingJob:
             rank=engine.rank,
             world_size=engine.world_size,
         )
-        self._step = 0
+        self.step = 0
 
     def _set_dropout(self, rate: float | None) -> None:
-        layers = [module for module in self._network.modules() if isinstance(module, nn.Dropout)]
+        layers = [module for module in self.network.modules() if isinstance(module, nn.Dropout)]
         if rate and not layers:
             raise SettingsError(
                 f"train.dropout = {rate}: the network has no dropout layers. Leave it out, here and in "
@@ -103,105 +116,88 @@ class TrainingJob:
         wanted = self._settings.cutout and is_images(self._task)
         return (cutout(self._settings.cutout),) if wanted else ()
 
-    @property
-    def done(self) -> bool:
-        """Whether all epochs are over."""
-        return self._stream.epoch >= self._settings.epochs
+    def run(self) -> Iterator[Metrics]:
+        """Epoch after epoch over the batches of the split; validation in between, where it is held out."""
+        for epoch in range(self.stream.epoch, self._settings.epochs):
+            self._begin_epoch(epoch)
+            for batches in chunks(self.stream, STEPS_PER_ADVANCE):
+                metrics = {"epoch": float(epoch), **self._train(batches)}
+                if self.stream.epoch != epoch and self._validates(epoch):
+                    values = evaluate_network(self.current, self._task, self._task.validation, self._engine)
+                    metrics |= {f"validation_{name}": value for name, value in values.items()}
+                yield metrics
 
-    def advance(self) -> dict[str, float]:
-        """Some steps, at most to the end of the epoch."""
-        self._network.train()
-        epoch = self._stream.epoch
-        self._begin_epoch(epoch)
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Epochs."""
+        yield self.stream.passed, self._settings.epochs
+
+    def result(self) -> nn.Module:
+        """The trained network, in evaluation mode."""
+        return self.current.eval()
+
+    @property
+    def current(self) -> nn.Module:
+        """The network whose weights count: the averaged one, if there is one."""
+        return self.network if self.average is None else self.average
+
+    def _validates(self, epoch: int) -> bool:
+        every = self._settings.validation_epochs
+        return self._settings.split == "train" and every > 0 and (epoch + 1) % every == 0
+
+    def _train(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Some steps."""
+        self.network.train()
         loss, counted = (torch.zeros((), dtype=torch.float64, device=self._engine.device) for _ in range(2))
         accumulator = self._task.metric.create().to(self._engine.device)
         steps = 0
-        while steps < STEPS_PER_ADVANCE and self._stream.epoch == epoch:
-            outputs, targets, batch_loss = self._train_step()
-            total, count = self._task.pool_loss(batch_loss, targets)
+        for batch in batches:
+            outputs, batch_loss = self._train_step(batch)
+            total, count = self._task.pool_loss(batch_loss, batch.targets)
             loss += total
             counted += count
-            accumulator.update(outputs, targets)
+            accumulator.update(outputs, batch.targets)
             steps += 1
         engine = self._engine
-        engine.average_buffers(self._network)
-        if self._average is not None:
-            engine.average_buffers(self._average)
-        metrics = {
-            "progress": self._progress(),
-            "epoch": float(epoch),
+        engine.average_buffers(self.network)
+        if self.average is not None:
+            engine.average_buffers(self.average)
+        return {
             "steps": float(steps),
             "loss": engine.average(float(loss / counted)),
             f"train_{self._task.metric.name}": engine.average(float(accumulator.compute())),
-            "learning_rate": float(self._stepper.optimizer.param_groups[0]["lr"]),
+            "learning_rate": float(self.stepper.optimizer.param_groups[0]["lr"]),
         }
-        every = self._settings.validation_epochs
-        if self._settings.split == "train" and self._stream.epoch != epoch and every and (epoch + 1) % every == 0:
-            values = evaluate_network(self._current(), self._task, self._task.validation, self._engine)
-            metrics |= {f"validation_{name}": value for name, value in values.items()}
-        return metrics
 
     def _begin_epoch(self, epoch: int) -> None:
         settings = self._settings
         schedule = settings.optimizer.schedule
-        self._stepper.set_rate(schedule.rate(settings.optimizer.lr, epoch, settings.epochs, self._engine.world_size))
-        if hasattr(self._network, "drop_path_rate"):
-            self._network.drop_path_rate = settings.drop_path * epoch / settings.epochs  # type: ignore[assignment]
+        self.stepper.set_rate(schedule.rate(settings.optimizer.lr, epoch, settings.epochs, self._engine.world_size))
+        if isinstance(self.network, DropsPaths):
+            self.network.drop_path_rate = settings.drop_path * epoch / settings.epochs
 
-    def _train_step(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         settings, task = self._settings, self._task
-        batch = self._stream.next_batch()
-        with self._engine.seeded(self._seed, "step", self._step), self._engine.autocast():
-            outputs = self._network(self._engine.arrange(batch.inputs))
+        with self._engine.seeded(self._seed, "step", self.step), self._engine.autocast():
+            outputs = self.network(self._engine.arrange(batch.inputs))
             main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
             loss = task.loss(main, batch.targets, label_smoothing=settings.label_smoothing)
             for other in auxiliary:
                 extra = task.loss(other, batch.targets, label_smoothing=settings.label_smoothing)
                 loss = loss + settings.auxiliary_weight * extra
-        self._stepper.step(loss, self._parameters)
-        self._step += 1
+        self.stepper.step(loss, self._parameters)
+        self.step += 1
         self._update_average()
-        return main.detach().float(), batch.targets, loss.detach()
+        return main.detach().float(), loss.detach()
 
     def _update_average(self) -> None:
-        if self._average is None or self._settings.average_decay is None:
+        if self.average is None or self._settings.average_decay is None:
             return
         # The first steps count more: the decay rises to its value, so that the random start is forgotten.
-        decay = min(self._settings.average_decay, (1 + self._step) / (10 + self._step))
+        decay = min(self._settings.average_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            pairs = zip(self._average.state_dict().values(), self._network.state_dict().values(), strict=True)
+            pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
             for mean, value in pairs:
                 if mean.is_floating_point():
                     mean.lerp_(value, 1 - decay)
                 else:
                     mean.copy_(value)
-
-    def _current(self) -> nn.Module:
-        return self._network if self._average is None else self._average
-
-    def _progress(self) -> float:
-        done = self._stream.epoch + self._stream.position / self._stream.batches_per_epoch
-        return done / self._settings.epochs
-
-    def result(self) -> nn.Module:
-        """The trained network, in evaluation mode."""
-        return self._current().eval()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, place in the data."""
-        return {
-            "network": self._network.state_dict(),
-            "average": None if self._average is None else self._average.state_dict(),
-            "stepper": self._stepper.state_dict(),
-            "stream": self._stream.state_dict(),
-            "step": self._step,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self._network.load_state_dict(state["network"])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
-        self._stepper.load_state_dict(state["stepper"])
-        self._stream.load_state_dict(state["stream"])
-        self._step = int(state["step"])

@@ -1,7 +1,7 @@
-"""Training of language models: SGD on random segments, then averaged SGD (spec ednas 3.3).
+"""Training of language models: SGD on random segments, then averaged SGD.
 
 Source: Merity et al. 2018, "Regularizing and optimizing LSTM language models" (arXiv 1708.02182), in the form that
-DARTS and EDNAS use:
+DARTS and EDNAS use (docs/methods/darts_recurrent.md#settings-of-search-and-training):
 
     repeat for each epoch
         for each segment of the training text, of a random length
@@ -14,7 +14,7 @@ DARTS and EDNAS use:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -23,10 +23,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from archscout.engine import Engine, Stepper
+from archscout.jobs import Job, Metrics, State
 from archscout.nn.recurrent.carry import Carry
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
+from archscout.tasks.batch import Batch
 from archscout.tasks.segments import SegmentSettings, SegmentStream
+from archscout.tasks.streams import chunks
 from archscout.tasks.task import Task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
@@ -67,7 +70,7 @@ class LanguageTrainSettings(Settings):
         return LanguageTrainingJob(network, task, self, engine, seed)
 
 
-class LanguageTrainingJob:
+class LanguageTrainingJob(Job[nn.Module]):
     """Trains a recurrent network; its result is the network as it was best on validation, in evaluation mode.
 
     Args:
@@ -78,15 +81,24 @@ class LanguageTrainingJob:
         seed: of segment lengths and dropouts.
     """
 
+    network: State[nn.Module]
+    best: State[list[Tensor]]
+    mean: State[list[Tensor] | None]  # of the weights since averaging has begun
+    averaged: State[int]  # steps in the mean
+    losses: State[list[float]]  # on validation, after each epoch
+    stepper: State[Stepper]
+    carry: State[Carry]
+    stream: State[SegmentStream]
+
     def __init__(
         self, network: nn.Module, task: Task, settings: LanguageTrainSettings, engine: Engine, seed: int
     ) -> None:
         self._task, self._settings, self._engine, self._seed = task, settings, engine, seed
-        self._network = engine.place(network)
-        self._carry = Carry(network, engine)
+        self.network = engine.place(network)
+        self.carry = Carry(network, engine)
         self._parameters: list[Tensor] = list(network.parameters())
-        self._stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
-        self._stream = SegmentStream(
+        self.stepper = Stepper(engine, settings.optimizer.create(network.parameters()), settings.optimizer.clip)
+        self.stream = SegmentStream(
             task.train,
             settings.batch_size,
             engine.device,
@@ -95,76 +107,72 @@ class LanguageTrainingJob:
             rank=engine.rank,
             world_size=engine.world_size,
         )
-        self._losses: list[float] = []  # on validation, after each epoch
-        self._best = [weight.detach().clone() for weight in self._parameters]
-        self._mean: list[Tensor] | None = None
-        self._averaged = 0  # steps in the mean
+        self.losses = []
+        self.best = [weight.detach().clone() for weight in self._parameters]
+        self.mean, self.averaged = None, 0
 
-    @property
-    def done(self) -> bool:
-        """Whether all epochs are over."""
-        return self._stream.epoch >= self._settings.epochs
+    def run(self) -> Iterator[Metrics]:
+        """Epoch after epoch over the segments of the text; each ends with a validation."""
+        for epoch in range(self.stream.epoch, self._settings.epochs):
+            for segments in chunks(self.stream, STEPS_PER_ADVANCE):
+                self.network.train()
+                losses = [self._train_step(segment, epoch) for segment in segments]
+                metrics = {
+                    "epoch": float(epoch),
+                    "steps": float(len(losses)),
+                    "loss": self._engine.average(float(torch.stack(losses).mean())),
+                    "learning_rate": self._rate(epoch),
+                }
+                if self.stream.epoch != epoch:
+                    metrics |= self._validate()
+                yield metrics
 
-    def advance(self) -> dict[str, float]:
-        """Some steps, at most to the end of the epoch, which ends with a validation."""
-        self._network.train()
-        epoch = self._stream.epoch
-        losses: list[Tensor] = []
-        while len(losses) < STEPS_PER_ADVANCE and self._stream.epoch == epoch:
-            losses.append(self._train_step())
-        metrics = {
-            "epoch": float(epoch),
-            "steps": float(len(losses)),
-            "loss": self._engine.average(float(torch.stack(losses).mean())),
-            "learning_rate": self._rate(epoch),
-        }
-        if self._stream.epoch != epoch:
-            metrics |= self._validate()
-        done = self._stream.epoch + self._stream.position / self._stream.batches_per_epoch
-        return {"progress": done / self._settings.epochs, **metrics}
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Epochs."""
+        yield self.stream.passed, self._settings.epochs
 
     def _rate(self, epoch: int) -> float:
         optimizer = self._settings.optimizer
         return optimizer.schedule.rate(optimizer.lr, epoch, self._settings.epochs, self._engine.world_size)
 
-    def _train_step(self) -> Tensor:
-        number, epoch, batch = self._stream.step, self._stream.epoch, self._stream.next_batch()
-        self._stepper.set_rate(self._rate(epoch) * batch.rate_scale)
+    def _train_step(self, batch: Batch, epoch: int) -> Tensor:
+        number = self.stream.step - 1
+        self.stepper.set_rate(self._rate(epoch) * batch.rate_scale)
         with self._engine.seeded(self._seed, "step", number), self._engine.autocast():
-            outputs = self._carry(batch.inputs, starts=batch.starts)
+            outputs = self.carry(batch.inputs, starts=batch.starts)
             loss = self._task.loss(outputs, batch.targets)
-        self._stepper.step(loss, list(self._network.parameters()))
-        if self._mean is not None:
-            self._averaged += 1
+        self.stepper.step(loss, list(self.network.parameters()))
+        if self.mean is not None:
+            self.averaged += 1
             with torch.no_grad():
-                torch._foreach_lerp_(self._mean, self._parameters, 1 / self._averaged)
+                torch._foreach_lerp_(self.mean, self._parameters, 1 / self.averaged)
         return loss.detach()
 
     def _validate(self) -> dict[str, float]:
         """Validate after an epoch; begin averaging where it is time."""
-        with self._weights(self._mean):
+        with self._weights(self.mean):
             values = evaluate_network(
-                self._network, self._task, self._task.validation, self._engine, self._settings.validation_batch_size
+                self.network, self._task, self._task.validation, self._engine, self._settings.validation_batch_size
             )
             loss = values["loss"]
-            if not self._losses or loss < min(self._losses):
-                torch._foreach_copy_(self._best, [weight.detach() for weight in self._parameters])
-        if self._mean is None and self._is_time(loss):
-            self._mean = [weight.detach().clone() for weight in self._parameters]
-        self._losses.append(loss)
+            if not self.losses or loss < min(self.losses):
+                torch._foreach_copy_(self.best, [weight.detach() for weight in self._parameters])
+        if self.mean is None and self._is_time(loss):
+            self.mean = [weight.detach().clone() for weight in self._parameters]
+        self.losses.append(loss)
         return {
             **{f"validation_{name}": value for name, value in values.items()},
-            "best_validation_perplexity": math.exp(min(self._losses)),
-            "averaging": float(self._mean is not None),
+            "best_validation_perplexity": math.exp(min(self.losses)),
+            "averaging": float(self.mean is not None),
         }
 
     def _is_time(self, loss: float) -> bool:
         """Whether averaging begins, after an epoch that ended with this validation loss."""
-        settings, epochs = self._settings, len(self._losses)
+        settings, epochs = self._settings, len(self.losses)
         if settings.average_from is not None and epochs + 1 >= settings.average_from:
             return True
         patience = settings.patience
-        return patience is not None and epochs > patience and loss > min(self._losses[: epochs - patience])
+        return patience is not None and epochs > patience and loss > min(self.losses[: epochs - patience])
 
     @contextmanager
     def _weights(self, weights: list[Tensor] | None) -> Iterator[None]:
@@ -184,30 +192,11 @@ class LanguageTrainingJob:
     def result(self) -> nn.Module:
         """The network with its best weights, in evaluation mode."""
         with torch.no_grad():
-            torch._foreach_copy_(self._parameters, self._best)
-        return self._network.eval()
+            torch._foreach_copy_(self._parameters, self.best)
+        return self.network.eval()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, their mean and the best of them, optimiser, hidden state, place in the text, losses."""
-        return {
-            "network": self._network.state_dict(),
-            "best": self._best,
-            "mean": self._mean,
-            "averaged": self._averaged,
-            "losses": self._losses,
-            "stepper": self._stepper.state_dict(),
-            "carry": self._carry.state_dict(),
-            "stream": self._stream.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        device = self._engine.device
-        self._network.load_state_dict(state["network"])
-        self._best = [weight.to(device) for weight in state["best"]]
-        self._mean = None if state["mean"] is None else [weight.to(device) for weight in state["mean"]]
-        self._averaged = int(state["averaged"])
-        self._losses = [float(loss) for loss in state["losses"]]
-        self._stepper.load_state_dict(state["stepper"])
-        self._carry.load_state_dict(state["carry"])
-        self._stream.load_state_dict(state["stream"])
+        if state["mean"] is not None:
+            self.mean = [torch.empty_like(weight) for weight in self._parameters]  # where the saved one goes
+        super().load_state_dict(state)

@@ -22,7 +22,7 @@ class ScheduleSettings(Settings):
     `cosine` goes from `lr` to `lr_min` over all epochs; `steps` multiplies `lr` by `factors[i]` from the i-th
     milestone on, but passes no further milestone once the rate is at or below `lr_min`; `constant` stays. Before that,
     `warmup_epochs` rise linearly from `lr` to its multiple by the number of processes (one process: no change), the
-    linear scaling rule of Goyal et al. 2017.
+    linear scaling rule of Goyal et al. 2017 (arXiv 1706.02677).
     """
 
     kind: Literal["cosine", "steps", "constant"] = "cosine"

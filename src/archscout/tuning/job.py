@@ -9,16 +9,18 @@
 
 Trials run in processes of this machine or on Ray, but only this process decides, when all of a round have answered:
 the outcome does not depend on which worker is faster. What a stopped tuning knew of finished trials it does not compute
-again; an interrupted trial goes on from the last checkpoint, or is repeated. Source: spec d2nas 1.4.
+again; an interrupted trial goes on from the last checkpoint, or is repeated. Source: docs/methods/d2nas.md#tuning.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from archscout.errors import DivergedError, SettingsError
+from archscout.jobs import Job, Metrics
 from archscout.methods.base import SearchContext, SearchResult, SearchStage
 from archscout.methods.worker_context import WorkerContext, context_workers
 from archscout.settings import Settings, merge
@@ -26,7 +28,7 @@ from archscout.spaces.architecture import Architecture, architecture_to_json
 from archscout.state import state_bytes, state_from_bytes
 from archscout.tuning.log import TrialLog
 from archscout.tuning.plans import make_plan
-from archscout.tuning.settings import TuningSettings, nested, published_share
+from archscout.tuning.settings import RangeSettings, TuningSettings, nested, published_share
 from archscout.tuning.trial import Answer, Part, TrialRecord, train_elsewhere, train_part
 
 __all__ = ["TUNING", "TuningJob", "check_tuning", "tuning_stage"]
@@ -50,7 +52,7 @@ def check_tuning(settings: TuningSettings, train: Settings) -> None:
     for name, values in settings.parameters.items():
         ends = values if isinstance(values, tuple) else (values.low, values.high)
         for value in ends:
-            whole = int(value) if getattr(values, "integer", False) else value  # type: ignore[arg-type]
+            whole = int(value) if isinstance(values, RangeSettings) and values.integer else value  # type: ignore[arg-type]
             changed = merge(train.model_dump(), nested({name: whole}))
             try:
                 type(train).read(changed, where="train")
@@ -58,8 +60,8 @@ def check_tuning(settings: TuningSettings, train: Settings) -> None:
                 raise SettingsError(f"tuning.parameters, {name} = {whole!r}: {error}") from None
 
 
-class TuningJob:
-    """The tuning as a job.
+class TuningJob(Job[SearchResult]):
+    """The tuning; see the module's docstring.
 
     Args:
         context: of the search; `train` are the settings that are tuned.
@@ -116,7 +118,21 @@ class TuningJob:
             self._known = finished
         return log
 
-    def advance(self) -> dict[str, float]:
+    def run(self) -> Iterator[Metrics]:
+        """Rounds, until all trials have ended."""
+        while not self._plan.done or any(record.state == "running" for record in self._records.values()):
+            self._round()
+            yield self._metrics()
+
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Epochs; a trial that ended early counts as a whole one."""
+        epochs = self._settings.epochs
+        for record in self._records.values():
+            yield record.epochs if record.state == "running" else epochs, epochs
+        if not self._plan.done:
+            yield 0.0, epochs * max(0, self._settings.configurations - len(self._records))
+
+    def _round(self) -> None:
         """One part of every running trial."""
         self._rounds += 1
         self._begin_trials()
@@ -129,7 +145,6 @@ class TuningJob:
             answer = answers.get(record.number) or self._recall(record, until[record.number])
             assert answer is not None
             self._take(record, until[record.number], answer)
-        return self._metrics()
 
     def _begin_trials(self) -> None:
         running = sum(record.state == "running" for record in self._records.values())
@@ -196,13 +211,8 @@ class TuningJob:
             self._log.update(record)
 
     def _metrics(self) -> dict[str, float]:
-        planned = self._settings.configurations * self._settings.epochs
-        trained = sum(
-            record.epochs if record.state == "running" else self._settings.epochs for record in self._records.values()
-        )
         ended = [record for record in self._records.values() if record.state != "running"]
         metrics = {
-            "progress": 1.0 if self.done else trained / planned,
             "trials": float(len(ended)),
             "diverged": float(sum(record.state == "diverged" for record in ended)),
         }
@@ -217,11 +227,6 @@ class TuningJob:
             if record.state == "complete" and record.value is not None
         ]
         return sorted(found, key=lambda item: -self._context.task.metric.score(item[1]))
-
-    @property
-    def done(self) -> bool:
-        """Whether all trials have ended."""
-        return self._plan.done and all(record.state != "running" for record in self._records.values())
 
     def result(self) -> SearchResult:
         """The architecture as it was, with initial weights and settings for the final training.
@@ -270,10 +275,10 @@ class TuningJob:
             "states": {number: state_from_bytes(state) for number, state in self._states.items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go through the old rounds again with the answers that they had."""
         for fields in state["trials"]:
             self._known.setdefault(fields["number"], TrialRecord.from_fields(fields))
         for _ in range(state["rounds"]):
-            self.advance()
+            self._round()
         self._states |= {number: state_bytes(content) for number, content in state["states"].items()}

@@ -58,7 +58,7 @@ def make_plan(settings: TuningSettings, seed: int) -> Plan:
 
 
 def goes_on(before: Sequence[float | None], group: Sequence[float | None]) -> bool:
-    """Whether the grid goes on after a group of configurations (spec d2nas 1.4).
+    """Whether the grid goes on after a group of configurations (docs/methods/d2nas.md#tuning).
 
     It does as long as the group has a better one than all before it; before anything has worked at all (the learning
     rate was too high), it always does.

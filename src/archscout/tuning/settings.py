@@ -8,13 +8,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from archscout.settings import Settings, merge
+from archscout.settings import Settings, flat, merge
 
-__all__ = ["RangeSettings", "TuningSettings", "Value", "flat", "nested", "published_share"]
+__all__ = ["RangeSettings", "TuningSettings", "Value", "nested", "published_share"]
 
 Value = bool | int | float | str | None
 
-# Spec d2nas 1.4: share of an epoch's batches by the number of batches.
+# docs/methods/d2nas.md#tuning: share of an epoch's batches by the number of batches.
 PUBLISHED_SHARES = ((50, 0.3), (100, 0.2), (300, 0.1), (500, 0.05))
 SMALLEST_SHARE = 0.01
 
@@ -37,7 +37,7 @@ class RangeSettings(Settings):
 
 
 class TuningSettings(Settings):
-    """How the hyper-parameters of the final training are tuned. The defaults are the published grid (spec d2nas 1.4).
+    """How the hyper-parameters of the final training are tuned. The defaults: docs/methods/d2nas.md#tuning.
 
     The names of `parameters` are settings of `train`, as in `optimizer.lr`; the values are lists, or ranges where a
     sampler draws. The first parameter of a grid is its outer loop.
@@ -104,24 +104,12 @@ class TuningSettings(Settings):
 
 
 def published_share(batches: int) -> float:
-    """The share of an epoch's batches that a trial trains on (spec d2nas 1.4).
+    """The share of an epoch's batches that a trial trains on (docs/methods/d2nas.md#tuning).
 
     Args:
         batches: of an epoch of the final training.
     """
     return next((share for limit, share in PUBLISHED_SHARES if batches < limit), SMALLEST_SHARE)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names; a range stays one."""
-    content: dict[str, Any] = {}
-    for name, value in values.items():
-        full = f"{prefix}{name}"
-        if isinstance(value, Mapping) and "low" not in value:
-            content |= flat(value, f"{full}.")
-        else:
-            content[full] = value
-    return content
 
 
 def nested(parameters: Mapping[str, Value]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from archscout.engine import Engine
 from archscout.spaces.architecture import architecture_from_json
-from archscout.spaces.base import SearchSpace
+from archscout.spaces.base import OwnTraining, SearchSpace
 from archscout.state import state_bytes, state_from_bytes
 from archscout.tasks.task import Task
 from archscout.training.evaluation import evaluate_network
@@ -109,7 +109,8 @@ def train_elsewhere(part: Part) -> Answer:
 
 def train_part(part: Part, task: Task, space: SearchSpace, engine: Engine) -> Answer:
     """Train a part of a trial, and evaluate on the validation split where that is asked for."""
-    settings = getattr(space, "train_model", TrainSettings).read(part.train, where="train")
+    model = space.train_model if isinstance(space, OwnTraining) else TrainSettings
+    settings: Any = model.read(part.train, where="train")
     with engine.seeded(part.seed, "network"):
         network = space.build(architecture_from_json(part.architecture), task.spec, space.size_model.read(part.size))
     if part.initial is not None:
@@ -117,12 +118,11 @@ def train_part(part: Part, task: Task, space: SearchSpace, engine: Engine) -> An
     job = settings.job(network, task, engine, part.seed)
     if part.state is not None:
         job.load_state_dict(state_from_bytes(part.state))
-    progress = 0.0
-    while progress * settings.epochs < part.until - 1e-6:
-        metrics = job.advance()
-        progress = metrics["progress"]
+    for metrics in job.run():
         if not all(math.isfinite(value) for value in metrics.values()):
             return Answer(None)
+        if job.progress * settings.epochs >= part.until - 1e-6:
+            break
     state = state_bytes(job.state_dict())
     if not part.judge:
         return Answer(state)

@@ -1,12 +1,10 @@
-"""Drawings, charts and the report: text that browsers show, made without any other program."""
+"""Drawings and charts as SVG text, and the report as one HTML file."""
 
 from archscout.viz.charts.charts import Point, Series, line_chart, scatter_chart
 from archscout.viz.charts.heat_map import heat_map
-from archscout.viz.charts.subspaces import draw_subspace_graph
 from archscout.viz.drawings.blocks import draw_mobilenet
 from archscout.viz.drawings.cells import draw_cell, draw_genotype
 from archscout.viz.drawings.changes import draw_changes
-from archscout.viz.drawings.graph_text import to_dot, to_mermaid
 from archscout.viz.drawings.kernels import draw_kernels
 from archscout.viz.drawings.nasbench201 import draw_nasbench201
 from archscout.viz.drawings.networks import draw_network
@@ -21,6 +19,7 @@ from archscout.viz.report.content import (
     SubspaceView,
 )
 from archscout.viz.report.report import render_report
+from archscout.viz.report.subspaces import draw_subspace_graph
 
 __all__ = [
     "DRAWINGS",
@@ -47,6 +46,4 @@ __all__ = [
     "line_chart",
     "render_report",
     "scatter_chart",
-    "to_dot",
-    "to_mermaid",
 ]

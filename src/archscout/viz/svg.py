@@ -1,28 +1,60 @@
-"""The few bricks of our SVG: escaped text, numbers, elements, and a document with its style."""
+"""SVG as text: elements, whole documents, and their light and dark themes.
+
+A drawing that stands alone carries its colours, which every SVG reader understands. A drawing inside a page takes them
+from the page's CSS variables, so that the page decides between light and dark.
+"""
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import unicodedata
+from importlib.resources import files
+from typing import Literal, get_args
 
-from archscout.viz.style import Theme, svg_style
+from archscout.errors import SettingsError
 
-__all__ = ["curve", "document", "element", "escape", "mono_width", "number", "text_width"]
+__all__ = [
+    "FAMILIES",
+    "SERIES",
+    "Theme",
+    "clean",
+    "curve",
+    "document",
+    "element",
+    "escape",
+    "mono_width",
+    "number",
+    "page_style",
+    "text",
+    "text_width",
+]
+
+Theme = Literal["auto", "light", "dark", "inherit"]
+
+# Operation families, in legend order, and how many colours charts have: both have rules in `drawing.css`.
+FAMILIES = ("separable", "dilated", "pooling", "skip", "full", "bottleneck", "other", "none")
+SERIES = 6
 
 # Characters that XML 1.0 forbids, and lone surrogates, which no file can hold as UTF-8.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def escape(text: object) -> str:
-    """A foreign string as text or attribute value of XML and HTML; forbidden characters become U+FFFD."""
-    return html.escape(_FORBIDDEN.sub("\ufffd", str(text)), quote=True)
+def clean(foreign: str) -> str:
+    """The string with U+FFFD for every character that XML or UTF-8 forbids."""
+    return _FORBIDDEN.sub("\ufffd", foreign)
+
+
+def escape(foreign: object) -> str:
+    """A foreign string as text or attribute value of XML."""
+    return html.escape(clean(str(foreign)), quote=True)
 
 
 def number(value: float) -> str:
     """A coordinate with at most two decimals."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+    shown = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if shown in ("-0", "") else shown
 
 
 def element(tag: str, content: str = "", /, **attributes: object) -> str:
@@ -33,6 +65,12 @@ def element(tag: str, content: str = "", /, **attributes: object) -> str:
         parts.append(f'{name.rstrip("_").replace("_", "-")}="{shown}"')
     opening = " ".join(parts)
     return f"<{opening}>{content}</{tag}>" if content else f"<{opening}/>"
+
+
+def text(content: object, x: float, y: float, class_: str = "as-small", anchor: str = "start") -> str:
+    """A line of foreign text; `anchor` is the point of it that stands at `x`: `start`, `middle` or `end`."""
+    side = {} if anchor == "start" else {"text_anchor": anchor}
+    return element("text", escape(content), class_=class_, x=x, y=y, **side)
 
 
 def curve(points: list[tuple[float, float]]) -> str:
@@ -62,23 +100,57 @@ def _advance(character: str) -> float:
     return 0.75 if character.isupper() else 0.6
 
 
-def text_width(text: str, size: float) -> float:
+def text_width(line: str, size: float) -> float:
     """An upper estimate of a text's width in pixels, for the widest of the common sans-serif fonts."""
-    return size * sum(_advance(character) for character in text)
+    return size * sum(_advance(character) for character in line)
 
 
-def mono_width(text: str, size: float) -> float:
+def mono_width(line: str, size: float) -> float:
     """An upper estimate of a text's width in pixels in a monospaced font."""
-    return 0.62 * size * sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    return 0.62 * size * sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
+
+
+def _sheet(name: str) -> str:
+    """A style sheet of this package without its comments."""
+    css = files("archscout.viz").joinpath(name).read_text(encoding="utf-8")
+    return re.sub(r"/\*.*?\*/\s*", "", css, flags=re.DOTALL)
+
+
+def _rules(theme: Theme) -> str:
+    """The rules for drawings of one theme, since a page may show drawings of several."""
+    return re.sub(r"^(?=\S)", f".as-{theme} ", _sheet("drawing.css"), flags=re.MULTILINE)
+
+
+@functools.cache
+def _style(theme: Theme) -> str:
+    """The style of a drawing that stands alone: the rules with colours in place of variables."""
+    if theme not in get_args(Theme):
+        raise SettingsError(f"unknown theme {theme!r}; allowed: {', '.join(get_args(Theme))}.")
+    light, dark = (dict(re.findall(r"--([\w-]+): ([^;]+);", part)) for part in _sheet("theme.css").split("@media"))
+    rules = _rules(theme)
+
+    def colored(colors: dict[str, str]) -> str:
+        return re.sub(r"var\(--([\w-]+)\)", lambda found: colors[found[1]], rules)
+
+    if theme == "auto":
+        return f"{colored(light)}@media screen and (prefers-color-scheme: dark){{{colored(light | dark)}}}"
+    return colored(light | dark if theme == "dark" else light)
+
+
+def page_style() -> str:
+    """What a page with drawings of the theme `inherit` has in its style: the variables, and the rules that use them."""
+    return _sheet("theme.css") + _rules("inherit")
 
 
 def document(width: float, height: float, body: str, *, label: str, theme: Theme) -> str:
     """A whole SVG. With the theme `inherit` it has neither style nor background: the page has them."""
-    style = svg_style(theme)
-    background = "" if theme == "inherit" else element("rect", class_="as-background", width="100%", height="100%")
+    shown = body
+    if theme != "inherit":
+        background = element("rect", class_="as-background", width="100%", height="100%")
+        shown = element("style", _style(theme)) + background + body
     return element(
         "svg",
-        f"{style}{background}{body}",
+        shown,
         xmlns="http://www.w3.org/2000/svg",
         class_=f"as-drawing as-{theme}",
         viewBox=f"0 0 {number(width)} {number(height)}",

@@ -29,7 +29,7 @@ STEPS = 3
 def make(**settings: Any) -> DDartsSearch:
     search = DDartsSearch(toy_context(DDartsSettings(batch_size=8, epochs=4, **settings)))
     search.alphas.data = search.alphas.data.double()
-    search._leftover = search._leftover.double()
+    search.ddarts.leftover = search.ddarts.leftover.double()
     with torch.no_grad():
         search.alphas.copy_(torch.linspace(-1, 1, search.alphas.numel()).reshape(search.alphas.shape))
     search.network.train()
@@ -99,7 +99,7 @@ def test_the_weights_get_k_times_the_validation_gradient_and_cells_keep_what_is_
     search.architecture_step(validation, validation)
     for parameter, gradient in zip(search.network.parameters(), into_weights, strict=True):
         assert torch.allclose(cast(Tensor, parameter.grad), 3 * gradient)
-    assert torch.allclose(search._leftover, torch.tensor([2.0, 1.0, 0.0]).double().view(3, 1, 1) * into_alphas)
+    assert torch.allclose(search.ddarts.leftover, torch.tensor([2.0, 1.0, 0.0]).double().view(3, 1, 1) * into_alphas)
 
 
 def instead(search: DDartsSearch, owner: int) -> Tensor:
@@ -145,7 +145,7 @@ def test_logged_contributions_equal_full_passes_and_change_nothing() -> None:
         rows = [replaced[owner] if row == owner else mixing[row] for row in range(3)]
         expected.append(float((full - loss(logging, pairs[0][1], torch.stack(rows))).detach()))
     logging.architecture_step(*pairs[0])
-    assert logging._contributions == expected
+    assert logging.ddarts.contributions == expected
     logging.weight_step(pairs[0][0])
     silent.architecture_step(*pairs[0])
     silent.weight_step(pairs[0][0])
@@ -190,19 +190,18 @@ def test_the_tensors_rest_while_the_weights_warm_up() -> None:
     search = optimising(alphas={"lr": 0.1})
     while search.stream.epoch < 1:
         before = search.alphas.detach().clone()
-        search.advance()
+        next(search.run())
         assert torch.equal(search.alphas, before)
-    search.advance()
+    next(search.run())
     assert not torch.equal(search.alphas, before)
 
 
 def test_the_search_ends_where_the_distance_stands_still() -> None:
     search = optimising(stop_epochs=3, alphas={"lr": 1e-9})
-    while not search.done:
-        metrics = search.advance()
+    metrics = list(search.run())[-1]
     assert search.stream.epoch == 1 + 3
     assert metrics["distance"] == 0.0
-    assert "the search ends" in " ".join(search.notices())
+    assert "the search ends" in " ".join(search.said())
 
 
 def test_tensors_that_are_not_finite_end_the_search_with_an_error() -> None:
@@ -210,4 +209,4 @@ def test_tensors_that_are_not_finite_end_the_search_with_an_error() -> None:
     with torch.no_grad():
         search.alphas[0, 0, 0] = float("nan")
     with pytest.raises(DivergedError, match="not finite"):
-        search.advance()
+        next(search.run())

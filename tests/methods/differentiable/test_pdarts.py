@@ -13,10 +13,10 @@ from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
 from archscout.methods.base import SearchContext
 from archscout.methods.differentiable.pdarts import (
-    Pdarts,
     PdartsSettings,
     ProgressiveSearch,
     ProgressiveStage,
+    check_stages,
     skip_dropout_rate,
 )
 from archscout.spaces import get_space
@@ -87,9 +87,9 @@ def test_tensors_stand_still_in_the_first_epochs() -> None:
     stage = ProgressiveStage(context(), 0)
     before = stage.alphas.detach().clone()
     while stage.stream.epoch == 0:
-        stage.advance()
+        next(stage.run())
     assert torch.equal(stage.alphas, before)
-    stage.advance()
+    next(stage.run())
     assert not torch.equal(stage.alphas, before)
 
 
@@ -128,9 +128,7 @@ def test_the_next_stage_has_a_new_supernet_of_what_is_left() -> None:
 def test_a_search_goes_through_its_stages_and_repeats() -> None:
     def run() -> tuple[Any, list[float]]:
         search = ProgressiveSearch(context(stages=[{"skip_dropout": 0.3}, {"layers": 3}, {"init_channels": 5}]))
-        seen = []
-        while not search.done:
-            seen.append(search.advance()["search_stage"])
+        seen = [metrics["search_stage"] for metrics in search.run()]
         return search.result(), seen
 
     (first, seen), (second, _) = run(), run()
@@ -145,12 +143,11 @@ def test_a_search_goes_through_its_stages_and_repeats() -> None:
 def test_a_search_resumes_in_any_stage(steps: int) -> None:
     reference, other = ProgressiveSearch(context()), ProgressiveSearch(context())
     for _ in range(steps):
-        reference.advance()
+        next(reference.run())
     other.load_state_dict(unpack(*pack(reference.state_dict())))
     assert other.stage.number == reference.stage.number
-    while not reference.done:
-        assert reference.advance() == other.advance()
-    assert other.done and other.result() == reference.result()
+    assert list(reference.run()) == list(other.run())
+    assert other.result() == reference.result()
 
 
 def test_settings_may_come_from_a_larger_method() -> None:
@@ -175,10 +172,10 @@ def test_wrong_stages_are_refused_before_the_first_step() -> None:
     with pytest.raises(SettingsError, match=r"stages\.0\.keep"):
         context(stages=[{"keep": 2}])
     with pytest.raises(SpaceError, match=r"layers=2"):
-        Pdarts().check(context(stages=[{"layers": 1}]))
+        check_stages(context(stages=[{"layers": 1}]))
     toy = toy_context(PdartsSettings.read({"stages": [{"layers": 2}]}))
     with pytest.raises(SettingsError, match="have no layers"):
-        Pdarts().check(replace(toy, supernet_size=toy.space.size_model()))
+        check_stages(replace(toy, supernet_size=toy.space.size_model()))
 
 
 def test_a_space_without_dropout_is_searched_without_it_or_not_at_all() -> None:
@@ -198,8 +195,8 @@ def test_series_and_dense_tasks_are_searched(kind: str) -> None:
     task = series_task() if kind == "series" else load_task("darcy-generated:resolution=8,samples=60")
     given = replace(context(), task=task)
     search = ProgressiveSearch(given)
-    while not search.done:
-        search.advance()
+    for _ in search.run():
+        pass
     found: Any = search.result().architecture
     assert found.reduces == (kind == "series")
     network = given.space.build(found, task.spec, given.network_size)

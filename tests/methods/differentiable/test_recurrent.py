@@ -15,7 +15,7 @@ from archscout.nn.recurrent.reference import ACTIVATION_FUNCTIONS, reference_seg
 from archscout.nn.recurrent.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace, get_space
 from archscout.spaces.recurrent.genotype import edge_index
-from tests.texts import small_text
+from archscout.testing.cases import small_text
 
 
 def search(order: Order = "second", **settings: Any) -> RecurrentDartsSearch:
@@ -102,10 +102,10 @@ def test_a_step_moves_weights_and_alphas_and_keeps_states_apart(order: Order) ->
     weights = [weight.detach().clone() for weight in job.network.parameters()]
     alphas = job.alphas[0].detach().clone()
     statistics = job.network.norm.num_batches_tracked.clone()  # type: ignore[operator,union-attr]
-    job.step()
+    job.step(job.train.next_batch(), job.validation.next_batch(), 0)
     assert all(not torch.equal(old, new) for old, new in zip(weights, job.network.parameters(), strict=True))
     assert not torch.equal(alphas, job.alphas[0])
-    hidden = job._hidden
+    hidden = job.hidden.states
     assert hidden["train"] is not None and hidden["validation"] is not None
     assert not torch.equal(hidden["train"], hidden["validation"])
     # Only the step of the weights touches running statistics: 4 times for each of the segment's time steps.
@@ -118,7 +118,7 @@ def test_the_second_order_gradient_is_the_derivative_through_the_step() -> None:
     job = search("second", optimizer={"lr": 0.5, "momentum": 0, "clip": 1e9, "schedule": {"kind": "constant"}})
     job.network.double()
     job.alphas[0] = job.alphas[0].detach().double().requires_grad_()
-    train, validation = job.train_stream.next_batch(), job._validation_stream.next_batch()
+    train, validation = job.train.next_batch(), job.validation.next_batch()
     functional = job._functional
     losses = [
         job._loss(batch, None, ("test", number), lambda hidden: None)
@@ -136,11 +136,11 @@ def test_the_second_order_gradient_is_the_derivative_through_the_step() -> None:
 
 def test_a_resumed_search_ends_alike() -> None:
     reference, first, second = (search("first") for _ in range(3))
-    while not reference.done:
-        reference.advance()
-    first.advance()
+    for _ in reference.run():
+        pass
+    next(first.run())
     second.load_state_dict(first.state_dict())
-    while not second.done:
-        second.advance()
+    for _ in second.run():
+        pass
     assert torch.equal(reference.alphas[0], second.alphas[0])
     assert reference.result().architecture == second.result().architecture

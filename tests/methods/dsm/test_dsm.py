@@ -11,9 +11,10 @@ import torch
 
 from archscout.errors import SettingsError, SpaceError
 from archscout.methods import SearchResult
-from archscout.methods.dsm.dsm import DsmSearch, DsmSettings
+from archscout.methods.dsm.centres import initial_architectures
+from archscout.methods.dsm.dsm import DsmSearch
+from archscout.methods.dsm.trials import DsmSettings
 from archscout.methods.queries.scoring import FunctionScorer, TableScorer
-from archscout.methods.queries.transfer import initial_architectures
 from archscout.spaces import Architecture, MobileNetSpace, NasBench201Cell, NasBench201Space
 from archscout.spaces.nasbench201 import SPACE_SIZE
 from archscout.spaces.nasbench201.table import Table, keys_of
@@ -47,9 +48,8 @@ def search(initial: Sequence[Sequence[Architecture]] = (), seed: int = 0, **sett
 
 
 def finish(job: DsmSearch) -> SearchResult:
-    while not job.done:
-        metrics = job.advance()
-        assert 0 <= metrics["progress"] <= 1
+    for _ in job.run():
+        assert 0 <= job.progress <= 1
     return job.result()
 
 
@@ -74,7 +74,7 @@ def test_a_single_trial_lists_everything_it_scored() -> None:
 
 
 def test_centres_only_get_better_and_keep_to_their_subspace() -> None:
-    trials = search(queries=100, edits=2)._begin()
+    trials = search(queries=100, edits=2).begin()
     while trials.steps < 90:
         codes, scores = trials.codes.clone(), trials.scores.clone()
         trials.step()
@@ -89,7 +89,7 @@ def test_centres_only_get_better_and_keep_to_their_subspace() -> None:
 
 def test_the_published_drift_moves_centres_away_from_their_record() -> None:
     def strangers(legacy: bool) -> int:
-        trials = search(queries=60, legacy_drift=legacy)._begin()
+        trials = search(queries=60, legacy_drift=legacy).begin()
         for _ in range(50):
             trials.step()
         return int((trials.live != trials.codes).any(-1).sum())
@@ -111,7 +111,7 @@ def test_a_stopped_search_goes_on_as_if_it_had_not(stop: int) -> None:
     whole = finish(search(**settings))
     first, second = search(**settings), search(**settings)
     for _ in range(stop):
-        first.advance()
+        next(first.run())
     tree, tensors = pack(first.state_dict())
     second.load_state_dict(unpack(tree, tensors))
     again = finish(second)
@@ -136,7 +136,7 @@ def test_simulated_seconds_bound_a_search() -> None:
 
 
 def test_a_uniform_policy_is_hill_climbing_without_learning() -> None:
-    trials = search(policy="uniform")._begin()
+    trials = search(policy="uniform").begin()
     before = trials.controller.flat.clone()
     for _ in range(20):
         trials.step()
@@ -198,7 +198,7 @@ def test_the_last_proposals_of_a_step_do_not_exceed_the_budget() -> None:
 def test_a_search_can_start_from_architectures() -> None:
     peak = NasBench201Cell(TARGET)
     assert finish(search(initial=[[peak]], queries=4)).architecture == peak
-    trials = search(initial=[[peak]], queries=4)._begin()
+    trials = search(initial=[[peak]], queries=4).begin()
     assert trials.codes[0, 0].tolist() == list(TARGET)
 
 

@@ -1,4 +1,4 @@
-"""The kernel search: gradients, schedule, early end, resuming; facts of spec d2nas 1.3."""
+"""The kernel search: gradients, schedule, early end, resuming; facts of docs/methods/dash.md#kernel-search."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def make(settings: dict[str, Any] | None = None, base: Any = None) -> KernelSear
 
 
 def finish(job: KernelSearch) -> KernelSearch:
-    while not job.done:
-        assert 0 <= job.advance()["progress"] <= 1
+    for _ in job.run():
+        assert 0 <= job.progress <= 1
     return job
 
 
@@ -54,7 +54,7 @@ def test_fields_are_those_of_the_penalty() -> None:
     images = KernelSearchSettings()
     assert images.fields(dense=False).tolist()[:5] == [3, 7, 15, 31, 5]
     assert images.fields(dense=True).tolist()[::4] == [30, 50, 70, 90]
-    # The norms that spec d2nas 1.3 gives for 1e-5 f.
+    # The norms of 1e-5 f in docs/methods/dash.md#kernel-search.
     assert abs(1e-5 * float(images.fields(dense=False).norm()) - 1.9e-3) < 1e-4
     assert abs(1e-5 * float(images.fields(dense=True).norm()) - 2.6e-3) < 1e-4
     sequences = KernelSearchSettings(kernel_sizes=(3, 5, 7, 11, 15, 19))
@@ -92,7 +92,7 @@ def test_weights_and_parameters_step_together() -> None:
     gradient = torch.autograd.grad(loss, job.alphas)[0]
     expected = before - 0.02 * transform_gradients(gradient, job.settings.grad_scale, job.fields)
     job.steps_per_epoch = 1
-    job.advance()
+    next(job.run())
     assert torch.allclose(job.alphas.detach(), expected, atol=1e-7)
 
 
@@ -103,17 +103,14 @@ def test_an_epoch_is_a_part_of_the_batches() -> None:
     assert make({"fraction": 0.2}).steps_per_epoch == 2
     assert make({"fraction": 1.0}).steps_per_epoch == 6
     assert make({"split": "train"}).stream.batches_per_epoch == 3
-    job.advance()
+    next(job.run())
     assert (job.stream.epoch, job.stream.position) == (1, 0)
 
 
 def test_both_rates_follow_the_schedule() -> None:
     schedule = {"kind": "steps", "milestones": [1, 2], "factors": [0.2, 0.04]}
     job = make({"optimizer": {"schedule": schedule}})
-    rates = []
-    while not job.done:
-        job.advance()
-        rates.append([group["lr"] for group in job.stepper.optimizer.param_groups])
+    rates = [[group["lr"] for group in job.stepper.optimizer.param_groups] for _ in job.run()]
     assert torch.allclose(torch.tensor(rates), torch.tensor([[0.1, 0.05], [0.02, 0.01], [0.004, 0.002]]))
 
 
@@ -121,7 +118,7 @@ def test_the_search_ends_when_the_pattern_stays() -> None:
     job = make({"epochs": 50, "patience": 2, "alpha_lr": 1e-9})
     finish(job)
     assert job.stream.epoch == 3
-    assert any("has not changed for 2 epochs" in notice for notice in job.notices())
+    assert any("has not changed for 2 epochs" in notice for notice in job.said())
     assert job.result().facts["epochs"] == 3
 
 
@@ -136,7 +133,7 @@ def test_a_held_out_split_gives_the_score() -> None:
 def test_resuming_is_bit_equal(stop: int, backend: str) -> None:
     first, second = make({"backend": backend}), make({"backend": backend})
     for _ in range(stop):
-        first.advance()
+        next(first.run())
     tree, tensors = pack(first.state_dict())
     second.load_state_dict(unpack(tree, tensors))
     assert second.network.choices() == first.network.choices()
@@ -185,7 +182,7 @@ def cell_search(layers: tuple[int, int], name: str = "darts_v2") -> KernelSearch
 
 def test_cells_that_were_found_get_kernels() -> None:
     job = cell_search((2, 2))
-    job.advance()
+    next(job.run())
     found = job.result().architecture
     assert isinstance(found, KernelPattern)
     assert isinstance(found.base, CellGenotype)

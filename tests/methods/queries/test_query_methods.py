@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,11 +14,10 @@ from archscout.engine import Engine
 from archscout.errors import ArchscoutError, DataError, DivergedError, SettingsError, SpaceError
 from archscout.methods import METHODS, SearchContext, SearchResult
 from archscout.methods.base import TaskSource
-from archscout.methods.queries.reinforce import ReinforceSettings
-from archscout.methods.queries.scorers import SharedScorer, TrainedScorer
+from archscout.methods.queries.reinforce import ReinforceSettings, reinforce
+from archscout.methods.queries.scorers import SharedScorer, TrainedScorer, make_scorer
 from archscout.methods.queries.scoring import FunctionScorer, Preparation, TableScorer
-from archscout.methods.queries.search import QuerySearch
-from archscout.methods.queries.settings import QuerySettings, make_scorer
+from archscout.methods.queries.settings import QuerySettings
 from archscout.parallel import Workers
 from archscout.spaces import NasBench201Cell, NasBench201Space, get_space
 from archscout.spaces.nasbench201 import SPACE_SIZE, NasBench201Size
@@ -52,7 +51,7 @@ def context(method: str, task: Task | None = None, source: TaskSource | None = N
     return SearchContext(
         task=task or absent_task(None),
         space=SPACE,
-        settings=METHODS.get(method).settings_model.read(settings, where="search"),
+        settings=METHODS.get(method).settings.read(settings, where="search"),
         supernet_size=size,
         network_size=size,
         engine=Engine(torch.device("cpu")),
@@ -62,13 +61,12 @@ def context(method: str, task: Task | None = None, source: TaskSource | None = N
 
 
 def make(method: str, **settings: Any) -> Any:
-    return METHODS.get(method)().stages()[0].make(context(method, **settings), None)
+    return METHODS.get(method).stages[0].make(context(method, **settings), None)
 
 
 def finish(job: Any) -> SearchResult:
-    while not job.done:
-        metrics = job.advance()
-        assert 0 <= metrics["progress"] <= 1
+    for _ in job.run():
+        assert 0 <= job.progress <= 1
     result: SearchResult = job.result()
     return result
 
@@ -90,7 +88,7 @@ def test_a_stopped_search_goes_on(name: str, table_file: Path) -> None:
     settings = {"table": str(table_file), "dataset": "points", "trials": 2, "queries": 70}
     whole, first, second = (make(name, **settings) for _ in range(3))
     for _ in range(2):
-        first.advance()
+        next(first.run())
     tree, tensors = pack(first.state_dict())
     second.load_state_dict(unpack(tree, tensors))
     assert finish(second).facts == finish(whole).facts
@@ -111,14 +109,14 @@ def test_local_search_only_moves_to_better_neighbours(table_file: Path) -> None:
 
 
 def test_reinforce_follows_the_gradient_of_its_objective() -> None:
-    from archscout.methods.queries.reinforce import _Trial
-
-    trial = _Trial(SPACE, ReinforceSettings(lr=0.1, samples=4), Random(0))
+    trial = reinforce(SPACE, ReinforceSettings(lr=0.1, samples=4), Random(0))
+    asked, shares = next(trial), []
     for _ in range(60):
-        asked = trial.ask()
-        trial.tell(asked, [float(sum(number == 3 for number in cell.code)) for cell in asked])  # type: ignore[attr-defined]
-    assert trial._probabilities()[:, 3].mean() > 0.6
-    assert trial._probabilities().sum(1) == pytest.approx(1)
+        scores = [float(sum(number == 3 for number in cell.code)) for cell in cast(Any, asked)]
+        shares.append(sum(scores) / len(scores) / 6)
+        asked = trial.send(scores)
+    assert sum(shares[:10]) / 10 < 0.4
+    assert sum(shares[-10:]) / 10 > 0.6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,9 +125,8 @@ def test_limits_hold(name: str) -> None:
         def __call__(self, architecture: Any) -> bool:
             return False
 
-    settings = QuerySettings(queries=5)
     job = make(name, score="train", queries=5, candidate={"workers": 1})
-    job = QuerySearch([trial.strategy for trial in job._trials], FunctionScorer(lambda some: [1.0]), settings, Never())
+    job.scorer, job._admit = FunctionScorer(lambda some: [1.0]), Never()
     with pytest.raises(SpaceError, match="keeps the limits"):
         finish(job)
 
@@ -213,7 +210,7 @@ def test_shared_weights_score_after_their_training() -> None:
     scorer = make_scorer(context("local", small_digits(), score="shared", shared=shared))
     assert isinstance(scorer, SharedScorer)
     assert isinstance(scorer, Preparation)
-    while not scorer.ready:
+    while scorer.prepared < 1:
         scorer.prepare()
     cells = [SPACE.random(Random(seed)) for seed in range(3)]
     values = scorer.score(cells).values

@@ -46,8 +46,8 @@ def search(changes: dict[str, Any] | None = None, seed: int = 0, options: dict[s
 
 
 def finish(job: EdnasSearch) -> SearchResult:
-    while not job.done:
-        job.advance()
+    for _ in job.run():
+        pass
     return job.result()
 
 
@@ -55,15 +55,13 @@ def test_weights_and_policy_take_turns_and_the_ranking_ends() -> None:
     job = search()
     kinds = []
     progress = []
-    while not job.done:
-        logits, weights = job._policy.logits.clone(), job._trainer.network.classifier.weight.clone()  # type: ignore[union-attr,operator]
-        metrics = job.advance()
-        moved = (
-            not torch.equal(weights, job._trainer.network.classifier.weight),  # type: ignore[union-attr,arg-type]
-            not torch.equal(logits, job._policy.logits),
-        )
+    classifier: Any = job.trainer.network.classifier
+    logits, weights = job.policy.logits.clone(), classifier.weight.clone()
+    for metrics in job.run():
+        moved = (not torch.equal(weights, classifier.weight), not torch.equal(logits, job.policy.logits))
+        logits, weights = job.policy.logits.clone(), classifier.weight.clone()
         kinds.append((("loss" in metrics, "reward" in metrics), moved))
-        progress.append(metrics["progress"])
+        progress.append(job.progress)
     child, policy, ranking = (True, False), (False, True), (False, False)
     assert [kind for kind, _ in kinds] == [child, policy, child, policy, ranking, ranking]
     assert all(kind == moved for kind, moved in kinds)
@@ -86,15 +84,15 @@ def test_a_search_resumed_in_any_phase_ends_bit_equal(stop: int) -> None:
     reference = finish(undisturbed)
     first, second = search(), search(seed=0)
     for _ in range(stop):
-        first.advance()
+        next(first.run())
     second.load_state_dict(first.state_dict())
     result = finish(second)
     assert [(c.architecture, c.score) for c in result.candidates] == [
         (c.architecture, c.score) for c in reference.candidates
     ]
-    for name, tensor in undisturbed._trainer.network.state_dict().items():
-        assert torch.equal(tensor, second._trainer.network.state_dict()[name]), name
-    assert torch.equal(undisturbed._policy.logits, second._policy.logits)
+    for name, tensor in undisturbed.trainer.network.state_dict().items():
+        assert torch.equal(tensor, second.trainer.network.state_dict()[name]), name
+    assert torch.equal(undisturbed.policy.logits, second.policy.logits)
 
 
 def test_seeds_decide() -> None:
@@ -110,10 +108,10 @@ def test_the_policy_learns_what_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> 
     def reward(batch: Any, cells: Any) -> list[float]:
         return [str(each).count("sep_conv_3x3") / 16 for each in cells]
 
-    monkeypatch.setattr(job._trainer, "rewards", reward)
+    monkeypatch.setattr(job.trainer, "rewards", reward)
     for _ in range(120):
-        job._policy_step()
-    mode = str(job._policy.mode())
+        job.policy_step()
+    mode = str(job.policy.mode())
     assert mode.count("sep_conv_3x3") >= 12
 
 
@@ -126,7 +124,7 @@ def test_the_baseline_is_used_before_it_moves_and_starts_at_the_first_reward() -
     job = search()
     assert job._advantages([0.5]) == [0.0]
     assert job._advantages([1.0]) == [0.5]
-    assert job._baseline == pytest.approx(0.99 * 0.5 + 0.01 * 1.0)
+    assert job.baseline == pytest.approx(0.99 * 0.5 + 0.01 * 1.0)
 
 
 def test_the_published_baseline_starts_at_zero_and_moves_first() -> None:
@@ -138,20 +136,20 @@ def test_double_softmax_changes_the_update() -> None:
     correct, published = search(), search({"policy": {"legacy_double_softmax": True}})
     for job in (correct, published):
         for _ in range(2):
-            job.advance()
-    assert not torch.equal(correct._policy.logits, published._policy.logits)
+            next(job.run())
+    assert not torch.equal(correct.policy.logits, published.policy.logits)
 
 
 def test_dense_updates_move_weights_off_the_path() -> None:
     def moved_off_path(dense: bool) -> bool:
         job = search({"child": {"legacy_dense_updates": dense}})
-        cells = job._context.space.random(random.Random(0))
-        job._trainer.step(cells)
-        off = {id(p) for p in job._trainer.network.parameters()}
-        off -= {id(p) for p in job._trainer.paths.path_parameters(cells)}
-        before = {id(p): p.clone() for p in job._trainer.network.parameters() if id(p) in off}
-        job._trainer.step(cells)
-        now = {id(p): p for p in job._trainer.network.parameters()}
+        cells = job.context.space.random(random.Random(0))
+        job.trainer.step(cells)
+        off = {id(p) for p in job.trainer.network.parameters()}
+        off -= {id(p) for p in job.trainer.paths.path_parameters(cells)}
+        before = {id(p): p.clone() for p in job.trainer.network.parameters() if id(p) in off}
+        job.trainer.step(cells)
+        now = {id(p): p for p in job.trainer.network.parameters()}
         return any(not torch.equal(before[key], now[key]) for key in before)
 
     assert moved_off_path(dense=True)
@@ -177,19 +175,19 @@ def test_a_path_is_kept_for_the_published_number_of_steps() -> None:
 
     def draw(number: int) -> Any:
         drawn.append(number)
-        return job._context.space.random(random.Random(number))
+        return job.context.space.random(random.Random(number))
 
-    job._trainer.train(draw)
+    job.trainer.train(draw)
     assert drawn == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
 def test_candidates_keep_the_limits() -> None:
     free = finish(search())
-    costs = {c.architecture: search()._context.cost(c.architecture).parameters for c in free.candidates}
+    costs = {c.architecture: search().context.cost(c.architecture).parameters for c in free.candidates}
     limit = sorted(costs.values())[2]
     job = search({"ranking": {"limits": {"max_parameters": limit}}})
     bounded = finish(job)
-    assert all(job._context.cost(c.architecture).parameters <= limit for c in bounded.candidates)
+    assert all(job.context.cost(c.architecture).parameters <= limit for c in bounded.candidates)
 
 
 def test_limits_that_nothing_meets_say_what_to_do() -> None:

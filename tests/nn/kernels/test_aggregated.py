@@ -101,7 +101,7 @@ def test_taps_that_never_touch_data_get_no_gradient(backend: Backend) -> None:
 
 
 def test_a_kernel_keeps_what_can_touch_data() -> None:
-    # spec d2nas 7.2.1
+    # docs/methods/dash.md#exact-ways-to-compute-the-mixture
     assert live_size(9, 15, 16) == 3
     assert live_size(19, 15, 46) == 7
     assert live_size(9, 15, 15) == 1
@@ -109,7 +109,7 @@ def test_a_kernel_keeps_what_can_touch_data() -> None:
 
 
 def test_transforms_are_as_small_as_they_may_be() -> None:
-    # The table of spec d2nas 7.2.2.
+    # The table of docs/methods/dash.md#exact-ways-to-compute-the-mixture.
     wide, long = LARGE[2], Candidates.of((3, 7, 11, 15, 19), (1, 3, 7, 15), 1)
     maps = {(32, 32): (64, 64), (16, 16): (32, 32), (8, 8): (15, 16), (60, 60): (120, 120), (30, 30): (60, 60)}
     maps |= {(16, 52): (32, 108), (96, 102): (160, 162), (85, 85): (150, 150), (128, 128): (192, 192)}

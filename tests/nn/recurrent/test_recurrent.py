@@ -60,7 +60,7 @@ def random_cell(seed: int, nodes: int = 8) -> Cell:
 
 
 def equations(given: Problem, cell: Cell, concat: Sequence[int]) -> Tensor:
-    """The highway equations, element by element (spec ednas 3.1); the order of the activations, too."""
+    """The highway equations, element by element (docs/methods/darts_recurrent.md#the-cell); also their order."""
     functions = (torch.tanh, torch.relu, torch.sigmoid, lambda value: value)
     width, state, outputs = given.hidden.shape[1], given.hidden, []
     for product in given.products:

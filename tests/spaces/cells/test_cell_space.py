@@ -1,4 +1,4 @@
-"""The cell space against the oracles of the specification."""
+"""The cell space against published sizes and formulas."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def supernet(spec: TaskSpec = CIFAR, channels: int = 4, layers: int = 3, nodes: 
     return network
 
 
-# -- exact counts (spec ednas 2.4, 4; published_cells) -----------------------------------------------------------
+# -- exact counts: docs/methods/darts.md#sizes-of-published-networks ----------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_zoo_states_the_counts_that_its_networks_have() -> None:
 
 
 def test_mean_multiply_adds_of_a_uniform_path() -> None:
-    """About 43.5 M at 16 channels and 8 cells (spec ednas 9.1, a sample mean); exactly 43.35 M.
+    """About 43.5 M at 16 channels and 8 cells (docs/methods/ednas.md#work-of-a-step, a sample mean); exactly 43.35 M.
 
     An edge from a source to node n is in `n - 1` of the `n (n - 1) / 2` pairs: it is used with probability `2 / n`.
     """

@@ -33,7 +33,8 @@ SPECS = {
         TaskSpec("deepsea", "multilabel", (4, 1000), 36),
     )
 }
-# Spec d2nas 2 and 1.6: genotype, channels, cells; searchable convolutions; millions of parameters and of multiply-adds
+# docs/methods/d2nas.md#sizes-of-the-published-cells.
+# Genotype, channels, cells; searchable convolutions; millions of parameters and of multiply-adds
 # with all kernels at 3 and at the largest size (9, for sequences 19). The multiply-adds are rounded there.
 ROWS: list[tuple[str, int, int, int, tuple[float, float], tuple[float, float]]] = [
     ("cifar100.common", 48, 2, 28, (0.378, 0.575), (94, 152)),
@@ -94,7 +95,7 @@ def test_networks_have_the_published_sizes(
 
 @pytest.mark.parametrize(
     ("task", "options", "layers", "channels", "operations", "millions"),
-    [  # spec d2nas 2; in the second stage three operations are left, here the ones with most parameters
+    [  # docs/methods/pdarts.md#operations-and-networks-of-d2nas; second stage: the three largest operations
         ("cifar100", {}, 2, 8, None, 0.051),
         ("cifar100", {}, 2, 16, ("avg_pool_3x3", "sep_conv_3x3", "dil_conv_5x5"), 0.144),
         ("cifar100", {}, 5, 8, None, 0.209),

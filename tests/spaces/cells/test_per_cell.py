@@ -1,4 +1,4 @@
-"""Networks whose cells may all differ, against the oracles of the specification (d_darts)."""
+"""Networks whose cells may all differ, against published sizes and wirings."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_cell_of_which_nothing_is_left_says_why_and_what_to_change() -> None:
         assert part in str(caught.value)
 
 
-# -- operations (spec 5.1) ---------------------------------------------------------------------------------------
+# -- docs/methods/ddarts.md#operations-of-handcrafted-networks ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_handcrafted_operations_have_the_published_size(name: str, parameters: A
     assert sum(isinstance(module, nn.ReLU) for module in searched.modules()) == 1 + name.startswith("bottleneck")
 
 
-# -- networks (spec 7.2, 12.2) -----------------------------------------------------------------------------------
+# -- docs/methods/ddarts.md#published-sizes -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_drop_path_drops_whole_nodes_with_their_skips() -> None:
     assert torch.allclose(dropped[kept], whole[kept] / 0.75, atol=1e-5)
 
 
-# -- derivation (spec 2) -----------------------------------------------------------------------------------------
+# -- docs/architectures.md#deeper-networks-derive -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_handcrafted_and_derived_networks_are_not_derived() -> None:
         derive(load_zoo("darts_v2").architecture, 20)
 
 
-# -- distance (spec 4) -------------------------------------------------------------------------------------------
+# -- docs/architectures.md#comparing-distance ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["", ".published"])

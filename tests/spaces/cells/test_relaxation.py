@@ -29,7 +29,7 @@ def supernet(name: str, options: dict[str, Any], **size: Any) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("name", "options", "channels", "weights"),
-    [  # spec d_darts 12.1
+    [  # docs/methods/ddarts.md#supernet
         ("cells", {}, 16, 1_930_618),
         ("per-cell", {}, 16, 1_930_618),
         ("per-cell", {}, 32, 6_800_618),

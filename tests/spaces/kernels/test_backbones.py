@@ -1,4 +1,4 @@
-"""DASH's backbones: sizes of spec d2nas 2, patterns of kernels, and what is refused."""
+"""DASH's backbones: sizes of docs/methods/dash.md#backbones, patterns of kernels, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from archscout.spaces.kernels.backbones import Backbone, BackboneOptions, Backbo
 from archscout.spaces.kernels.pattern import KernelPattern, with_kernels
 from archscout.tasks import TaskSpec
 
-# Parameters in millions and MAdds in millions at the smallest and at the largest kernels (spec d2nas 2).
+# Millions of parameters and of MAdds at the smallest and at the largest kernels (docs/methods/dash.md#backbones).
 IMAGES = {
     "cifar100": ("classification", (3, 32, 32), 100, (2.77, 24.4), (506, 4511)),
     "spherical": ("classification", (3, 60, 60), 100, (2.77, 24.4), (1778, 15858)),

@@ -15,7 +15,7 @@ from archscout.spaces.mobilenet import MobileNetOptions
 from archscout.spaces.mobilenet.config import RESOLUTIONS, Block
 from archscout.zoo import load_zoo, resolve_architecture
 
-# Spec dsm_nas 3.3.
+# docs/methods/once-for-all.md#codes.
 RELEASED = {
     "dsm_nas.imagenet": (
         "3,3,3,4,4:5,5,7,0,5,5,7,0,5,7,5,0,5,5,5,7,5,7,7,7:6,6,3,0,6,4,6,0,6,6,6,0,6,6,6,4,6,6,4,4",

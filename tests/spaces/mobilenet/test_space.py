@@ -28,7 +28,8 @@ def released(name: str) -> MobileNetConfig:
     return architecture
 
 
-# Spec dsm_nas 3.3: multiply-adds without the last linear layer and with it, parameters, tensors, blocks.
+# docs/methods/once-for-all.md#released-networks and #codes.
+# Multiply-adds without the last linear layer and with it, parameters, tensors, blocks.
 ROWS = {
     "dsm_nas.imagenet": (586_320_560, 587_856_560, 8_939_576, 377, 18),
     "dsm_nas_plus.imagenet": (581_784_272, 583_320_272, 8_996_552, 417, 20),

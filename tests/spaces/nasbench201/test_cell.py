@@ -1,4 +1,4 @@
-"""Cells of NAS-Bench-201 against the official numbers (spec dsm_nas 2)."""
+"""Cells of NAS-Bench-201 against the official numbers (docs/nasbench201.md)."""
 
 from __future__ import annotations
 

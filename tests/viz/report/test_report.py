@@ -12,8 +12,8 @@ import pytest
 
 from archscout.spaces.cells.genotype import Cell, CellGenotype, Input
 from archscout.viz import CandidateView, ComparisonRow, NumberView, ReportContent, StageView, render_report
-from archscout.viz.charts.curves import stage_charts
-from archscout.viz.report.html import duration
+from archscout.viz.report.charts import stage_charts
+from archscout.viz.report.report import duration
 
 CELL = Cell(((Input("sep_conv_3x3", 0), Input("skip_connect", 1)),), (2,))
 GENOTYPE = CellGenotype(CELL, CELL)

@@ -1,4 +1,6 @@
-"""The bilevel gradient of DARTS: how the architecture parameters change the validation loss (spec ednas 5.2).
+"""The bilevel gradient of DARTS: how the architecture parameters change the validation loss.
+
+Source: arXiv 1806.09055; docs/methods/darts.md#second-order.
 
 The weights `w` minimise the training loss for given architecture parameters `alpha`; `alpha` shall minimise the
 validation loss of those weights. First order takes the weights as they are:
@@ -49,7 +51,7 @@ LossFunction = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """`(weights, alphas) -> scalar`. Each call must give the same value for the same arguments: the same batch, the same
 dropout masks (seed the generator inside)."""
 
-RADIUS = 0.01  # of the finite difference: both points lie so far from the weights; spec ednas 5.2
+RADIUS = 0.01  # of the finite difference: both points lie so far from the weights; docs/methods/darts.md#second-order
 
 
 class Functional:

@@ -1,6 +1,6 @@
 """DARTS and FairDARTS: differentiable search with one architecture tensor for normal and one for reduction cells.
 
-DARTS (Liu et al. 2019; spec ednas 5), each edge a softmax over its operations and `none`:
+DARTS (arXiv 1806.09055; docs/methods/darts.md#relaxation), each edge a softmax over its operations and `none`:
 
     for each batch of the training split, and a batch of the validation split
         alpha <- Adam along d L_val(w, alpha) / d alpha            first order
@@ -8,10 +8,10 @@ DARTS (Liu et al. 2019; spec ednas 5), each edge a softmax over its operations a
         w     <- SGD along d L_train(w, alpha) / d w
     keep the strongest operation on the two strongest edges into each node
 
-On recurrent cells the search of DARTS is that of `darts_recurrent`, with settings of its own.
+On recurrent cells the search of DARTS is that of `recurrent`, with settings of its own.
 
-FairDARTS (Chu et al. 2020; spec d_darts 11) makes the operations independent, so that skip connections do not win by
-sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
+FairDARTS (arXiv 1911.12126; docs/methods/darts.md#fairdarts) makes the operations independent, so that skip
+connections do not win by sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
 
     alpha <- Adam along d [L_val(w, alpha) + weight * L01(alpha)] / d alpha,  L01 = -mean((sigmoid(alpha) - 1/2)^2)
     keep what reaches the threshold, at most two edges into each node
@@ -19,16 +19,14 @@ sharing: each has a sigmoid, and the zero-one loss drives them to a decision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import UnionType
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from archscout.jobs import Job
-from archscout.methods.base import METHODS, SearchContext, SearchStage
+from archscout.methods.base import Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.methods.differentiable.bilevel import Order, VirtualStep, bilevel_gradient
 from archscout.methods.differentiable.recurrent import RecurrentDartsSearch, RecurrentDartsSettings
 from archscout.methods.differentiable.relaxed import AlphaSettings, RelaxedSearch, RelaxedSettings
@@ -41,17 +39,15 @@ from archscout.tasks.batch import Batch
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = [
-    "Darts",
     "DartsSearch",
     "DartsSettings",
-    "FairDarts",
     "FairDartsSearch",
     "FairDartsSettings",
     "sigmoid_entropy",
     "zero_one_gradient",
 ]
 
-INITIAL_DEVIATION = 1e-3  # DARTS's tensors start at 1e-3 N(0, 1); spec ednas 5.1
+INITIAL_DEVIATION = 1e-3  # DARTS's tensors start at 1e-3 N(0, 1); docs/methods/darts.md#relaxation
 
 
 class DartsSettings(RelaxedSettings):
@@ -62,7 +58,7 @@ class DartsSettings(RelaxedSettings):
 
 
 class DartsSearch(RelaxedSearch):
-    """The search as a job; see the module's docstring."""
+    """The search; see the module's docstring."""
 
     def initial_alphas(self) -> Tensor:
         """A column for `none` before the operations."""
@@ -95,7 +91,7 @@ class FairDartsSettings(RelaxedSettings):
 
 
 class FairDartsSearch(RelaxedSearch):
-    """The search as a job; see the module's docstring."""
+    """The search; see the module's docstring."""
 
     def mixing(self, alphas: Tensor) -> Tensor:
         """Independent sigmoids."""
@@ -115,7 +111,7 @@ class FairDartsSearch(RelaxedSearch):
 
 
 def zero_one_gradient(alphas: Tensor, entries: int) -> Tensor:
-    """The gradient of `-sum((p - 1/2)^2) / entries` with `p = sigmoid(alphas)`; spec d_darts 1.3, 10.2."""
+    """The gradient of `-sum((p - 1/2)^2) / entries` with `p = sigmoid(alphas)`; docs/methods/ddarts.md#losses."""
     p = alphas.sigmoid()
     return -2 / entries * (p - 0.5) * p * (1 - p)
 
@@ -126,39 +122,31 @@ def sigmoid_entropy(mixing: Tensor) -> float:
     return float(-(p * p.log2() + (1 - p) * (1 - p).log2()).mean())
 
 
-@METHODS.register("darts")
-class Darts:
-    """DARTS."""
-
-    name: ClassVar[str] = "darts"
-    description: ClassVar[str] = "differentiable search with softmax mixing, first or second order"
-    settings_model: ClassVar[type[Settings]] = DartsSettings
-    requires: ClassVar[tuple[type | UnionType, ...]] = (Relaxed | RelaxedRecurrence,)
-
-    @classmethod
-    def settings_for(cls, space: type[SearchSpace]) -> type[Settings]:
-        """`RecurrentDartsSettings` for recurrent cells, else `DartsSettings`."""
-        return RecurrentDartsSettings if issubclass(space, RelaxedRecurrence) else cls.settings_model
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", _darts_search)]
+def _settings_for(space: type[SearchSpace]) -> type[Settings]:
+    return RecurrentDartsSettings if issubclass(space, RelaxedRecurrence) else DartsSettings
 
 
-def _darts_search(context: SearchContext, before: Architecture | None) -> Job:
+def _search(context: SearchContext, before: Architecture | None) -> Job[SearchResult]:
     recurrent = isinstance(context.space, RelaxedRecurrence)
     return RecurrentDartsSearch(context) if recurrent else DartsSearch(context)
 
 
-@METHODS.register("fairdarts")
-class FairDarts:
-    """FairDARTS."""
-
-    name: ClassVar[str] = "fairdarts"
-    description: ClassVar[str] = "differentiable search with independent sigmoids and the zero-one loss"
-    settings_model: ClassVar[type[Settings]] = FairDartsSettings
-    requires: ClassVar[tuple[type, ...]] = (Relaxed,)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", lambda context, before: FairDartsSearch(context))]
+register_method(
+    Method(
+        name="darts",
+        description="differentiable search with softmax mixing, first or second order",
+        settings=DartsSettings,
+        settings_for=_settings_for,
+        requires=(Relaxed | RelaxedRecurrence,),
+        stages=(SearchStage("search", _search),),
+    )
+)
+register_method(
+    Method(
+        name="fairdarts",
+        description="differentiable search with independent sigmoids and the zero-one loss",
+        settings=FairDartsSettings,
+        requires=(Relaxed,),
+        stages=(SearchStage("search", lambda context, before: FairDartsSearch(context)),),
+    )
+)

@@ -1,6 +1,6 @@
 """D-DARTS and DARTOpti: differentiable search with an architecture tensor of its own for each cell.
 
-Source: Heuillet et al. (arXiv 2108.09306), as recorded in spec d_darts. D-DARTS:
+Source: Heuillet et al. (arXiv 2108.09306); docs/methods/ddarts.md#what-the-code-rests-on. D-DARTS:
 
     alpha_i <- 0 for each cell i; mixing weights are independent sigmoids
     for each batch of the training split, and a batch of the validation split
@@ -25,27 +25,27 @@ when the distance between the baseline and the architecture as it stands no long
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from archscout.errors import SpaceError
-from archscout.methods.base import METHODS, SearchContext, SearchStage
+from archscout.jobs import State, Stored
+from archscout.methods.base import Method, SearchContext, SearchStage, register_method
 from archscout.methods.differentiable.darts import sigmoid_entropy, zero_one_gradient
 from archscout.methods.differentiable.relaxed import AlphaSettings, RelaxedSearch, RelaxedSettings
 from archscout.nn.untouched import untouched
 from archscout.seeds import generator
-from archscout.settings import Settings
 from archscout.spaces.base import HasDistance, Relaxed
 from archscout.spaces.cells.discretization import DiscretizationRule
 from archscout.tasks.batch import Batch
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
-__all__ = ["DDarts", "DDartsSearch", "DDartsSettings", "Dartopti", "DartoptiSearch", "DartoptiSettings"]
+__all__ = ["DDartsSearch", "DDartsSettings", "DartoptiSearch", "DartoptiSettings"]
 
-BASELINE_ALPHA = 10.0  # spec d_darts 3.2
+BASELINE_ALPHA = 10.0  # docs/methods/ddarts.md#handcrafted-baselines
 SMALLEST_MEAN = 1e-6  # added to |mean M|, where the published formula divides by nearly nothing
 
 
@@ -69,15 +69,26 @@ class DDartsSettings(RelaxedSettings):
     )
 
 
+class _Carried(Stored):
+    """What goes from step to step: the gradients that the legacy mode keeps, and each cell's last contribution."""
+
+    leftover: State[Tensor]
+    step: State[int]
+    contributions: State[list[float]]
+
+    def __init__(self, leftover: Tensor) -> None:
+        self.leftover, self.step, self.contributions = leftover, 0, []
+
+
 class DDartsSearch(RelaxedSearch):
-    """The search as a job; see the module's docstring."""
+    """The search; see the module's docstring."""
+
+    ddarts: State[_Carried]
 
     def __init__(self, context: SearchContext, *, warmup_epochs: int = 0) -> None:
         super().__init__(context, warmup_epochs=warmup_epochs)
         self._own = cast(DDartsSettings, context.settings)
-        self._leftover = torch.zeros_like(self.alphas)  # what legacy gradients carry to the next step
-        self._contributions: list[float] = []
-        self._step = 0
+        self.ddarts = _Carried(torch.zeros_like(self.alphas))
 
     def mixing(self, alphas: Tensor) -> Tensor:
         """Independent sigmoids."""
@@ -96,7 +107,7 @@ class DDartsSearch(RelaxedSearch):
         else:
             with untouched(self.network):
                 self.update_alphas(self._gradient(validation) + self._zero_one())
-        self._step += 1
+        self.ddarts.step += 1
 
     def weight_step(self, train: Batch) -> tuple[Tensor, Tensor]:
         """One step of the weights. Returns outputs and loss."""
@@ -118,10 +129,10 @@ class DDartsSearch(RelaxedSearch):
         (gradient,) = torch.autograd.grad(loss, alphas, retain_graph=ablates)
         if ablates:
             return gradient + own.ablation_weight * self._ablation(batch, alphas, mixing, states, loss, gradient)
-        if own.ablation_every and self._step % own.ablation_every == 0:
+        if own.ablation_every and self.ddarts.step % own.ablation_every == 0:
             with torch.no_grad():
                 losses = [self._loss_without(owner, batch, mixing, states) for owner in range(len(alphas))]
-            self._contributions = (loss.detach() - torch.stack(losses)).tolist()
+            self.ddarts.contributions = (loss.detach() - torch.stack(losses)).tolist()
         return gradient
 
     def _ablation(
@@ -149,7 +160,7 @@ class DDartsSearch(RelaxedSearch):
         everyone = torch.arange(len(alphas))
         own, of_mean = jacobian[everyone, everyone], jacobian.mean(0)
         scale = ((ablated - ablated.mean()) * mean.sign() / distance**2).view(-1, 1, 1)
-        self._contributions = (full.detach() - ablated).tolist()
+        self.ddarts.contributions = (full.detach() - ablated).tolist()
         return (own - of_mean) / distance - scale * (full_gradient - of_mean)
 
     def _loss_without(
@@ -159,13 +170,13 @@ class DDartsSearch(RelaxedSearch):
         if self._own.without == "nothing":
             instead = torch.zeros_like(mixing[owner])
         else:
-            draw = generator(self.context.seed, "ablation", self._step, owner)
+            draw = generator(self.context.seed, "ablation", self.ddarts.step, owner)
             instead = torch.rand(mixing[owner].shape, generator=draw).to(mixing)
         with self.context.engine.autocast():
             outputs = self.mixed.without(owner, mixing, states, instead)
             return self.context.task.loss(outputs, batch.targets)
 
-    # -- the published gradients (spec d_darts 1.5) --------------------------------------------------------------
+    # -- docs/methods/ddarts.md#gradients-of-the-published-program ----------------------------------------------------
 
     def _legacy_step(self, batch: Batch) -> None:
         """The architecture step as published: nothing is cleared between the K losses and the weights' step.
@@ -179,35 +190,23 @@ class DDartsSearch(RelaxedSearch):
         (count * loss).backward()  # type: ignore[no-untyped-call]
         gradient = cast(Tensor, self.alphas.grad) / count
         passes = torch.arange(1, count + 1, device=gradient.device).view(-1, 1, 1)
-        self.update_alphas(passes * gradient + self._zero_one() + self._leftover)
-        self._leftover = (count - passes) * gradient
+        self.update_alphas(passes * gradient + self._zero_one() + self.ddarts.leftover)
+        self.ddarts.leftover = (count - passes) * gradient
 
     def _legacy_weight_step(self, train: Batch) -> tuple[Tensor, Tensor]:
         if self.warming_up:
             self.stepper.optimizer.zero_grad(set_to_none=True)
         outputs, loss = self.evaluate_batch(train, self.mixing(self.alphas))
         self.stepper.step(loss, self.weights, accumulate=True)
-        self._leftover = self._leftover + cast(Tensor, self.alphas.grad) + self._zero_one() / len(self.alphas)
+        self.ddarts.leftover = (
+            self.ddarts.leftover + cast(Tensor, self.alphas.grad) + self._zero_one() / len(self.alphas)
+        )
         self.alphas.grad = None
         return outputs.detach(), loss.detach()
 
-    # -- the job -------------------------------------------------------------------------------------------------
-
     def epoch_ended(self) -> dict[str, float]:
         """The cells' marginal contributions to the loss, where they were computed; negative: the cell helps."""
-        return {f"contribution_{cell}": value for cell, value in enumerate(self._contributions)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """As `RelaxedSearch`, and what legacy gradients carry over."""
-        own = {"leftover": self._leftover, "step": self._step, "contributions": list(self._contributions)}
-        return {**super().state_dict(), "ddarts": own}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        super().load_state_dict(state)
-        self._leftover = state["ddarts"]["leftover"].to(self.alphas)
-        self._step = int(state["ddarts"]["step"])
-        self._contributions = [float(value) for value in state["ddarts"]["contributions"]]
+        return {f"contribution_{cell}": value for cell, value in enumerate(self.ddarts.contributions)}
 
 
 class DartoptiSettings(DDartsSettings):
@@ -222,13 +221,15 @@ class DartoptiSettings(DDartsSettings):
 
 
 class DartoptiSearch(DDartsSearch):
-    """The search as a job; see the module's docstring."""
+    """The search; see the module's docstring."""
+
+    distances: State[list[float]]
 
     def __init__(self, context: SearchContext) -> None:
         settings = cast(DartoptiSettings, context.settings)
         self._stop, self._stop_epochs = settings.stop_distance, settings.stop_epochs
         super().__init__(context, warmup_epochs=settings.warmup_epochs)
-        self._distances: list[float] = []
+        self.distances = []
         start = cast(Tensor, self.relaxation.start)
         self._baseline = self.relaxation.discretize(start.double(), "complete", 0.5)
 
@@ -247,8 +248,8 @@ class DartoptiSearch(DDartsSearch):
         threshold = cast(RelaxedSettings, self.settings).threshold
         found = self.relaxation.discretize(self.mixing(self.alphas.detach()), "edge", threshold)
         distance = cast(HasDistance, self.context.space).distance(self._baseline, found)
-        self._distances.append(distance)
-        last = self._distances[self.warmup_epochs :][-self._stop_epochs :]
+        self.distances.append(distance)
+        last = self.distances[self.warmup_epochs :][-self._stop_epochs :]
         still = self._stop is not None and all(abs(distance - other) <= self._stop for other in last)
         if still and len(last) == self._stop_epochs:
             self.end(
@@ -256,39 +257,23 @@ class DartoptiSearch(DDartsSearch):
             )
         return {**super().epoch_ended(), "distance": distance}
 
-    def state_dict(self) -> dict[str, Any]:
-        """As `DDartsSearch`, and the distances so far."""
-        return {**super().state_dict(), "distances": list(self._distances)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        super().load_state_dict(state)
-        self._distances = [float(value) for value in state["distances"]]
-
-
-@METHODS.register("ddarts", formerly=("d-darts",))
-class DDarts:
-    """D-DARTS."""
-
-    name: ClassVar[str] = "ddarts"
-    description: ClassVar[str] = "differentiable search with one architecture for each cell"
-    settings_model: ClassVar[type[Settings]] = DDartsSettings
-    requires: ClassVar[tuple[type, ...]] = (Relaxed,)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", lambda context, before: DDartsSearch(context))]
-
-
-@METHODS.register("dartopti")
-class Dartopti:
-    """DARTOpti."""
-
-    name: ClassVar[str] = "dartopti"
-    description: ClassVar[str] = "differentiable improvement of a handcrafted network"
-    settings_model: ClassVar[type[Settings]] = DartoptiSettings
-    requires: ClassVar[tuple[type, ...]] = (Relaxed, HasDistance)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", lambda context, before: DartoptiSearch(context))]
+register_method(
+    Method(
+        name="ddarts",
+        description="differentiable search with one architecture for each cell",
+        settings=DDartsSettings,
+        requires=(Relaxed,),
+        stages=(SearchStage("search", lambda context, before: DDartsSearch(context)),),
+    ),
+    formerly=("d-darts",),
+)
+register_method(
+    Method(
+        name="dartopti",
+        description="differentiable improvement of a handcrafted network",
+        settings=DartoptiSettings,
+        requires=(Relaxed, HasDistance),
+        stages=(SearchStage("search", lambda context, before: DartoptiSearch(context)),),
+    )
+)

@@ -1,7 +1,7 @@
 """P-DARTS: differentiable search in stages, with fewer operations and more cells from stage to stage.
 
-Chen et al. 2019, "Progressive Differentiable Architecture Search: Bridging the Depth Gap between Search and
-Evaluation"; D2NAS finds its cells with it. Source: spec d2nas 1.2.
+"Progressive Differentiable Architecture Search" (arXiv 1904.12760); D2NAS finds its cells with it.
+Source: docs/methods/pdarts.md#what-the-code-rests-on.
 
     for each stage, with a new supernet of more cells
         for some epochs                         weights alone
@@ -19,20 +19,21 @@ falls towards zero, begins anew where the architecture starts to learn, and fall
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from archscout.errors import SettingsError, SpaceError
-from archscout.jobs import Job
-from archscout.methods.base import METHODS, Candidate, SearchContext, SearchResult, SearchStage
+from archscout.jobs import Job, Metrics, State
+from archscout.methods.base import Candidate, Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.methods.differentiable.bilevel import bilevel_gradient
 from archscout.methods.differentiable.relaxed import AlphaSettings, MixtureSettings, RelaxedSearch
+from archscout.nn.protocols import DropsSkips
 from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
@@ -40,10 +41,17 @@ from archscout.spaces.base import Relaxed
 from archscout.tasks.batch import Batch
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
-__all__ = ["Pdarts", "PdartsSettings", "ProgressiveSearch", "ProgressiveStage", "StageSettings", "skip_dropout_rate"]
+__all__ = [
+    "PdartsSettings",
+    "ProgressiveSearch",
+    "ProgressiveStage",
+    "StageSettings",
+    "check_stages",
+    "skip_dropout_rate",
+]
 
-INITIAL_DEVIATION = 1e-3  # the tensors start at 1e-3 N(0, 1); spec d2nas 1.2
-DROPOUT_DECAY = 0.2  # per epoch, once the architecture learns; spec d2nas 1.2
+INITIAL_DEVIATION = 1e-3  # the tensors start at 1e-3 N(0, 1); docs/methods/pdarts.md#the-search-of-p-darts-and-of-d2nas
+DROPOUT_DECAY = 0.2  # per epoch, once the architecture learns; likewise
 LEAST_KEPT = 3  # fewer could leave an edge with nothing but `none` and a skip connection that the limit forbids
 
 
@@ -94,7 +102,7 @@ def skip_dropout_rate(start: float, epoch: int, epochs: int, warmup_epochs: int)
 
 
 class ProgressiveStage(RelaxedSearch):
-    """One stage as a job of its own.
+    """One stage, a search of its own.
 
     Args:
         context: of the search; its settings are `PdartsSettings`.
@@ -110,7 +118,7 @@ class ProgressiveStage(RelaxedSearch):
         size = _stage_size(context.supernet_size, self.stage)
         super().__init__(replace(context, supernet_size=size, seed=self._seed), warmup_epochs=settings.warmup_epochs)
         self.live = self._left().to(context.engine.device)
-        if self.stage.skip_dropout and not hasattr(self.network, "skip_dropout"):
+        if self.stage.skip_dropout and not isinstance(self.network, DropsSkips):
             raise SpaceError(
                 f"the space '{context.space.name}' has no dropout on skip connections; set skip_dropout: 0 in all "
                 "search.stages."
@@ -155,9 +163,9 @@ class ProgressiveStage(RelaxedSearch):
             self.stepper.set_rate(sgd.schedule.rate(sgd.lr, epoch + 1, settings.epochs, self.context.engine.world_size))
             steps = max(0, epoch + 1 - self.warmup_epochs)
             self.adam.param_groups[0]["lr"] = adam.rate(steps / (settings.epochs - self.warmup_epochs))
-        if self.stage.skip_dropout:
+        if isinstance(self.network, DropsSkips) and self.stage.skip_dropout:
             rate = skip_dropout_rate(self.stage.skip_dropout, epoch, settings.epochs, self.warmup_epochs)
-            self.network.skip_dropout = rate  # type: ignore[assignment]
+            self.network.skip_dropout = rate
 
     def architecture_step(self, train: Batch, validation: Batch) -> None:
         """First order: the weights as they are."""
@@ -193,16 +201,11 @@ class ProgressiveStage(RelaxedSearch):
         )
         return found
 
-    @property
-    def score(self) -> float:
-        """Of the supernet on the validation split, after the last epoch; higher is better."""
-        return self._score
-
     def facts(self) -> dict[str, Any]:
         """What each edge could choose from, and how the stage ended."""
         names = ("none", *self.relaxation.operations)
         live = [[[name for name, left in zip(names, row, strict=True) if left] for row in cell] for cell in self.live]
-        return {"operations": live, "score": self._score if math.isfinite(self._score) else None}
+        return {"operations": live, "score": self.score}
 
 
 def _stage_size(size: Any, stage: StageSettings) -> Any:
@@ -217,97 +220,81 @@ def _stage_size(size: Any, stage: StageSettings) -> Any:
     return size.model_copy(update=changes)
 
 
-class ProgressiveSearch:
-    """The search as a job: its stages one after the other.
+class ProgressiveSearch(Job[SearchResult]):
+    """The search: its stages one after the other.
 
     Args:
         context: of the search.
         settings: None takes the context's.
     """
 
+    number: State[int]
+    live: State[Tensor | None]
+    stage: State[ProgressiveStage]
+    finished: State[list[dict[str, Any]]]
+
     def __init__(self, context: SearchContext, settings: PdartsSettings | None = None) -> None:
-        self._context = context if settings is None else replace(context, settings=settings)
-        self._settings = cast(PdartsSettings, self._context.settings)
-        self._finished: list[dict[str, Any]] = []
+        self.context = context if settings is None else replace(context, settings=settings)
+        self.settings = cast(PdartsSettings, self.context.settings)
+        self.finished = []
         self._begin(0, None)
 
     def _begin(self, number: int, live: Tensor | None) -> None:
-        self._live = live
-        self._stage = ProgressiveStage(self._context, number, live)
+        self.number, self.live = number, live
+        self.stage = ProgressiveStage(self.context, number, live)
 
-    @property
-    def stage(self) -> ProgressiveStage:
-        """The stage at hand."""
-        return self._stage
+    def run(self) -> Iterator[Metrics]:
+        """Stage after stage, each with the operations that the one before has kept."""
+        while True:
+            for metrics in self.stage.run():
+                yield {**metrics, "search_stage": float(self.number + 1)}
+            if self.number + 1 == len(self.settings.stages):
+                return
+            self.finished.append(self.stage.facts())
+            self._begin(self.number + 1, self.stage.kept())
 
-    def advance(self) -> dict[str, float]:
-        """Some steps of a stage; the next stage begins where one has ended."""
-        stages = len(self._settings.stages)
-        if self._stage.done:
-            self._finished.append(self._stage.facts())
-            self._begin(self._stage.number + 1, self._stage.kept())
-        number = self._stage.number
-        metrics = self._stage.advance()
-        return {**metrics, "progress": (number + metrics["progress"]) / stages, "search_stage": float(number + 1)}
-
-    @property
-    def done(self) -> bool:
-        """Whether the last stage has ended."""
-        return self._stage.number + 1 == len(self._settings.stages) and self._stage.done
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Stages."""
+        yield self.number + self.stage.progress, len(self.settings.stages)
 
     def architecture(self) -> Architecture:
         """The architecture as it stands."""
-        return self._stage.architecture()
+        return self.stage.architecture()
 
-    def notices(self) -> list[str]:
-        """What a user should hear of, once."""
-        return self._stage.notices()
+    def said(self) -> list[str]:
+        """What came up since the last call."""
+        return [*super().said(), *self.stage.said()]
 
     def result(self) -> SearchResult:
         """The architecture of the last stage; its score is that of its supernet, with mixed edges."""
-        found = self._stage.architecture()
-        facts = {"stages": [*self._finished, self._stage.facts()]}
-        return SearchResult(found, [Candidate(found, self._stage.score, "mixed supernet")], facts=facts)
+        found = self.stage.architecture()
+        facts = {"stages": [*self.finished, self.stage.facts()]}
+        return SearchResult(found, [Candidate(found, self.stage.judged, "mixed supernet")], facts=facts)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The stage at hand, what is left for it, and what the stages before noted."""
-        return {
-            "number": self._stage.number,
-            "live": self._live,
-            "stage": self._stage.state_dict(),
-            "finished": self._finished,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        if state["number"] != self._stage.number:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state, with the supernet of its stage."""
+        if state["number"] != self.number:
             self._begin(int(state["number"]), state["live"])
-        self._finished = list(state["finished"])
-        self._stage.load_state_dict(state["stage"])
+        super().load_state_dict(state)
 
 
-@METHODS.register("pdarts")
-class Pdarts:
-    """P-DARTS."""
-
-    name: ClassVar[str] = "pdarts"
-    description: ClassVar[str] = "differentiable search in stages: fewer operations and more cells each time"
-    settings_model: ClassVar[type[Settings]] = PdartsSettings
-    requires: ClassVar[tuple[type, ...]] = (Relaxed,)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage of a run, in which the stages of the search follow each other."""
-        return [SearchStage("search", _progressive_search)]
-
-    def check(self, context: SearchContext) -> None:
-        """Raise an ArchscoutError if a stage's supernet cannot be built."""
-        shapes = set()
-        for stage in cast(PdartsSettings, context.settings).stages:
-            size = _stage_size(context.supernet_size, stage)
-            shapes.add(cast(Relaxed, context.space).relaxation(context.task.spec, size).shape)
-        if len(shapes) > 1:
-            raise SettingsError("search.stages: all stages need the same kinds of cells; check their layers.")
+def check_stages(context: SearchContext, settings: PdartsSettings | None = None) -> None:
+    """Raise an ArchscoutError if a stage's supernet cannot be built."""
+    shapes = set()
+    for stage in (settings or cast(PdartsSettings, context.settings)).stages:
+        size = _stage_size(context.supernet_size, stage)
+        shapes.add(cast(Relaxed, context.space).relaxation(context.task.spec, size).shape)
+    if len(shapes) > 1:
+        raise SettingsError("search.stages: all stages need the same kinds of cells; check their layers.")
 
 
-def _progressive_search(context: SearchContext, before: Architecture | None) -> Job:
-    return ProgressiveSearch(context)
+register_method(
+    Method(
+        name="pdarts",
+        description="differentiable search in stages: fewer operations and more cells each time",
+        settings=PdartsSettings,
+        requires=(Relaxed,),
+        stages=(SearchStage("search", lambda context, before: ProgressiveSearch(context)),),
+        check=check_stages,
+    )
+)

@@ -6,7 +6,7 @@ A method adds how the tensors become mixing weights and what an architecture ste
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from archscout.engine import Stepper
 from archscout.errors import DivergedError, SettingsError
+from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.methods.differentiable.bilevel import Functional
 from archscout.seeds import derive_seed
@@ -23,7 +24,8 @@ from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import MixtureNetwork, Relaxed
 from archscout.spaces.cells.discretization import DiscretizationRule
 from archscout.tasks.batch import Batch, BatchStream
-from archscout.training.evaluation import pooled_metrics
+from archscout.tasks.streams import chunks
+from archscout.training.evaluation import StepMeter, pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
 __all__ = ["STEPS_PER_ADVANCE", "AlphaSettings", "MixtureSettings", "RelaxedSearch", "RelaxedSettings"]
@@ -71,13 +73,23 @@ class RelaxedSettings(MixtureSettings):
     threshold: float = Field(default=0.85, ge=0, le=1, description="of a mixing weight; not for two_edges")
 
 
-class RelaxedSearch:
-    """The job of a differentiable search; a method overrides `mixing` and `architecture_step`.
+class RelaxedSearch(Job[SearchResult]):
+    """A differentiable search; a method overrides `mixing` and `architecture_step`.
 
     Args:
         context: of the search.
         warmup_epochs: first epochs in which only the weights learn.
     """
+
+    network: State[torch.nn.Module]
+    stepper: State[Stepper]
+    alphas: State[Tensor]
+    adam: State[torch.optim.Adam]
+    stream: State[BatchStream]
+    held_out: State[BatchStream]
+    score: State[float | None]  # of the supernet on the validation split; higher is better
+    ended: State[bool]
+    collapse_told: State[bool]
 
     def __init__(self, context: SearchContext, *, warmup_epochs: int = 0) -> None:
         if context.engine.precision == "float16":
@@ -101,9 +113,8 @@ class RelaxedSearch:
         self.stream = self._stream(context.task.train, "weights")
         self.held_out = self._stream(context.task.validation, "architecture")
         self.warming_up = False  # whether the step at hand is the weights' alone
-        self._score = float("nan")
-        self._ended = self._collapse_told = False
-        self._notices: list[str] = []
+        self.score = None
+        self.ended = self.collapse_told = False
 
     def _stream(self, split: Any, purpose: str) -> BatchStream:
         engine, seed = self.context.engine, derive_seed(self.context.seed, "relaxed", purpose)
@@ -148,33 +159,43 @@ class RelaxedSearch:
 
     # -- the search ----------------------------------------------------------------------------------------------
 
-    def advance(self) -> dict[str, float]:
-        """Some steps, at most to the end of the epoch."""
-        epoch, metric = self.stream.epoch, self.context.task.metric
-        self.set_rates(epoch)
-        self.warming_up = epoch < self.warmup_epochs
+    def run(self) -> Iterator[Metrics]:
+        """Batch by batch a step of the tensors, then one of the weights; each epoch ends with a validation."""
+        while not self.ended and self.stream.epoch < self.settings.epochs:
+            epoch = self.stream.epoch
+            self.begin_epoch(epoch)
+            for batches in chunks(self.stream, STEPS_PER_ADVANCE):
+                meter = StepMeter(self.context.task, self.context.engine)
+                for train in batches:
+                    if not self.warming_up:
+                        self.architecture_step(train, self.held_out.next_batch())
+                    outputs, loss = self.weight_step(train)
+                    meter.add(outputs, train.targets, loss)
+                self.context.engine.average_buffers(self.network)
+                metrics = {"epoch": float(epoch), **meter.compute(), **self._signals()}
+                if self.stream.epoch != epoch:
+                    metrics |= self._evaluate() | self.epoch_ended()
+                yield metrics
+
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Epochs."""
+        yield (self.settings.epochs if self.ended else self.stream.passed), self.settings.epochs
+
+    def result(self) -> SearchResult:
+        """The architecture of the tensors; its score is the supernet's, with mixed edges."""
+        found = self.architecture()
+        return SearchResult(found, [Candidate(found, self.judged, "mixed supernet")])
+
+    @property
+    def judged(self) -> float:
+        """The score; not a number before the first epoch has ended."""
+        return float("nan") if self.score is None else self.score
+
+    def begin_epoch(self, epoch: int) -> None:
+        """What holds for an epoch: its learning rates, and whether the weights learn alone."""
         self.network.train()
-        accumulator = metric.create().to(self.context.engine.device)
-        losses: list[Tensor] = []
-        while len(losses) < STEPS_PER_ADVANCE and self.stream.epoch == epoch:
-            train = self.stream.next_batch()
-            if not self.warming_up:
-                self.architecture_step(train, self.held_out.next_batch())
-            outputs, loss = self.weight_step(train)
-            accumulator.update(outputs.float(), train.targets)
-            losses.append(loss)
-        engine = self.context.engine
-        engine.average_buffers(self.network)
-        metrics = {
-            "epoch": float(epoch),
-            "steps": float(len(losses)),
-            "loss": engine.average(float(torch.stack(losses).mean())),
-            metric.name: engine.average(float(accumulator.compute())),
-            **self._signals(),
-        }
-        if self.stream.epoch != epoch:
-            metrics |= self._evaluate() | self.epoch_ended()
-        return {"progress": self._progress(), **metrics}
+        self.warming_up = epoch < self.warmup_epochs
+        self.set_rates(epoch)
 
     def set_rates(self, epoch: int) -> None:
         """The learning rates of an epoch."""
@@ -209,8 +230,8 @@ class RelaxedSearch:
 
     def end(self, why: str) -> None:
         """End the search after this epoch."""
-        self._ended = True
-        self._notices.append(why)
+        self.ended = True
+        self.say(why)
 
     # -- signals -------------------------------------------------------------------------------------------------
 
@@ -225,9 +246,9 @@ class RelaxedSearch:
         columns = self.relaxation.operations
         skips = mixing.argmax(2) == columns.index("skip_connect") if "skip_connect" in columns else mixing.new_zeros(1)
         share = float(skips.double().mean())
-        if share >= COLLAPSE and not self._collapse_told:
-            self._collapse_told = True
-            self._notices.append(
+        if share >= COLLAPSE and not self.collapse_told:
+            self.collapse_told = True
+            self.say(
                 f"warning: skip connections are the strongest operation on {share:.0%} of all edges; the search may be "
                 "collapsing. Fewer epochs, or a smaller search.alphas.lr, usually help."
             )
@@ -249,13 +270,9 @@ class RelaxedSearch:
             self.context.engine,
             self.settings.batch_size,
         )
-        self._score = task.metric.score(values[task.metric.name])
+        score = task.metric.score(values[task.metric.name])
+        self.score = score if math.isfinite(score) else None
         return {f"validation_{name}": value for name, value in values.items()}
-
-    def notices(self) -> list[str]:
-        """What a user should hear of, once."""
-        said, self._notices = self._notices, []
-        return said
 
     def architecture(self) -> Architecture:
         """The architecture as it stands."""
@@ -264,47 +281,3 @@ class RelaxedSearch:
             self.mixing(self.alphas.detach()), settings.rule, settings.threshold
         )
         return found
-
-    # -- the job -------------------------------------------------------------------------------------------------
-
-    def _progress(self) -> float:
-        if self.done:
-            return 1.0
-        return (self.stream.epoch + self.stream.position / self.stream.batches_per_epoch) / self.settings.epochs
-
-    @property
-    def done(self) -> bool:
-        """Whether all epochs are over, or the method ended the search."""
-        return self._ended or self.stream.epoch >= self.settings.epochs
-
-    def result(self) -> SearchResult:
-        """The architecture of the tensors; its score is the supernet's, with mixed edges."""
-        found = self.architecture()
-        return SearchResult(found, [Candidate(found, self._score, "mixed supernet")])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, tensors, optimisers, place in the data."""
-        return {
-            "network": self.network.state_dict(),
-            "stepper": self.stepper.state_dict(),
-            "alphas": self.alphas,
-            "adam": self.adam.state_dict(),
-            "stream": self.stream.state_dict(),
-            "held_out": self.held_out.state_dict(),
-            "score": self._score if math.isfinite(self._score) else None,
-            "ended": self._ended,
-            "collapse_told": self._collapse_told,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self.network.load_state_dict(state["network"])
-        self.stepper.load_state_dict(state["stepper"])
-        with torch.no_grad():
-            self.alphas.copy_(state["alphas"])
-        self.adam.load_state_dict(state["adam"])
-        self.stream.load_state_dict(state["stream"])
-        self.held_out.load_state_dict(state["held_out"])
-        self._score = float("nan") if state["score"] is None else float(state["score"])
-        self._ended = bool(state["ended"])
-        self._collapse_told = bool(state["collapse_told"])

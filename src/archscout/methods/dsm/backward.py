@@ -1,4 +1,4 @@
-"""The backward pass of DSM-NAS's controllers, written out (spec dsm_nas 1.3).
+"""The backward pass of DSM-NAS's controllers, written out (docs/methods/dsm.md#controller).
 
 The decoder's steps are stacked, so that each weight's gradient is one product over all of them, written in place.
 """

@@ -1,8 +1,10 @@
-"""DSM-NAS's controller: a graph network over the centres, and an LSTM that picks one and edits it (spec dsm_nas 1.3).
+"""DSM-NAS's controller: a graph network over the centres, and an LSTM that picks one and edits it.
+
+Source: docs/methods/dsm.md#controller and docs/methods/dsm.md#subspace-graph.
 
 One object holds the controllers of many independent trials. Every parameter has a leading axis of trials, so that a
 step of all trials is a few batched matrix products; the parameters, their gradients and Adam's moments are each one
-flat tensor. The backward pass is written out in `dsm_backward.py`. `benchmarks/plain_controller.py` is the same network
+flat tensor. The backward pass is written out in `backward.py`. `benchmarks/plain_controller.py` is the same network
 for one trial in plain torch; the tests compare both, outputs and gradients.
 
 A trial's nodes are sorted by score before they enter the network. Edges then always go from a lower to a higher

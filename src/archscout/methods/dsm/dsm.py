@@ -1,39 +1,38 @@
-"""DSM-NAS: dominative subspace mining (arXiv 2210.17180, spec dsm_nas 1).
+"""DSM-NAS: dominative subspace mining (arXiv 2210.17180; docs/methods/dsm.md#what-the-code-rests-on).
 
 A trial keeps K centres. Each stands for a subspace: all architectures within M edits of it. A controller sees the graph
 of the centres, picks one, and edits it M times; an edit sets the operation of a layer. A proposal that scores better
 than its centre takes its place. REINFORCE teaches the controller to propose improvements.
 
-`dsm_trials.py` is the algorithm, for many independent trials as one batch; here is the job that runs them group after
-group.
+The steps of a trial are in `trials.py`, for many independent trials as one batch; here they run group after group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 
-from archscout.methods.base import METHODS, SearchContext, SearchResult, SearchStage
-from archscout.methods.dsm.settings import DsmSettings
-from archscout.methods.dsm.trials import DsmTrials, SharedByTrials
+from archscout.jobs import Job, Metrics, State
+from archscout.methods.base import Method, SearchContext, SearchResult, SearchStage, register_method
+from archscout.methods.dsm.centres import initial_architectures
+from archscout.methods.dsm.trials import DsmSettings, DsmTrials, SharedByTrials
 from archscout.methods.queries.result import SearchCourse, Trial, query_result
+from archscout.methods.queries.scorers import check_scorer, make_scorer
 from archscout.methods.queries.scoring import Preparation, Scorer, as_codes
-from archscout.methods.queries.settings import make_scorer
-from archscout.methods.queries.transfer import initial_architectures
-from archscout.settings import Settings
+from archscout.methods.queries.search import prepared
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import LayerCoded
 
-__all__ = ["Dsm", "DsmSearch", "DsmSettings"]
+__all__ = ["DsmSearch", "DsmSettings"]
 
 STEPS_PER_ADVANCE = 25  # of a quick scorer
 GROUP = {"cpu": 16}  # trials that fit a CPU's cache together; a GPU takes all
 
 
-class DsmSearch:
-    """The search as a job.
+class DsmSearch(Job[SearchResult]):
+    """The search; see the module's docstring.
 
     Args:
         space: what is searched.
@@ -45,6 +44,11 @@ class DsmSearch:
         smallest: the smallest architecture, which helps to find centres within narrow limits.
         initial: centres to start from, by trial; what is missing is drawn.
     """
+
+    scorer: State[Scorer]
+    trials: State[list[dict[str, Any]]]  # what each finished one found
+    course: State[SearchCourse]
+    running: State[DsmTrials | None]  # the group that runs now; None between groups
 
     def __init__(
         self,
@@ -58,81 +62,60 @@ class DsmSearch:
         smallest: Architecture | None = None,
         initial: Sequence[Sequence[Architecture]] = (),
     ) -> None:
-        self._scorer, self._settings = scorer, settings
+        self.scorer, self._settings = scorer, settings
         self._common = SharedByTrials(
             space, as_codes(space, scorer), settings, seed, torch.device(device), admit, smallest, initial
         )
         size = settings.group or GROUP.get(self._common.device.type, settings.trials)
         self._groups = [range(start, min(start + size, settings.trials)) for start in range(0, settings.trials, size)]
-        self._finished: list[Trial] = []
-        self._course = SearchCourse()
-        self._running: DsmTrials | None = None
+        self.trials = []
+        self.course = SearchCourse()
+        self.running = None
 
-    def _begin(self, state: dict[str, Any] | None = None) -> DsmTrials:
+    def run(self) -> Iterator[Metrics]:
+        """Group after group of trials, until each has spent its budget."""
+        yield from prepared(self.scorer)
+        while len(self.trials) < self._settings.trials:
+            group = self.running or self.begin()
+            while not group.done:
+                for _ in range(STEPS_PER_ADVANCE if self.scorer.quick else 1):
+                    if not group.done:
+                        group.step()
+                yield group.metrics()
+            self.trials += [trial.to_fields() for trial in group.outcomes()]
+            self.running = None
+
+    def begin(self, *, resumed: bool = False) -> DsmTrials:
         """The group after the finished ones."""
-        group = next(group for group in self._groups if group.start == len(self._finished))
-        self._running = DsmTrials(self._common, group, self._course, state)
-        return self._running
+        group = next(group for group in self._groups if group.start == len(self.trials))
+        self.running = DsmTrials(self._common, group, self.course, resumed=resumed)
+        return self.running
 
-    def advance(self) -> dict[str, float]:
-        """Some steps of all trials of a group; before them, what the scorer has to prepare."""
-        if isinstance(self._scorer, Preparation) and not self._scorer.ready:
-            metrics = self._scorer.prepare()
-            return {**metrics, "progress": metrics["progress"] / 2}
-        trials = self._running or self._begin()
-        for _ in range(STEPS_PER_ADVANCE if self._scorer.quick else 1):
-            if trials.done:
-                break
-            trials.step()
-        metrics = {"progress": self._progress(), **trials.metrics()}
-        if trials.done:
-            self._finished += trials.outcomes()
-            self._running = None
-        return metrics
-
-    @property
-    def trials(self) -> DsmTrials | None:
-        """The trials that run now; None between groups."""
-        return self._running
-
-    def _progress(self) -> float:
-        share = 0.0 if self._running is None else self._running.share
-        done = (len(self._finished) + share) / self._settings.trials
-        return 0.5 + done / 2 if isinstance(self._scorer, Preparation) else done
-
-    @property
-    def done(self) -> bool:
-        """Whether all trials have spent their budget."""
-        return len(self._finished) == self._settings.trials
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Trials; what the scorer prepares counts as much as all of them."""
+        whole = self._settings.trials
+        yield len(self.trials) + (0.0 if self.running is None else self.running.share), whole
+        if isinstance(self.scorer, Preparation):
+            yield self.scorer.prepared * whole, whole
 
     def result(self) -> SearchResult:
         """The best architecture by score; of one trial all that was scored, of many the best of each."""
-        return query_result(self._finished, self._scorer, course=self._course)
+        return query_result([Trial.from_fields(fields) for fields in self.trials], self.scorer, course=self.course)
 
     def close(self) -> None:
         """End the processes that score."""
-        self._scorer.close()
+        self.scorer.close()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Finished trials, and everything of the running group."""
-        return {
-            "scorer": self._scorer.state_dict(),
-            "trials": [trial.to_fields() for trial in self._finished],
-            "course": self._course.to_fields(),
-            "running": None if self._running is None else self._running.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self._scorer.load_state_dict(state["scorer"])
-        self._finished = [Trial.from_fields(fields) for fields in state["trials"]]
-        self._course = SearchCourse.from_fields(state["course"])
-        self._running = None
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state, with the group that ran."""
+        self.trials = list(state["trials"])
+        self.running = None
         if state["running"] is not None:
-            self._begin(state["running"])
+            self.begin(resumed=True)
+        super().load_state_dict(state)
 
 
-def _make_search(context: SearchContext, before: Architecture | None) -> DsmSearch:
+def _search(context: SearchContext, before: Architecture | None) -> DsmSearch:
     settings = cast(DsmSettings, context.settings)
     limits = settings.limits
     smallest = limits.check(context)
@@ -148,15 +131,13 @@ def _make_search(context: SearchContext, before: Architecture | None) -> DsmSear
     )
 
 
-@METHODS.register("dsm")
-class Dsm:
-    """DSM-NAS: subspaces around a few centres, mined by a learned policy."""
-
-    name: ClassVar[str] = "dsm"
-    description: ClassVar[str] = "subspace mining: a graph network and an LSTM learn to improve a few centres"
-    settings_model: ClassVar[type[Settings]] = DsmSettings
-    requires: ClassVar[tuple[type, ...]] = (LayerCoded,)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", _make_search)]
+register_method(
+    Method(
+        name="dsm",
+        description="subspace mining: a graph network and an LSTM learn to improve a few centres",
+        settings=DsmSettings,
+        requires=(LayerCoded,),
+        stages=(SearchStage("search", _search),),
+        check=check_scorer,
+    )
+)

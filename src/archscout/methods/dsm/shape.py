@@ -1,4 +1,4 @@
-"""The shape of DSM-NAS's controller: its parameters, its settings, what it decides (spec dsm_nas 1.3)."""
+"""The shape of DSM-NAS's controller: its parameters, its settings, what it decides (docs/methods/dsm.md#controller)."""
 
 from __future__ import annotations
 

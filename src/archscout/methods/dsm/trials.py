@@ -1,35 +1,70 @@
-"""The trials of DSM-NAS that run together: the algorithm (spec dsm_nas 1.1 to 1.3).
+"""The trials of DSM-NAS that run together: the algorithm (docs/methods/dsm.md#algorithm).
 
 Every tensor has a leading axis of T trials; each has K centres, and makes B proposals at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from archscout.errors import SpaceError
+from archscout.jobs import State, Stored
+from archscout.methods.dsm.centres import first_centres, initial_architectures
 from archscout.methods.dsm.controller import Controller
-from archscout.methods.dsm.settings import DsmSettings
 from archscout.methods.dsm.shape import ControllerShape, Decisions, OptimizerSettings
-from archscout.methods.queries.admission import random_within
 from archscout.methods.queries.result import SearchCourse, Trial, TrialLedger
 from archscout.methods.queries.scoring import CodeScorer
+from archscout.methods.queries.settings import QuerySettings
 from archscout.seeds import derive_seed, generator
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import LayerCoded
+from archscout.spaces.base import LayerCoded, SearchSpace
 
-__all__ = ["SharedByTrials", "DsmTrials"]
+__all__ = ["DsmSettings", "DsmTrials", "SharedByTrials"]
 
 DRAWN_STEPS = 25  # whose random numbers are drawn together
 MOST_STEPS = 20  # times the budget: where repeats are free, a search could go on for ever
-TRIES = 1_000  # random architectures in a row that a trial has already
-RUNNING = ("codes", "live", "scores", "baseline")  # the tensors of a state
+
+
+class DsmSettings(QuerySettings):
+    """Settings of DSM-NAS; the defaults are those for NAS-Bench-201 (docs/methods/dsm.md#published-settings)."""
+
+    slots: int = Field(default=3, ge=2, description="centres (K)")
+    edits: int = Field(default=4, ge=1, description="edits of a proposal (M)")
+    proposals: int = Field(default=1, ge=1, description="for each update; with real training they run in parallel")
+    lr: float = Field(default=0.009446763714621489, gt=0)
+    weight_decay: float = Field(default=2.3740059139364297e-5, ge=0)
+    entropy: float = Field(default=0.0005049559768158195, ge=0, description="weight of the entropy in the objective")
+    baseline_decay: float = Field(default=0.9, ge=0, lt=1)
+    policy: Literal["learned", "uniform"] = Field(default="learned", description="uniform: hill climbing, to compare")
+    reward: Literal["improvement", "absolute"] = "improvement"
+    initial: tuple[str, ...] = Field(
+        default=(), description="start from these: runs of earlier searches, or architectures (DSM-NAS+)"
+    )
+    group: int | None = Field(default=None, ge=1, description="trials that are computed together; null chooses")
+    legacy_drift: bool = Field(
+        default=False, description="edits reach the centre itself, as in the published code: subspaces wander"
+    )
+    legacy_free_initial: bool = Field(default=False, description="initial centres take no simulated seconds")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.queries <= self.slots:
+            raise ValueError(f"queries = {self.queries} must be more than the {self.slots} first centres")
+        if self.legacy_drift and self.proposals > 1:
+            raise ValueError("legacy_drift goes with one proposal for each update")
+        return self
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Raise an ArchscoutError if table, columns, first centres and space contradict each other."""
+        super().check_space(space)
+        initial_architectures(self.initial, space)
 
 
 @dataclass(frozen=True)
@@ -76,38 +111,28 @@ class SharedByTrials:
         return scores, seconds
 
     def first_centres(self, trial: int) -> list[tuple[int, ...]]:
-        """K codes: those to start from, then distinct random ones within the limits. Raises SpaceError."""
+        """K codes. Raises SpaceError where there are not so many within the limits."""
         slots = self.settings.slots
         draw = Random(derive_seed(self.seed, "dsm", trial, "centres"))
         given = self.initial[trial % len(self.initial)] if self.initial else ()
-        found = [self.space.encode(architecture) for architecture in given if self.admits(architecture)]
-        found = list(dict.fromkeys(found))[:slots]
-        for _ in range(TRIES):
-            if len(found) == slots:
-                return found
-            architecture = random_within(self.space, self.admits, draw, self.smallest)
-            if architecture is None:
-                break
-            code = self.space.encode(architecture)
-            if code not in found:
-                found.append(code)
-        if len(found) == slots:
-            return found
-        raise SpaceError(
-            f"only {len(found)} architectures were found that keep the limits {self.settings.limits!r}, but {slots} "
-            "centres are needed. Raise search.limits; `archscout estimate` prints the sizes of the smallest and the "
-            "largest network."
-        )
+        found = first_centres(self.space, slots, given, self.admits, self.smallest, draw)
+        if len(found) < slots:
+            raise SpaceError(
+                f"only {len(found)} architectures were found that keep the limits {self.settings.limits!r}, but "
+                f"{slots} centres are needed. Raise search.limits; `archscout estimate` prints the sizes of the "
+                "smallest and the largest network."
+            )
+        return found
 
 
-class DsmTrials:
+class DsmTrials(Stored):
     """Some trials, from the scores of their first centres on.
 
     Args:
         common: what all trials share.
         trials: their numbers.
         course: gets the steps of trial 0.
-        state: of `state_dict`, to go on from; None: begin.
+        resumed: a state will be loaded: no first centres are drawn and scored.
 
     Attributes:
         codes, scores: of the centres, `(T, K, layers)` and `(T, K)`.
@@ -116,9 +141,15 @@ class DsmTrials:
         steps: made so far.
     """
 
-    def __init__(
-        self, common: SharedByTrials, trials: range, course: SearchCourse, state: dict[str, Any] | None = None
-    ) -> None:
+    codes: State[Tensor]
+    live: State[Tensor]
+    scores: State[Tensor]
+    baseline: State[Tensor]
+    steps: State[int]
+    books: State[list[TrialLedger]]
+    controller: State[Controller]
+
+    def __init__(self, common: SharedByTrials, trials: range, course: SearchCourse, *, resumed: bool = False) -> None:
         self._common, self._settings, self._trials, self._course = common, common.settings, trials, course
         settings, code = common.settings, common.space.layer_code
         self._columns = code.columns or code.operations
@@ -132,10 +163,15 @@ class DsmTrials:
         )
         self.steps, self._drawn = 0, (-1, torch.empty(0))
         self._entropy: Tensor | None = None
-        if state is None:
+        self.books = [TrialLedger(self._settings) for _ in trials]
+        self.codes = torch.zeros(
+            len(trials), settings.slots, self._shape.layers, dtype=torch.int64, device=common.device
+        )
+        self.live = self.codes.clone()
+        self.scores = torch.zeros(len(trials), settings.slots, device=common.device)
+        self.baseline = torch.zeros(len(trials), 1, device=common.device)
+        if not resumed:
             self._begin()
-        else:
-            self._resume(state)
         self._nodes = self._describe()
 
     def _begin(self) -> None:
@@ -146,12 +182,10 @@ class DsmTrials:
         flat = self.codes.flatten(0, 1)
         scores, seconds = common.score(flat, torch.ones(len(flat), dtype=torch.bool, device=common.device))
         self.scores = scores.view(len(trials), -1)
-        self.baseline = torch.zeros(len(trials), 1, device=common.device)
-        self._books = [TrialLedger(self._settings) for _ in trials]
         entries = zip(flat.tolist(), scores.tolist(), seconds.tolist(), strict=True)
         for number, (code, score, cost) in enumerate(entries):
             charged = 0.0 if self._settings.legacy_free_initial else cost
-            self._books[number // self._shape.slots].charge(tuple(code), score, charged)
+            self.books[number // self._shape.slots].charge(tuple(code), score, charged)
         if trials[0] == 0:
             self._course.centres = self.scores[0].tolist()
 
@@ -190,13 +224,13 @@ class DsmTrials:
         """
         trials, proposals, _ = codes.shape
         flat = codes.flatten(0, 1)
-        active = torch.tensor([not book.spent for book in self._books], device=codes.device)
+        active = torch.tensor([not book.spent for book in self.books], device=codes.device)
         wanted = self._common.admitted(flat) & active.repeat_interleave(proposals)
         scores, seconds = self._common.score(flat, wanted)
         charged = [False] * len(flat)
         entries = zip(flat.tolist(), scores.tolist(), seconds.tolist(), wanted.tolist(), strict=True)
         for number, (code, score, cost, scored) in enumerate(entries):
-            book = self._books[number // proposals]
+            book = self.books[number // proposals]
             if scored and not book.spent:
                 book.charge(tuple(code), score, cost)
                 charged[number] = True
@@ -243,12 +277,12 @@ class DsmTrials:
     @property
     def done(self) -> bool:
         """Whether all trials have spent their budget."""
-        return all(book.spent for book in self._books) or self.steps >= MOST_STEPS * self._settings.queries
+        return all(book.spent for book in self.books) or self.steps >= MOST_STEPS * self._settings.queries
 
     @property
     def share(self) -> float:
         """The share of the budget that is used up, summed over the trials."""
-        return sum(book.share for book in self._books)
+        return sum(book.share for book in self.books)
 
     def metrics(self) -> dict[str, float]:
         """Best and mean centre over all trials, and the entropy of the last step as a share of the largest."""
@@ -262,7 +296,7 @@ class DsmTrials:
         space, scores, codes = self._common.space, self.scores.tolist(), self.codes.tolist()
         live = self.live.tolist() if self._settings.legacy_drift else codes
         trials = []
-        for number, book in enumerate(self._books):
+        for number, book in enumerate(self.books):
             best = max(range(self._shape.slots), key=scores[number].__getitem__)
             trials.append(
                 Trial(
@@ -278,17 +312,7 @@ class DsmTrials:
             )
         return trials
 
-    def state_dict(self) -> dict[str, Any]:
-        """Centres, baselines, books, controllers."""
-        return {
-            **{name: getattr(self, name) for name in RUNNING},
-            "steps": self.steps,
-            "books": [book.to_fields() for book in self._books],
-            "controller": self.controller.state_dict(),
-        }
-
-    def _resume(self, state: dict[str, Any]) -> None:
-        self.codes, self.live, self.scores, self.baseline = (state[name].to(self._common.device) for name in RUNNING)
-        self.steps = int(state["steps"])
-        self._books = [TrialLedger.from_fields(self._settings, fields) for fields in state["books"]]
-        self.controller.load_state_dict(state["controller"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        super().load_state_dict(state)
+        self._nodes = self._describe()

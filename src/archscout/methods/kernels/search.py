@@ -1,4 +1,4 @@
-"""The search for kernel sizes and dilations, DASH's, in the network of any space (spec d2nas 1.3).
+"""The search for kernel sizes and dilations, DASH's, in the network of any space.
 
     put an aggregated convolution, which holds all candidate kernels, in place of each convolution
     for each batch of a part of the data
@@ -8,36 +8,95 @@
         clip both together, and step both
     until the strongest kernel of no layer has changed for some epochs
 
-Weights and architecture parameters learn from the same batches (a single level). Source: DASH, Shen et al. 2022.
+Weights and architecture parameters learn from the same batches (a single level). Source: DASH, arXiv 2204.07554;
+docs/methods/dash.md#kernel-search.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from archscout.engine import Stepper
 from archscout.errors import DivergedError, SettingsError, SpaceError
+from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import Candidate, SearchContext, SearchResult
-from archscout.methods.kernels.settings import KernelSearchSettings
+from archscout.nn.kernels.candidates import Candidates
+from archscout.nn.kernels.choice import BackendSetting
 from archscout.nn.kernels.layers import Kernel
 from archscout.nn.kernels.mixture import KernelMixture, gumbel_mixing
 from archscout.seeds import derive_seed, generator
+from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import KernelPatterned
+from archscout.spaces.base import KernelPatterned, without_auxiliary_head
 from archscout.spaces.kernels.pattern import KernelPattern, with_kernels
-from archscout.tasks.batch import BatchStream
-from archscout.training.evaluation import pooled_metrics
+from archscout.tasks.batch import Batch, BatchStream
+from archscout.tasks.streams import chunks
+from archscout.training.evaluation import StepMeter, pooled_metrics
+from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = ["KernelSearch", "KernelSearchSettings", "transform_gradients"]
 
 STEPS_PER_ADVANCE = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
-INITIAL_DEVIATION = 1e-3  # of the architecture parameters; spec d2nas 1.3.2
-SIZE_PENALTY = 1e-5  # spec d2nas 1.3.4
+INITIAL_DEVIATION = 1e-3  # of the architecture parameters; docs/methods/dash.md#kernel-search
+SIZE_PENALTY = 1e-5  # docs/methods/dash.md#kernel-search
+DENSE_FIELD = 10  # times a kernel's size, on dense tasks, instead of its field; docs/methods/dash.md#kernel-search
+SCHEDULE = ScheduleSettings(kind="steps", milestones=(61, 121, 161), factors=(0.2, 0.04, 0.008))
+
+
+class KernelSearchSettings(Settings):
+    """Settings of the kernel search; the defaults are the published ones for classifying images."""
+
+    epochs: int = Field(default=100, ge=1)
+    fraction: float = Field(default=0.2, gt=0, le=1, description="of the batches in an epoch, drawn anew for each")
+    patience: int = Field(default=25, ge=1, description="epochs without a change of the pattern that end the search")
+    batch_size: int = Field(default=16, ge=2, description="per process")
+    split: Literal["development", "train"] = Field(
+        default="development", description="train: leaves validation out, and reports it after every epoch"
+    )
+    kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)
+    dilations: tuple[int, ...] = (1, 3, 7, 15)
+    grad_scale: float = Field(default=100.0, gt=0, description="S; larger values let the size penalty decide")
+    alpha_lr: float = Field(default=0.05, gt=0, description="of the architecture parameters; scheduled as optimizer.lr")
+    optimizer: SgdSettings = SgdSettings(lr=0.1, nesterov=True, weight_decay=5e-4, clip=1.0, schedule=SCHEDULE)
+    depthwise: bool | None = Field(
+        default=None,
+        description="search convolutions with as many outputs as inputs as depthwise ones; null: as published, but "
+        "the groups of a model of your own stay",
+    )
+    live_kernels: bool = Field(
+        default=True, description="leave out taps of the chosen kernels that can never touch data of this size"
+    )
+    backend: BackendSetting = Field(
+        default="auto", description="of the aggregated convolutions; auto: a rule on a CPU, measured elsewhere"
+    )
+
+    @field_validator("kernel_sizes", "dilations")
+    @classmethod
+    def _check_candidates(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if not values or min(values) < 1 or len(set(values)) != len(values):
+            raise ValueError("at least one number from 1 on, each once")
+        return values
+
+    @field_validator("kernel_sizes")
+    @classmethod
+    def _check_odd(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if any(size % 2 == 0 for size in values):
+            raise ValueError("sizes must be odd, so that a kernel has a centre")
+        return values
+
+    def fields(self, *, dense: bool) -> Tensor:
+        """What the penalty counts for each candidate, `(M,)`."""
+        kernels = Candidates.of(self.kernel_sizes, self.dilations, 1).kernels
+        return torch.tensor(
+            [DENSE_FIELD * size if dense else dilation * (size - 1) + 1 for size, dilation in kernels],
+            dtype=torch.float32,
+        )
 
 
 def transform_gradients(gradient: Tensor, grad_scale: float, fields: Tensor) -> Tensor:
@@ -46,8 +105,16 @@ def transform_gradients(gradient: Tensor, grad_scale: float, fields: Tensor) -> 
     return gradient / (grad_scale * (norms + 1e-8)) + SIZE_PENALTY * fields
 
 
-class KernelSearch:
-    """The search as a job; see the module's docstring.
+class _Layers:
+    """How the convolutions are computed, which a measurement may have chosen, as state."""
+
+    def __init__(self, network: KernelMixture) -> None:
+        self.state_dict = network.choices
+        self.load_state_dict = network.load_choices
+
+
+class KernelSearch(Job[SearchResult]):
+    """The search; see the module's docstring.
 
     Args:
         context: of the search; its `supernet_size` is that of the network that is searched.
@@ -57,6 +124,15 @@ class KernelSearch:
     Raises:
         SpaceError: the network has no convolution that takes another kernel.
     """
+
+    network: State[KernelMixture]
+    alphas: State[nn.Parameter]
+    stepper: State[Stepper]
+    stream: State[BatchStream]
+    layers: State[_Layers]
+    pattern: State[list[int]]  # the strongest kernel of each layer at the end of the last epoch
+    unchanged: State[int]
+    score: State[float | None]
 
     def __init__(
         self, context: SearchContext, base: Architecture | None = None, settings: KernelSearchSettings | None = None
@@ -77,16 +153,13 @@ class KernelSearch:
         self.stream = self._stream()
         batches = self.stream.batches_per_epoch
         self.steps_per_epoch = min(batches, math.floor(self.settings.fraction * batches) + 1)
-        self._pattern: tuple[int, ...] = ()
-        self._unchanged = 0
-        self._score = float("nan")
-        self._notices: list[str] = []
+        self.layers = _Layers(self.network)
+        self.pattern, self.unchanged = [], 0
+        self.score = None
 
     def _mixture(self, space: KernelPatterned) -> KernelMixture:
         settings, size = self.settings, self.context.supernet_size
-        if "auxiliary" in type(size).model_fields:
-            size = size.model_copy(update={"auxiliary": False})
-        network = space.build(self.base, self.context.task.spec, size)
+        network = space.build(self.base, self.context.task.spec, without_auxiliary_head(size))
         names = space.kernel_layers(network)
         if not names:
             raise SpaceError(
@@ -94,15 +167,12 @@ class KernelSearch:
                 "and a padding that keeps the input's size can."
             )
         self._check_sizes(space, len(names))
-        depthwise = settings.depthwise
-        if depthwise is None:
-            depthwise = getattr(space, "searched_depthwise", True)
         return KernelMixture(
             network,
             names,
             sizes=settings.kernel_sizes,
             dilations=settings.dilations,
-            depthwise=depthwise,
+            depthwise=space.searched_depthwise if settings.depthwise is None else settings.depthwise,
             backend=settings.backend,
         )
 
@@ -137,39 +207,34 @@ class KernelSearch:
 
     # -- the search ----------------------------------------------------------------------------------------------
 
-    def advance(self) -> dict[str, float]:
-        """Some steps, at most to the end of the epoch."""
-        engine, metric = self.context.engine, self.context.task.metric
-        epoch, steps = self.stream.epoch, 0
-        self._set_rates(epoch)
-        self.network.train()
-        accumulator = metric.create().to(engine.device)
-        losses: list[Tensor] = []
-        ended = False
-        while len(losses) < STEPS_PER_ADVANCE and not ended:
-            outputs, targets, loss = self._step()
-            accumulator.update(outputs.float(), targets)
-            losses.append(loss)
-            steps += 1
-            ended = self.stream.epoch > epoch or self.stream.position >= self.steps_per_epoch
-        engine.average_buffers(self.network)
-        value = engine.average(float(accumulator.compute()))
-        metrics = {
-            "epoch": float(epoch),
-            "steps": float(steps),
-            "loss": engine.average(float(torch.stack(losses).mean())),
-            metric.name: value,
-            **self._signals(),
-        }
-        if ended:
-            if self.stream.epoch == epoch:
-                self.stream.skip_epoch()
-            metrics |= self._end_epoch(value)
-        return {"progress": self._progress(), **metrics}
+    def run(self) -> Iterator[Metrics]:
+        """Steps of weights and architecture together, until the epochs are over or the pattern stays."""
+        while self.stream.epoch < self.settings.epochs and not self.settled:
+            epoch = self.stream.epoch
+            self._set_rates(epoch)
+            self.network.train()
+            for batches in chunks(self.stream, STEPS_PER_ADVANCE, self.steps_per_epoch):
+                meter = StepMeter(self.context.task, self.context.engine)
+                for batch in batches:
+                    meter.add(*self._step(batch))
+                self.context.engine.average_buffers(self.network)
+                metrics = {"epoch": float(epoch), **meter.compute(), **self._signals()}
+                if self.stream.epoch != epoch:
+                    metrics |= self._end_epoch(metrics[self.context.task.metric.name])
+                yield metrics
 
-    def _step(self) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def settled(self) -> bool:
+        """Whether the pattern has stayed for so long that the search ends."""
+        return self.unchanged >= self.settings.patience
+
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Epochs."""
+        part = self.stream.position / self.steps_per_epoch
+        yield (self.settings.epochs if self.settled else self.stream.epoch + part), self.settings.epochs
+
+    def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         engine, settings = self.context.engine, self.settings
-        batch = self.stream.next_batch()
         step = (self.stream.epoch, self.stream.position)  # the noise is the same in all processes
         mixing = gumbel_mixing(self.alphas, generator(self.context.seed, "noise", *step))
         with engine.seeded(self.context.seed, "step", *step), engine.autocast():
@@ -191,13 +256,13 @@ class KernelSearch:
 
     def _end_epoch(self, value: float) -> dict[str, float]:
         """Compare the pattern with that of the epoch before; judge on the validation split, if it is held out."""
-        pattern = tuple(self.alphas.detach().argmax(1).tolist())
-        changes = sum(a != b for a, b in zip(pattern, self._pattern, strict=True)) if self._pattern else len(pattern)
-        self._unchanged = 0 if changes else self._unchanged + 1
-        self._pattern = pattern
-        if self._unchanged >= self.settings.patience and self.stream.epoch < self.settings.epochs:
-            self._notices.append(
-                f"the pattern has not changed for {self._unchanged} epochs: the search ends after epoch "
+        pattern = self.alphas.detach().argmax(1).tolist()
+        changes = sum(a != b for a, b in zip(pattern, self.pattern, strict=True)) if self.pattern else len(pattern)
+        self.unchanged = 0 if changes else self.unchanged + 1
+        self.pattern = pattern
+        if self.settled and self.stream.epoch < self.settings.epochs:
+            self.say(
+                f"the pattern has not changed for {self.unchanged} epochs: the search ends after epoch "
                 f"{self.stream.epoch} of {self.settings.epochs}."
             )
         task = self.context.task
@@ -206,7 +271,8 @@ class KernelSearch:
             values = self._evaluate()
             found |= {f"validation_{name}": number for name, number in values.items()}
             value = values[task.metric.name]
-        self._score = task.metric.score(value)
+        score = task.metric.score(value)
+        self.score = score if math.isfinite(score) else None
         return found
 
     def _evaluate(self) -> dict[str, float]:
@@ -235,8 +301,6 @@ class KernelSearch:
         fields = [dilation * (size - 1) + 1 for size, dilation in kernels]
         return {"entropy": float(entropy.mean()), "mean_field": sum(fields) / len(fields)}
 
-    # -- the job -------------------------------------------------------------------------------------------------
-
     def architecture(self) -> KernelPattern:
         """The base with the strongest kernel in each convolution."""
         return with_kernels(self.base, self._kernels(live=self.settings.live_kernels))
@@ -245,53 +309,13 @@ class KernelSearch:
         found = [self.network.kernels[index] for index in self.alphas.detach().argmax(1).tolist()]
         return [self.network.live_kernel(position, kernel) for position, kernel in enumerate(found)] if live else found
 
-    def notices(self) -> list[str]:
-        """What a user should hear of, once."""
-        said, self._notices = self._notices, []
-        return said
-
-    def _progress(self) -> float:
-        if self.done:
-            return 1.0
-        return (self.stream.epoch + self.stream.position / self.steps_per_epoch) / self.settings.epochs
-
-    @property
-    def done(self) -> bool:
-        """Whether all epochs are over, or the pattern stays."""
-        return self.stream.epoch >= self.settings.epochs or self._unchanged >= self.settings.patience
-
     def result(self) -> SearchResult:
         """The pattern; its score is the mixture's, on what it was trained on unless validation was held out."""
-        found = self.architecture()
+        found, score = self.architecture(), float("nan") if self.score is None else self.score
         facts = {
             "convolutions": list(self.network.names),
             "kernels": [list(kernel) for kernel in found.kernels],
             "chosen": [list(kernel) for kernel in self._kernels(live=False)],
             "epochs": self.stream.epoch,
         }
-        return SearchResult(found, [Candidate(found, self._score, "kernel mixture")], facts=facts)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, parameters, optimiser, place in the data, and how the convolutions are computed."""
-        return {
-            "network": self.network.state_dict(),
-            "alphas": self.alphas,
-            "stepper": self.stepper.state_dict(),
-            "stream": self.stream.state_dict(),
-            "layers": self.network.choices(),
-            "pattern": list(self._pattern),
-            "unchanged": self._unchanged,
-            "score": self._score if math.isfinite(self._score) else None,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self.network.load_state_dict(state["network"])
-        with torch.no_grad():
-            self.alphas.copy_(state["alphas"])
-        self.stepper.load_state_dict(state["stepper"])
-        self.stream.load_state_dict(state["stream"])
-        self.network.load_choices(state["layers"])
-        self._pattern = tuple(state["pattern"])
-        self._unchanged = int(state["unchanged"])
-        self._score = float("nan") if state["score"] is None else float(state["score"])
+        return SearchResult(found, [Candidate(found, score, "kernel mixture")], facts=facts)

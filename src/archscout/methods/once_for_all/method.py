@@ -1,4 +1,4 @@
-"""Once for all (Cai et al. 2020), as DSM-NAS uses it (spec dsm_nas 3). The algorithm:
+"""Once for all (arXiv 1908.09791), as DSM-NAS uses it (docs/methods/once-for-all.md). The algorithm:
 
 supernet    train shared weights such that every network of the space works with its part of them
 scoring     score some random networks on the validation split, each with batch norms of its own
@@ -9,14 +9,13 @@ train       go on training the winner from its shared weights (the run's own sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import cast
 
 from pydantic import Field
 
 from archscout.errors import SettingsError
 from archscout.jobs import Job
-from archscout.methods.base import METHODS, SearchContext, SearchStage
+from archscout.methods.base import Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.methods.once_for_all.predictor import PredictorSettings, PredictorTraining
 from archscout.methods.once_for_all.scoring import ScoringSettings, SubnetScoring
 from archscout.methods.once_for_all.search import LimitedSearch, LimitedSearchSettings
@@ -25,7 +24,7 @@ from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Extractable, LayerCoded
 
-__all__ = ["OnceForAll", "OnceForAllSettings"]
+__all__ = ["OnceForAllSettings"]
 
 
 class OnceForAllSettings(Settings):
@@ -47,49 +46,41 @@ def _settings(context: SearchContext) -> OnceForAllSettings:
     return cast(OnceForAllSettings, context.settings)
 
 
-def _supernet(context: SearchContext, before: Architecture | None) -> Job:
-    return SupernetTraining(context, _settings(context).supernet)
-
-
-def _scoring(context: SearchContext, before: Architecture | None) -> Job:
-    return SubnetScoring(context, _settings(context).scoring)
-
-
-def _predictor(context: SearchContext, before: Architecture | None) -> Job:
+def _predictor(context: SearchContext, before: Architecture | None) -> Job[SearchResult]:
     assert before is not None  # the stage before leaves one
     return PredictorTraining(context, _settings(context).predictor, before)
 
 
-def _search(context: SearchContext, before: Architecture | None) -> Job:
+def _search(context: SearchContext, before: Architecture | None) -> Job[SearchResult]:
     settings = _settings(context)
     return LimitedSearch(context, settings.search, inherit_weights=settings.inherit_weights)
 
 
-@METHODS.register("once-for-all", formerly=("ofa",))
-class OnceForAll:
-    """Once-for-all supernet, accuracy predictor, search under limits."""
+def _check(context: SearchContext) -> None:
+    """Refuse what would fail after hours: weights that cannot be handed on, limits that no network keeps."""
+    settings = _settings(context)
+    if settings.inherit_weights and context.supernet_size != context.network_size:
+        raise SettingsError(
+            "the shared weights fit networks of the supernet's size only, but the sections supernet and network "
+            f"differ ({context.supernet_size!r}; {context.network_size!r}). Make them equal, or set "
+            "search.inherit_weights=false to train the result from scratch."
+        )
+    settings.search.limits.check(context)
 
-    name: ClassVar[str] = "once-for-all"
-    description: ClassVar[str] = "once-for-all supernet, accuracy predictor, search under a limit on multiply-adds"
-    settings_model: ClassVar[type[Settings]] = OnceForAllSettings
-    requires: ClassVar[tuple[type, ...]] = (Extractable, LayerCoded)
 
-    def check(self, context: SearchContext) -> None:
-        """Refuse what would fail after hours: weights that cannot be handed on, limits that no network keeps."""
-        settings = _settings(context)
-        if settings.inherit_weights and context.supernet_size != context.network_size:
-            raise SettingsError(
-                "the shared weights fit networks of the supernet's size only, but the sections supernet and network "
-                f"differ ({context.supernet_size!r}; {context.network_size!r}). Make them equal, or set "
-                "search.inherit_weights=false to train the result from scratch."
-            )
-        settings.search.limits.check(context)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """Supernet, scoring, predictor, search."""
-        return [
-            SearchStage("supernet", _supernet),
-            SearchStage("scoring", _scoring),
+register_method(
+    Method(
+        name="once-for-all",
+        description="once-for-all supernet, accuracy predictor, search under a limit on multiply-adds",
+        settings=OnceForAllSettings,
+        requires=(Extractable, LayerCoded),
+        stages=(
+            SearchStage("supernet", lambda context, before: SupernetTraining(context, _settings(context).supernet)),
+            SearchStage("scoring", lambda context, before: SubnetScoring(context, _settings(context).scoring)),
             SearchStage("predictor", _predictor),
             SearchStage("search", _search),
-        ]
+        ),
+        check=_check,
+    ),
+    formerly=("ofa",),
+)

@@ -1,4 +1,7 @@
-"""Stage three: a small network that predicts the score of an architecture from its code (spec dsm_nas 3.5)."""
+"""Stage three: a small network that predicts the score of an architecture from its code.
+
+Source: docs/methods/once-for-all.md#predictor.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from torch.nn import functional as F
 from torchmetrics.functional import kendall_rank_corrcoef, spearman_corrcoef
 
 from archscout.errors import SettingsError
+from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import SearchContext, SearchResult
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
@@ -104,8 +108,13 @@ def rank_correlations(predicted: Tensor, measured: Tensor) -> dict[str, float]:
     return {name: value if math.isfinite(value) else 0.0 for name, value in values.items()}
 
 
-class PredictorTraining:
-    """The training of the predictor as a job; its artifact is the weights and the rank correlations."""
+class PredictorTraining(Job[SearchResult]):
+    """The training of the predictor; its artifact is the weights and the rank correlations."""
+
+    predictor: State[AccuracyPredictor]
+    sgd: State[torch.optim.Optimizer]
+    epoch: State[int]
+    correlations: State[dict[str, float]]  # of ranks, on the networks that are held out
 
     def __init__(self, context: SearchContext, settings: PredictorSettings, before: Architecture) -> None:
         self._context, self._settings, self._before = context, settings, before
@@ -122,10 +131,10 @@ class PredictorTraining:
         order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(settings.split_seed))
         self._learnt = (features[order[held:]], targets[order[held:]])
         self._held = (features[order[:held]], targets[order[:held]])
-        self._predictor = self._create(features.shape[1])
-        self._sgd = settings.optimizer.create(self._predictor.parameters())
-        self._epoch = 0
-        self._correlations: dict[str, float] = {}
+        self.predictor = self._create(features.shape[1])
+        self.sgd = settings.optimizer.create(self.predictor.parameters())
+        self.epoch = 0
+        self.correlations = {}
 
     def _create(self, features: int) -> AccuracyPredictor:
         settings = self._settings
@@ -138,36 +147,37 @@ class PredictorTraining:
                 last.bias.fill_(float(self._learnt[1].mean()))
         return predictor
 
-    def advance(self) -> dict[str, float]:
-        """Some epochs; the predictor is too small to gain from a GPU and stays on the CPU."""
-        loss = 0.0
-        for _ in range(min(EPOCHS_PER_ADVANCE, self._settings.epochs - self._epoch)):
-            loss = self._train_epoch()
-            self._epoch += 1
-        with torch.inference_mode():
-            predicted = self._predictor.eval()(self._held[0])
-        self._correlations = rank_correlations(predicted, self._held[1])
-        return {
-            "progress": self._epoch / self._settings.epochs,
-            "loss": loss,
-            "held_out_error": float((predicted - self._held[1]).abs().mean()) / SCALE,
-            **self._correlations,
-        }
+    def run(self) -> Iterator[Metrics]:
+        """Some epochs at a time; the predictor is too small to gain from a GPU and stays on the CPU."""
+        while self.epoch < self._settings.epochs:
+            loss = 0.0
+            for _ in range(min(EPOCHS_PER_ADVANCE, self._settings.epochs - self.epoch)):
+                loss = self._train_epoch()
+                self.epoch += 1
+            with torch.inference_mode():
+                predicted = self.predictor.eval()(self._held[0])
+            self.correlations = rank_correlations(predicted, self._held[1])
+            error = float((predicted - self._held[1]).abs().mean()) / SCALE
+            yield {"loss": loss, "held_out_error": error, **self.correlations}
+
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Epochs."""
+        yield self.epoch, self._settings.epochs
 
     def _train_epoch(self) -> float:
         settings, (features, targets) = self._settings, self._learnt
-        for group in self._sgd.param_groups:
-            group["lr"] = settings.optimizer.schedule.rate(settings.optimizer.lr, self._epoch, settings.epochs)
-        self._predictor.train()
+        for group in self.sgd.param_groups:
+            group["lr"] = settings.optimizer.schedule.rate(settings.optimizer.lr, self.epoch, settings.epochs)
+        self.predictor.train()
         losses = []
-        with self._seeded("epoch", self._epoch):
+        with self._seeded("epoch", self.epoch):
             for part in torch.split(torch.randperm(len(targets)), settings.batch_size):
-                loss = self._loss(self._predictor(features[part]), targets[part])
-                self._sgd.zero_grad()
+                loss = self._loss(self.predictor(features[part]), targets[part])
+                self.sgd.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 if settings.optimizer.clip is not None:
-                    nn.utils.clip_grad_norm_(self._predictor.parameters(), settings.optimizer.clip)
-                self._sgd.step()
+                    nn.utils.clip_grad_norm_(self.predictor.parameters(), settings.optimizer.clip)
+                self.sgd.step()
                 losses.append(float(loss.detach()) * len(part))
         return sum(losses) / len(targets)
 
@@ -183,36 +193,15 @@ class PredictorTraining:
             return F.mse_loss(predicted, targets)
         return F.smooth_l1_loss(predicted, targets, beta=self._settings.beta)
 
-    @property
-    def done(self) -> bool:
-        """Whether all epochs are over."""
-        return self._epoch >= self._settings.epochs
-
     def result(self) -> SearchResult:
         """The best network that was scored; the artifact has the predictor and its rank correlations."""
         artifact = {
-            "predictor": self._predictor.state_dict(),
+            "predictor": self.predictor.state_dict(),
             "features": self._learnt[0].shape[1],
             "hidden": self._settings.hidden,
-            "correlations": self._correlations,
+            "correlations": self.correlations,
         }
         return SearchResult(self._before, artifact=artifact)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, epoch, the last rank correlations."""
-        return {
-            "predictor": self._predictor.state_dict(),
-            "sgd": self._sgd.state_dict(),
-            "epoch": self._epoch,
-            "correlations": self._correlations,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self._predictor.load_state_dict(state["predictor"])
-        self._sgd.load_state_dict(state["sgd"])
-        self._epoch = int(state["epoch"])
-        self._correlations = dict(state["correlations"])
 
 
 class PredictorScorer:

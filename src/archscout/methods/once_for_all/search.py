@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 from pydantic import Field, field_validator
 
 from archscout.errors import closest
+from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.methods.limits import Limits
 from archscout.methods.once_for_all.predictor import PredictorScorer
@@ -38,8 +41,8 @@ class LimitedSearchSettings(JudgeSettings):
         return name
 
 
-class LimitedSearch:
-    """The search as a job: one step for the searcher, then one for each proposal that is checked.
+class LimitedSearch(Job[SearchResult]):
+    """The search: one step for the searcher, then one for each proposal that is checked.
 
     Args:
         context: of the search; the stages before are over.
@@ -47,23 +50,38 @@ class LimitedSearch:
         inherit_weights: hand the shared weights of the result to the final training.
     """
 
+    proposals: State[list[dict[str, Any]]]  # architecture as JSON text, predicted score, origin
+    scores: State[list[float]]
+
     def __init__(self, context: SearchContext, settings: LimitedSearchSettings, *, inherit_weights: bool) -> None:
         self._context, self._settings, self._inherit = context, settings, inherit_weights
         self._judge = SubnetJudge(context, settings)
-        self._proposals: list[Candidate] = []
-        self._scores: list[float] = []
+        self.proposals, self.scores = [], []
 
-    def advance(self) -> dict[str, float]:
-        """Let the searcher propose, or check the next proposal."""
-        if not self._proposals:
+    def run(self) -> Iterator[Metrics]:
+        """Let the searcher propose, then check the best proposals."""
+        if not self.proposals:
             found = self._propose()
-            self._proposals = [*found.candidates[: max(1, self._settings.verify)]]
-            metrics = {"predicted": self._proposals[0].score, "proposed": float(len(found.candidates))}
-        else:
-            candidate = self._proposals[len(self._scores)]
-            self._scores.append(self._judge.score(candidate.architecture))
-            metrics = {"predicted": candidate.score, "score": self._scores[-1], "best": max(self._scores)}
-        return {"progress": (1 + len(self._scores)) / (1 + self._verified), **metrics}
+            self.proposals = [
+                {"architecture": architecture_to_json(each.architecture), "score": each.score, "origin": each.origin}
+                for each in found.candidates[: max(1, self._settings.verify)]
+            ]
+            yield {"predicted": found.candidates[0].score, "proposed": float(len(found.candidates))}
+        while len(self.scores) < self._verified:
+            candidate = self._candidates()[len(self.scores)]
+            self.scores.append(self._judge.score(candidate.architecture))
+            yield {"predicted": candidate.score, "score": self.scores[-1], "best": max(self.scores)}
+
+    def work(self) -> Iterator[tuple[float, float]]:
+        """The searcher, and each check, count the same."""
+        yield (1.0 if self.proposals else 0.0) + len(self.scores), 1 + self._verified
+
+    def _candidates(self) -> list[Candidate]:
+        """The proposals with their predicted scores."""
+        return [
+            Candidate(architecture_from_json(each["architecture"]), float(each["score"]), each["origin"])
+            for each in self.proposals
+        ]
 
     def _propose(self) -> SearchResult:
         context, limits = self._context, self._settings.limits
@@ -80,38 +98,14 @@ class LimitedSearch:
     @property
     def _verified(self) -> int:
         """How many proposals are checked in all."""
-        return len(self._proposals) if self._settings.verify else 0
-
-    @property
-    def done(self) -> bool:
-        """Whether all proposals are checked."""
-        return bool(self._proposals) and len(self._scores) == self._verified
+        return len(self.proposals) if self._settings.verify else 0
 
     def result(self) -> SearchResult:
         """The best checked proposal, and all of them; without checks the best prediction."""
-        candidates = self._proposals
+        candidates = self._candidates()
         if self._settings.verify:
-            candidates = [
-                Candidate(each.architecture, score, each.origin)
-                for each, score in zip(self._proposals, self._scores, strict=True)
-            ]
+            candidates = [replace(each, score=score) for each, score in zip(candidates, self.scores, strict=True)]
             candidates.sort(key=lambda candidate: -candidate.score)
         best = candidates[0].architecture
         weights = self._judge.network(best).state_dict() if self._inherit else None
         return SearchResult(best, candidates, weights=weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Proposals and their scores."""
-        proposals = [
-            {"architecture": architecture_to_json(each.architecture), "score": each.score, "origin": each.origin}
-            for each in self._proposals
-        ]
-        return {"proposals": proposals, "scores": list(self._scores)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self._proposals = [
-            Candidate(architecture_from_json(each["architecture"]), float(each["score"]), each["origin"])
-            for each in state["proposals"]
-        ]
-        self._scores = [float(score) for score in state["scores"]]

@@ -12,7 +12,8 @@ from typing import Protocol, cast
 
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchResult
-from archscout.methods.dsm.dsm import DsmSearch, DsmSettings
+from archscout.methods.dsm.dsm import DsmSearch
+from archscout.methods.dsm.trials import DsmSettings
 from archscout.methods.queries.scoring import FunctionScorer
 from archscout.registry import Registry
 from archscout.seeds import derive_seed
@@ -42,7 +43,7 @@ SEARCHERS: Registry[Callable[[int], Searcher]] = Registry("searcher", "archscout
 
 ADMISSION_TRIES = 200  # draws for each architecture that is wanted, before a searcher gives up
 PERCENT = 100.0
-# Of DSM-NAS in the MobileNet space (spec dsm_nas 1.4): centres and edits.
+# Of DSM-NAS in the MobileNet space (docs/methods/dsm.md#published-settings): centres and edits.
 SLOTS, EDITS = 10, 2
 PROPOSALS = 8  # for each update: the predictor scores them together
 
@@ -84,9 +85,7 @@ def dsm_searcher(budget: int) -> Searcher:
             lambda architectures: [PERCENT * score for score in scorer(architectures)], name="predictor", quick=True
         )
         job = DsmSearch(cast(LayerCoded, space), in_percent, settings, seed=seed, admit=admit, smallest=smallest)
-        while not job.done:
-            job.advance()
-        found = job.result()
+        found = job.complete()
         candidates = [Candidate(each.architecture, each.score / PERCENT, "dsm") for each in found.candidates]
         return SearchResult(found.architecture, candidates)
 

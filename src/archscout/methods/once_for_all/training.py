@@ -1,8 +1,8 @@
 """Stage one: the shared weights of a supernet with elastic kernel, width and depth.
 
-In the sandwich rule (Yu and Huang 2019) every step runs the largest network, the smallest and some random ones on one
+In the sandwich rule (arXiv 1903.05134) every step runs the largest network, the smallest and some random ones on one
 batch, and the largest one's outputs can teach the others. Otherwise every step runs one random network, as the
-published loop does (spec dsm_nas 3.4).
+published loop does (docs/methods/once-for-all.md#supernet).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import SearchContext, SearchResult
 from archscout.methods.shared_weights.path_training import ChildSettings, PathTrainer
 from archscout.seeds import derive_seed
@@ -112,49 +113,41 @@ class ElasticTrainer(PathTrainer):
                     value.zero_()
 
 
-class SupernetTraining:
-    """The training of the supernet as a job; its artifact is the weights."""
+class SupernetTraining(Job[SearchResult]):
+    """The training of the supernet; its artifact is the weights."""
+
+    trainer: State[ElasticTrainer]
+    sorted: State[bool]
 
     def __init__(self, context: SearchContext, settings: SupernetSettings) -> None:
         self._context, self._settings = context, settings
         self._smallest, self._largest = context.space.extremes(context.task.spec, context.supernet_size)
-        self._trainer = ElasticTrainer(context, settings, self._largest)
-        self._sorted = False
+        self.trainer = ElasticTrainer(context, settings, self._largest)
+        self.sorted = False
 
-    def advance(self) -> dict[str, float]:
-        """Some steps, at most to the end of the epoch."""
-        stream, settings = self._trainer.stream, self._settings
-        if settings.largest_epochs and not self._sorted and stream.epoch >= settings.largest_epochs:
-            self._trainer.sort_channels()
-            self._sorted = True
-        metrics = self._trainer.train(self._networks)
-        done = stream.epoch + stream.position / stream.batches_per_epoch
-        return {"progress": done / settings.epochs, **metrics}
+    def run(self) -> Iterator[Metrics]:
+        """The largest network alone, if asked for; then its channels are sorted, and all networks learn."""
+        for epoch in range(self.trainer.stream.epoch, self._settings.epochs):
+            if self._settings.largest_epochs and not self.sorted and epoch >= self._settings.largest_epochs:
+                self.trainer.sort_channels()
+                self.sorted = True
+            while self.trainer.stream.epoch == epoch:
+                yield self.trainer.train(self._networks)
+
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Epochs."""
+        yield self.trainer.stream.passed, self._settings.epochs
 
     def _networks(self, number: int) -> list[Architecture]:
         """The networks of a step, the one that teaches first."""
         settings, space = self._settings, self._context.space
-        if self._trainer.stream.epoch < settings.largest_epochs:
+        if self.trainer.stream.epoch < settings.largest_epochs:
             return [self._largest]
         draw = Random(derive_seed(self._context.seed, "supernet networks", number))
         if settings.subnets == "single":
             return [space.random(draw)]
         return [self._largest, self._smallest, *(space.random(draw) for _ in range(settings.random_subnets))]
 
-    @property
-    def done(self) -> bool:
-        """Whether all epochs are over."""
-        return self._trainer.stream.epoch >= self._settings.epochs
-
     def result(self) -> SearchResult:
         """The largest network so far; the artifact has the supernet's weights."""
-        return SearchResult(self._largest, artifact={"network": self._trainer.network.state_dict()})
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, place in the data, whether channels are sorted."""
-        return {"trainer": self._trainer.state_dict(), "sorted": self._sorted}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self._trainer.load_state_dict(state["trainer"])
-        self._sorted = bool(state["sorted"])
+        return SearchResult(self._largest, artifact={"network": self.trainer.network.state_dict()})

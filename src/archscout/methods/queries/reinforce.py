@@ -6,90 +6,59 @@ repeat: draw the operation of every layer from its softmax, score the architectu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
+import torch
 from pydantic import Field
+from torch.nn import functional
 
-from archscout.methods.base import METHODS, SearchStage
-from archscout.methods.queries.search import make_query_search
+from archscout.methods.queries.search import Strategy, register_strategy
 from archscout.methods.queries.settings import QuerySettings
-from archscout.settings import Settings
-from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import LayerCoded
 
-__all__ = ["Reinforce", "ReinforceSettings"]
-
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
+__all__ = ["ReinforceSettings", "reinforce"]
 
 
 class ReinforceSettings(QuerySettings):
-    """Settings of REINFORCE; the defaults are those of NATS-Bench (spec dsm_nas 8)."""
+    """Settings of REINFORCE; the defaults are those of NATS-Bench (docs/methods/dsm.md#settings-of-the-baselines)."""
 
     lr: float = Field(default=0.01, gt=0, description="NATS-Bench's; NAS-Bench-201's script has 0.5")
     baseline_decay: float = Field(default=0.9, ge=0, lt=1)
     samples: int = Field(default=1, ge=1, description="for each step; with real training they run in parallel")
 
 
-class _Trial:
-    def __init__(self, space: Any, settings: ReinforceSettings, draw: Random) -> None:
-        self._space, self._settings, self._draw = space, settings, draw
-        blocked = ~np.array(space.layer_code.allowed)
-        self._logits = np.where(blocked, -np.inf, 1e-3 * np.array([[draw.gauss(0, 1) for _ in row] for row in blocked]))
-        self._moments = np.zeros((2, *blocked.shape))
-        self._baseline: float | None = None
-        self._step = 0
-        self._codes: list[list[int]] = []
-
-    def _probabilities(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        odds = np.exp(self._logits - self._logits.max(1, keepdims=True))
-        shares: np.ndarray[Any, np.dtype[np.float64]] = odds / odds.sum(1, keepdims=True)
-        return shares
-
-    def ask(self) -> Sequence[Architecture]:
-        rows = self._probabilities().tolist()
-        choices = range(len(rows[0]))
-        self._codes = [
-            [self._draw.choices(choices, weights=row)[0] for row in rows] for _ in range(self._settings.samples)
-        ]
-        return [self._space.decode(code) for code in self._codes]
-
-    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
-        known = [(code, score) for code, score in zip(self._codes, scores, strict=False) if score > float("-inf")]
+def reinforce(space: Any, settings: ReinforceSettings, draw: Random) -> Strategy:
+    """One trial; see the module's docstring."""
+    allowed = torch.tensor(space.layer_code.allowed)
+    start = torch.tensor([[draw.gauss(0, 1) for _ in row] for row in allowed], dtype=torch.float64)
+    logits = (1e-3 * start).masked_fill(~allowed, -math.inf)
+    adam = torch.optim.Adam([logits], lr=settings.lr)
+    baseline: float | None = None
+    while True:
+        probabilities = logits.softmax(1)
+        rows = probabilities.tolist()
+        codes = [[draw.choices(range(len(row)), weights=row)[0] for row in rows] for _ in range(settings.samples)]
+        scores = yield [space.decode(code) for code in codes]
+        known = [(code, score) for code, score in zip(codes, scores, strict=True) if score > -math.inf]
         if not known:
-            return
-        mean = float(np.mean([score for _, score in known]))
-        decay = self._settings.baseline_decay
-        self._baseline = mean if self._baseline is None else decay * self._baseline + (1 - decay) * mean
-        probabilities = self._probabilities()
-        gradient = np.zeros_like(probabilities)
+            continue
+        mean = sum(score for _, score in known) / len(known)
+        decay = settings.baseline_decay
+        baseline = mean if baseline is None else decay * baseline + (1 - decay) * mean
+        gradient = torch.zeros_like(logits)
         for code, score in known:
-            towards = -probabilities
-            towards[range(len(code)), code] += 1
-            gradient -= (score - self._baseline) * towards / len(known)
-        self._adam(gradient)
-
-    def _adam(self, gradient: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        self._step += 1
-        for moment, beta, value in zip(self._moments, BETAS, (gradient, gradient**2), strict=True):
-            moment *= beta
-            moment += (1 - beta) * value
-        first, second = (m / (1 - beta**self._step) for m, beta in zip(self._moments, BETAS, strict=True))
-        self._logits = self._logits - self._settings.lr * first / (np.sqrt(second) + EPSILON)
+            towards = functional.one_hot(torch.tensor(code), len(rows[0])) - probabilities
+            gradient -= (score - baseline) * towards / len(known)
+        logits.grad = gradient
+        adam.step()
 
 
-@METHODS.register("reinforce")
-class Reinforce:
-    """REINFORCE with one independent distribution for each layer."""
-
-    name: ClassVar[str] = "reinforce"
-    description: ClassVar[str] = "policy gradient on one independent distribution for each layer"
-    settings_model: ClassVar[type[Settings]] = ReinforceSettings
-    requires: ClassVar[tuple[type, ...]] = (LayerCoded,)
-
-    def stages(self) -> Sequence[SearchStage]:
-        """One stage: the search."""
-        return [SearchStage("search", lambda context, before: make_query_search(context, self.name, _Trial))]
+register_strategy(
+    "reinforce",
+    "policy gradient on one independent distribution for each layer",
+    ReinforceSettings,
+    (LayerCoded,),
+    reinforce,
+)

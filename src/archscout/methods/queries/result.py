@@ -1,19 +1,18 @@
-"""What a search by queries keeps: the books of each trial, what it found, and the result over all trials."""
+"""What a search by queries keeps: the ledger of each trial, what it found, and the result over all trials."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
+from archscout.jobs import State, Stored
 from archscout.methods.base import Candidate, SearchResult
+from archscout.methods.queries.scoring import Scorer
+from archscout.methods.queries.settings import QuerySettings
 from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
-
-if TYPE_CHECKING:
-    from archscout.methods.queries.scoring import Scorer
-    from archscout.methods.queries.settings import QuerySettings
 
 __all__ = ["TrialLedger", "SearchCourse", "Trial", "query_result"]
 
@@ -59,39 +58,29 @@ class TrialLedger:
         """Everything that was scored, best first."""
         return [(decode(code), score) for code, score in sorted(self.seen.items(), key=lambda item: -item[1])]
 
-    def to_fields(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """As JSON types."""
         seen = [[list(code), score] for code, score in self.seen.items()]
         return {"queries": self.queries, "seconds": self.seconds, "seen": seen}
 
-    @classmethod
-    def from_fields(cls, settings: QuerySettings, fields: Mapping[str, Any]) -> Self:
-        """The inverse of `to_fields`."""
-        book = cls(settings)
-        book.queries, book.seconds = int(fields["queries"]), float(fields["seconds"])
-        book.seen = {tuple(code): float(score) for code, score in fields["seen"]}
-        return book
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.queries, self.seconds = int(state["queries"]), float(state["seconds"])
+        self.seen = {tuple(code): float(score) for code, score in state["seen"]}
 
 
-@dataclass
-class SearchCourse:
+class SearchCourse(Stored):
     """How the first trial went: scores of its first centres; of each step number, slot, score, and if it replaced."""
 
-    centres: list[float] = field(default_factory=list)
-    steps: list[list[float]] = field(default_factory=list)
+    centres: State[list[float]]
+    steps: State[list[list[float]]]
+
+    def __init__(self) -> None:
+        self.centres, self.steps = [], []
 
     def add(self, step: int, slot: int, score: float, replaced: bool) -> None:
         """Note a step."""
         self.steps.append([step, slot, round(score, 4), int(replaced)])
-
-    def to_fields(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {"centres": self.centres, "steps": self.steps}
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """The inverse of `to_fields`."""
-        return cls(list(fields["centres"]), [list(step) for step in fields["steps"]])
 
 
 @dataclass(frozen=True)
@@ -179,7 +168,7 @@ def query_result(trials: Sequence[Trial], scorer: Scorer, *, course: SearchCours
         records.append({**record, "value": value})
     facts["each"] = records
     if course is not None and course.steps:
-        facts["course"] = course.to_fields()
+        facts["course"] = course.state_dict()
     if len(trials) == 1 and trials[0].scored:
         candidates = [Candidate(architecture, score, "searched") for architecture, score in trials[0].scored]
     else:

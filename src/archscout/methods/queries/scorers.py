@@ -5,29 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch
 
 from archscout.engine import Engine
 from archscout.methods.base import SearchContext
-from archscout.methods.queries.scoring import FunctionScorer
+from archscout.methods.queries.scoring import FunctionScorer, Scorer, TableScorer, check_seconds
+from archscout.methods.queries.settings import (
+    SHARED,
+    TRAIN,
+    CandidateSettings,
+    QuerySettings,
+    SharedSettings,
+    score_name,
+)
 from archscout.methods.shared_weights.path_training import PathTrainer
 from archscout.methods.worker_context import WorkerContext, context_workers
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
+from archscout.spaces.nasbench201.table import Table
 from archscout.tasks.metrics.classification import Metric
 from archscout.tasks.task import Task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob, TrainSettings
 
-if TYPE_CHECKING:
-    from archscout.methods.queries.settings import CandidateSettings, SharedSettings
-
-__all__ = ["SharedScorer", "TrainedScorer"]
+__all__ = ["SharedScorer", "TrainedScorer", "check_scorer", "columns_of", "make_scorer"]
 
 PERCENT = 100.0
+DEFAULT_REPORT = "test_acc_200ep"
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,7 @@ def _train(
     with engine.seeded(seed, "network"):
         network = space.build(architecture, task.spec, size)
     job = TrainingJob(network, task, settings, engine, seed)
-    while not job.done:
-        job.advance()
-    values = evaluate_network(job.result(), task, task.validation, engine, batch_size)
+    values = evaluate_network(job.complete(), task, task.validation, engine, batch_size)
     return _scale(task.metric) * task.metric.score(values[task.metric.name])
 
 
@@ -136,21 +142,16 @@ class SharedScorer(FunctionScorer):
         self._trainer = PathTrainer(context, settings.child, settings.epochs)
 
     @property
-    def ready(self) -> bool:
-        """Whether the weights are trained."""
-        return self._trainer.stream.epoch >= self._settings.epochs
+    def prepared(self) -> float:
+        """The share of the epochs that the weights have had."""
+        return self._trainer.stream.passed / self._settings.epochs
 
     def prepare(self) -> dict[str, float]:
         """Some steps of the weights."""
         seed = self._context.seed
-        metrics = self._trainer.train(
+        return self._trainer.train(
             lambda number: self._context.space.random(Random(derive_seed(seed, "shared weights", number)))
         )
-        stream = self._trainer.stream
-        return {
-            "progress": (stream.epoch + stream.position / stream.batches_per_epoch) / self._settings.epochs,
-            **metrics,
-        }
 
     def _evaluate(self, architectures: Sequence[Architecture]) -> list[float]:
         self._trainer.network.eval()
@@ -167,3 +168,50 @@ class SharedScorer(FunctionScorer):
         """Go on from a saved state."""
         super().load_state_dict(state)
         self._trainer.load_state_dict(state["trainer"])
+
+
+def make_scorer(context: SearchContext) -> Scorer:
+    """The scorer of a search's settings.
+
+    Raises:
+        SettingsError: table, columns and score contradict each other.
+        DataError: the table cannot be read, or lacks a column.
+    """
+    settings = cast(QuerySettings, context.settings)
+    settings.check_space(context.space)
+    name = score_name(settings)
+    scorer: Scorer
+    if name == TRAIN:
+        scorer = TrainedScorer(context, settings.candidate)
+    else:
+        scorer = SharedScorer(context, settings.shared) if name == SHARED else _table_scorer(settings)
+    if settings.seconds is not None:
+        check_seconds(scorer)
+    return scorer
+
+
+def check_scorer(context: SearchContext) -> None:
+    """Raise what `make_scorer` would, and SettingsError where the budget is in seconds that the score does not know."""
+    settings = cast(QuerySettings, context.settings)
+    settings.check_space(context.space)
+    by_table = score_name(settings) not in (TRAIN, SHARED)
+    scorer = _table_scorer(settings) if by_table else None
+    if settings.seconds is not None:
+        check_seconds(scorer)
+
+
+def _table_scorer(settings: QuerySettings) -> TableScorer:
+    table = Table.open(Path(str(settings.table)))
+    return TableScorer(table, *columns_of(settings, table))
+
+
+def columns_of(settings: QuerySettings, table: Table) -> tuple[str, str | None]:
+    """The full names of the columns that the search sees and that it reports.
+
+    By default the latter is the test accuracy after 200 epochs, if the table has it.
+    """
+    score = table.find(score_name(settings), settings.dataset)
+    if settings.report is not None:
+        return score, table.find(settings.report, settings.dataset)
+    default = f"{table.columns[score].dataset}_{DEFAULT_REPORT}"
+    return score, default if default in table.columns else None

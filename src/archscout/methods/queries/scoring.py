@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -45,10 +45,12 @@ class Scorer(Protocol):
 
     Attributes:
         quick: many thousand scores take less than a second.
+        has_seconds: whether it knows what a query costs.
         name: of what it scores by; `report_name` of what it reports.
     """
 
     quick: bool
+    has_seconds: bool
     name: str
     report_name: str | None
 
@@ -79,15 +81,16 @@ class Preparation(Protocol):
     """A scorer that works before its first score, as a job does."""
 
     @property
-    def ready(self) -> bool:
-        """Whether it can score."""
+    def prepared(self) -> float:
+        """The share of that work that is done, from 0 to 1; at 1 it can score."""
         ...
 
     def prepare(self) -> dict[str, float]:
-        """Some seconds of work; metrics with `progress`."""
+        """Some seconds of work; gives metrics."""
         ...
 
 
+@runtime_checkable
 class CodeScorer(Protocol):
     """Scores per-layer operation codes."""
 
@@ -159,6 +162,7 @@ class FunctionScorer:
     """
 
     report_name: str | None = None
+    has_seconds = False
 
     def __init__(
         self,
@@ -222,12 +226,12 @@ class ByArchitecture:
 
 def as_codes(space: LayerCoded, scorer: Scorer) -> CodeScorer:
     """The scorer itself if it reads codes, else through architectures."""
-    return cast(CodeScorer, scorer) if hasattr(scorer, "score_codes") else ByArchitecture(space, scorer)
+    return scorer if isinstance(scorer, CodeScorer) else ByArchitecture(space, scorer)
 
 
 def check_seconds(scorer: Scorer | None) -> None:
     """Raise SettingsError if a search cannot be bounded by simulated seconds."""
-    if not getattr(scorer, "has_seconds", False):
+    if scorer is None or not scorer.has_seconds:
         raise SettingsError(
             "search.seconds: this score comes without the seconds that a query costs; only a table with a column "
             "<dataset>_seconds_<epochs>ep has them. Use search.queries, or --time-limit for real time."

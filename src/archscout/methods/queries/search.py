@@ -1,48 +1,50 @@
 """Searches that ask for the score of a few architectures and then decide what to ask next.
 
-A `Strategy` is one trial of such a method: `ask` names architectures, `tell` gives it their scores. `QuerySearch` runs
-the trials of any strategy as one job, so that the scorer gets the questions of all trials together. A strategy is
-deterministic given its seed and the scores: a stopped search goes on by telling it the old scores again.
+A `Strategy` is one trial of such a method: a loop that yields the architectures whose scores it wants, and is sent
+them. `QuerySearch` runs the trials of any strategy as one job, so that the scorer gets the questions of all trials
+together, and ends each when its budget is spent. A strategy is deterministic given its seed and the scores: a stopped
+search goes on by sending it the old scores again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from random import Random
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from archscout.errors import SpaceError
-from archscout.methods.base import SearchContext, SearchResult
+from archscout.jobs import Job, Metrics, State
+from archscout.methods.base import Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.methods.queries.result import Trial, query_result
+from archscout.methods.queries.scorers import check_scorer, make_scorer
 from archscout.methods.queries.scoring import Preparation, Scorer
-from archscout.methods.queries.settings import QuerySettings, make_scorer
+from archscout.methods.queries.settings import QuerySettings
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture
-from archscout.spaces.base import SearchSpace
 
-__all__ = ["QuerySearch", "Strategy", "make_query_search"]
+__all__ = ["QuerySearch", "Strategy", "StrategyMaker", "make_query_search", "prepared", "register_strategy"]
 
 ROUNDS_PER_ADVANCE = 20  # of a quick scorer
 TRIES = 10_000  # proposals in a row that are free or beyond the limits, after which a trial ends
 
+Strategy = Generator[Sequence[Architecture], Sequence[float], None]
+"""One trial: yields what to score next, at least one, and gets the scores; minus infinity for those beyond the limits.
+It never ends by itself: the budget ends it."""
 
-class Strategy(Protocol):
-    """One trial of a method."""
-
-    def ask(self) -> Sequence[Architecture]:
-        """What to score next; at least one."""
-        ...
-
-    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
-        """The scores of what was asked; minus infinity for those beyond the limits."""
-        ...
+StrategyMaker = Callable[[Any, Any, Random], Strategy]
+"""Makes a trial from the space, the method's settings and a generator of its own."""
 
 
 class _Running:
-    """A trial with its budget."""
+    """A trial with its budget.
+
+    Attributes:
+        asked: what it wants to know now.
+    """
 
     def __init__(self, strategy: Strategy, settings: QuerySettings) -> None:
-        self.strategy, self._settings = strategy, settings
+        self._strategy, self._settings = strategy, settings
+        self.asked = list(next(strategy))
         self.seen: dict[Architecture, float] = {}
         self.history: list[tuple[float, float]] = []
         self.queries, self.seconds, self.idle = 0, 0.0, 0
@@ -53,21 +55,22 @@ class _Running:
         over = limit is not None and self.seconds > limit
         return self.queries >= self._settings.queries or over or self.idle >= TRIES
 
-    def tell(self, asked: Sequence[Architecture], answers: Sequence[tuple[float, float]]) -> None:
+    def tell(self, answers: Sequence[tuple[float, float]]) -> None:
         """Charge the answers, up to the budget, and hand them on."""
-        told: list[tuple[Architecture, float]] = []
-        for architecture, (score, seconds) in zip(asked, answers, strict=True):
+        scores: list[float] = []
+        for architecture, (score, seconds) in zip(self.asked, answers, strict=False):
             if self.spent:
                 break
             self.history.append((score, seconds))
-            told.append((architecture, score))
+            scores.append(score)
             free = score == float("-inf") or (architecture in self.seen and not self._settings.charge_repeats)
             self.idle = self.idle + 1 if free else 0
             if not free:
                 self.seen[architecture] = score
                 self.queries += 1
                 self.seconds += seconds
-        self.strategy.tell([architecture for architecture, _ in told], [score for _, score in told])
+        if not self.spent:
+            self.asked = list(self._strategy.send(scores))
 
     def trial(self, keep: bool) -> Trial:
         """What was found."""
@@ -76,8 +79,8 @@ class _Running:
         return Trial(best, self.seen[best], self.queries, len(self.seen), self.seconds, scored=ranked)
 
 
-class QuerySearch:
-    """The trials of a strategy as a job.
+class QuerySearch(Job[SearchResult]):
+    """The trials of a strategy.
 
     Args:
         strategies: one for each trial.
@@ -86,6 +89,8 @@ class QuerySearch:
         admit: whether an architecture keeps the limits; None admits all.
     """
 
+    scorer: State[Scorer]
+
     def __init__(
         self,
         strategies: Sequence[Strategy],
@@ -93,89 +98,77 @@ class QuerySearch:
         settings: QuerySettings,
         admit: Callable[[Architecture], bool] | None = None,
     ) -> None:
-        self._scorer, self._settings, self._admit = scorer, settings, admit
+        self.scorer, self._settings, self._admit = scorer, settings, admit
         self._trials = [_Running(strategy, settings) for strategy in strategies]
 
-    def advance(self) -> dict[str, float]:
-        """Some rounds of all trials; before them, what the scorer has to prepare."""
-        if isinstance(self._scorer, Preparation) and not self._scorer.ready:
-            metrics = self._scorer.prepare()
-            return {**metrics, "progress": metrics["progress"] / 2}
-        for _ in range(ROUNDS_PER_ADVANCE if self._scorer.quick else 1):
-            if self.done:
-                break
-            self._round()
-        best = [max(trial.seen.values()) for trial in self._trials if trial.seen]
-        if not best:
-            return {"progress": self._progress()}
-        return {"progress": self._progress(), "best": max(best), "mean_best": sum(best) / len(best)}
+    def run(self) -> Iterator[Metrics]:
+        """Rounds of questions and answers, until every trial has spent its budget."""
+        yield from prepared(self.scorer)
+        while running := [trial for trial in self._trials if not trial.spent]:
+            for _ in range(ROUNDS_PER_ADVANCE if self.scorer.quick else 1):
+                self._round(running)
+                running = [trial for trial in running if not trial.spent]
+            best = [max(trial.seen.values()) for trial in self._trials if trial.seen]
+            yield {"best": max(best), "mean_best": sum(best) / len(best)} if best else {}
 
-    def _round(self) -> None:
-        """Ask every trial, score all questions together, tell the answers."""
-        running = [trial for trial in self._trials if not trial.spent]
-        asked = [list(trial.strategy.ask()) for trial in running]
-        wanted = [each for group in asked for each in group if self._admit is None or self._admit(each)]
-        found = self._scorer.score(wanted)
+    def _round(self, running: Sequence[_Running]) -> None:
+        """Score the questions of all trials together, and tell the answers."""
+        wanted = [each for trial in running for each in trial.asked if self._admit is None or self._admit(each)]
+        found = self.scorer.score(wanted)
         answers = dict(zip(wanted, zip(found.values, found.seconds, strict=True), strict=True))
-        for trial, group in zip(running, asked, strict=True):
-            trial.tell(group, [answers.get(each, (float("-inf"), 0.0)) for each in group])
+        for trial in running:
+            trial.tell([answers.get(each, (float("-inf"), 0.0)) for each in trial.asked])
             if trial.spent and not trial.seen:
                 raise SpaceError(
                     f"none of {TRIES:,} proposed architectures keeps the limits {self._settings.limits!r}. Raise "
                     "search.limits; `archscout estimate` prints the sizes of the smallest and the largest network."
                 )
 
-    def _progress(self) -> float:
-        done = sum(
-            min(1.0, trial.queries / self._settings.queries) if not trial.spent else 1.0 for trial in self._trials
-        )
-        share = done / len(self._trials)
-        return 0.5 + share / 2 if isinstance(self._scorer, Preparation) else share
-
-    @property
-    def done(self) -> bool:
-        """Whether all trials have spent their budget."""
-        return all(trial.spent for trial in self._trials)
+    def work(self) -> Iterator[tuple[float, float]]:
+        """Queries; what the scorer prepares counts as much as all of them."""
+        budget = self._settings.queries
+        for trial in self._trials:
+            yield budget if trial.spent else min(budget, trial.queries), budget
+        if isinstance(self.scorer, Preparation):
+            whole = budget * len(self._trials)
+            yield self.scorer.prepared * whole, whole
 
     def result(self) -> SearchResult:
         """The best architecture by score; of one trial all that was scored, of many the best of each."""
-        return query_result([trial.trial(len(self._trials) == 1) for trial in self._trials], self._scorer)
+        return query_result([trial.trial(len(self._trials) == 1) for trial in self._trials], self.scorer)
 
     def close(self) -> None:
         """End the processes that score."""
-        self._scorer.close()
+        self.scorer.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The answers that every trial has got; minus infinity is no JSON, and is kept as None."""
-        return {
-            "scorer": self._scorer.state_dict(),
-            "history": [
-                [[None if score == float("-inf") else score, seconds] for score, seconds in trial.history]
-                for trial in self._trials
-            ],
-        }
+        history = [
+            [[None if score == float("-inf") else score, seconds] for score, seconds in trial.history]
+            for trial in self._trials
+        ]
+        return {**super().state_dict(), "history": history}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Ask the strategies again, and tell them what they were told."""
-        self._scorer.load_state_dict(state["scorer"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Send the strategies once more what they were sent."""
+        super().load_state_dict(state)
         for trial, history in zip(self._trials, state["history"], strict=True):
             answers = [(float("-inf") if score is None else float(score), float(cost)) for score, cost in history]
             while answers:
-                asked = list(trial.strategy.ask())
-                trial.tell(asked[: len(answers)], answers[: len(asked)])
-                answers = answers[len(asked) :]
+                count = len(trial.asked)
+                trial.tell(answers[:count])
+                answers = answers[count:]
 
 
-def make_query_search(
-    context: SearchContext, name: str, strategy: Callable[[SearchSpace, Any, Random], Strategy]
-) -> QuerySearch:
-    """The job of a method.
+def prepared(scorer: Scorer) -> Iterator[Metrics]:
+    """What a scorer has to do before its first score."""
+    if isinstance(scorer, Preparation):
+        while scorer.prepared < 1:
+            yield scorer.prepare()
 
-    Args:
-        context: of the search.
-        name: of the method, for its seeds.
-        strategy: makes a trial from space, settings and a generator of its own.
-    """
+
+def make_query_search(context: SearchContext, name: str, strategy: StrategyMaker) -> QuerySearch:
+    """The job of a method of that name, whose seeds depend on it."""
     settings = cast(QuerySettings, context.settings)
     limits = settings.limits
     limits.check(context)
@@ -188,3 +181,11 @@ def make_query_search(
         settings,
         (lambda architecture: limits.admit(context, architecture)) if limits.bounded else None,
     )
+
+
+def register_strategy(
+    name: str, description: str, settings: type[QuerySettings], requires: tuple[Any, ...], strategy: StrategyMaker
+) -> Method:
+    """Register a method of one stage that runs a strategy."""
+    stage = SearchStage("search", lambda context, before: make_query_search(context, name, strategy))
+    return register_method(Method(name, description, settings, requires, (stage,), check=check_scorer))

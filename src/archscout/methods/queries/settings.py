@@ -1,27 +1,21 @@
-"""The settings of methods that query scores, and the scorer that these settings ask for."""
+"""The settings of methods that query scores."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import cast
 
 from pydantic import Field
 
 from archscout.errors import SettingsError, SpaceError
-from archscout.methods.base import SearchContext
 from archscout.methods.limits import Limits
-from archscout.methods.queries.scoring import Scorer, TableScorer, check_seconds
 from archscout.methods.shared_weights.path_training import ChildSettings
 from archscout.settings import Settings
-from archscout.spaces.base import SearchSpace, WeightSharing
-from archscout.spaces.nasbench201.table import Table
+from archscout.spaces.base import OwnTraining, SearchSpace, WeightSharing
 from archscout.training.job import TrainSettings
 from archscout.training.optimizers import SgdSettings
 
-__all__ = ["CandidateSettings", "QuerySettings", "SharedSettings", "columns_of", "make_scorer", "score_name"]
+__all__ = ["SHARED", "TRAIN", "CandidateSettings", "QuerySettings", "SharedSettings", "score_name"]
 
 TRAIN, SHARED = "train", "shared"
-DEFAULT_SCORE, DEFAULT_REPORT = "val_acc_12ep", "test_acc_200ep"
+DEFAULT_SCORE = "val_acc_12ep"
 
 
 def _short_training() -> TrainSettings:
@@ -74,7 +68,7 @@ class QuerySettings(Settings):
                     f"search.score = '{score_name(self)}' trains networks; search.table and search.report go with a "
                     "column of a table. Leave out one of the two."
                 )
-            if score_name(self) == TRAIN and hasattr(space, "train_model"):
+            if score_name(self) == TRAIN and isinstance(space, OwnTraining):
                 raise SpaceError(
                     f"search.score = 'train' cannot train the networks of the space '{space.name}', which are trained "
                     "in a way of their own. Use shared weights: --set score=shared"
@@ -84,61 +78,18 @@ class QuerySettings(Settings):
                     f"search.score = 'shared' needs a space with WeightSharing, which '{space.name}' does not have. "
                     "Use train."
                 )
-        else:
-            self._check_table(space)
-        if self.seconds is not None:
-            check_seconds(None if self.table is None else _table_scorer(self))
-
-    def _check_table(self, space: SearchSpace) -> None:
-        if self.table is None:
+        elif self.table is None:
             raise SettingsError(
                 f"search.score = '{self.score}': without a table the score is 'train' or 'shared'; for a column name "
                 "the table's file with --table FILE."
             )
-        if space.name != "nasbench201":
+        elif space.name != "nasbench201":
             raise SettingsError(
                 f"search.table holds cells of the space 'nasbench201', but the space is '{space.name}'. "
                 "Add --space nasbench201."
             )
-        _table_scorer(self)
 
 
 def score_name(settings: QuerySettings) -> str:
     """What the search sees, as the user named it or by default."""
     return settings.score or (DEFAULT_SCORE if settings.table else TRAIN)
-
-
-def make_scorer(context: SearchContext) -> Scorer:
-    """The scorer of a search's settings.
-
-    Raises:
-        SettingsError: table, columns and score contradict each other.
-        DataError: the table cannot be read, or lacks a column.
-    """
-    settings = cast(QuerySettings, context.settings)
-    settings.check_space(context.space)
-    name = score_name(settings)
-    if name not in (TRAIN, SHARED):
-        return _table_scorer(settings)
-    from archscout.methods.queries import scorers as network_scoring
-
-    if name == TRAIN:
-        return network_scoring.TrainedScorer(context, settings.candidate)
-    return network_scoring.SharedScorer(context, settings.shared)
-
-
-def _table_scorer(settings: QuerySettings) -> TableScorer:
-    table = Table.open(Path(str(settings.table)))
-    return TableScorer(table, *columns_of(settings, table))
-
-
-def columns_of(settings: QuerySettings, table: Table) -> tuple[str, str | None]:
-    """The full names of the columns that the search sees and that it reports.
-
-    By default the latter is the test accuracy after 200 epochs, if the table has it.
-    """
-    score = table.find(score_name(settings), settings.dataset)
-    if settings.report is not None:
-        return score, table.find(settings.report, settings.dataset)
-    default = f"{table.columns[score].dataset}_{DEFAULT_REPORT}"
-    return score, default if default in table.columns else None

@@ -1,4 +1,7 @@
-"""The validation score of networks cut out of a supernet, each with batch norms of its own (spec dsm_nas 3.4)."""
+"""The validation score of networks cut out of a supernet, each with batch norms of its own.
+
+Source: docs/methods/once-for-all.md#supernet.
+"""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from archscout.engine import Stepper
 from archscout.errors import SpaceError
+from archscout.jobs import Metrics, State, Stored
 from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.methods.limits import Limits
 from archscout.methods.shared_weights.judge import JudgeSettings, SubnetJudge
@@ -21,9 +22,9 @@ from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Extractable, PathSupernet, WeightSharing
 from archscout.tasks.batch import Batch
 from archscout.tasks.segments import SegmentSettings
-from archscout.tasks.streams import evaluation_batches, training_stream
+from archscout.tasks.streams import TrainingStream, evaluation_batches, training_stream
 from archscout.training.augmentation import AugmentationSettings, augmented
-from archscout.training.evaluation import pooled_metrics
+from archscout.training.evaluation import StepMeter, pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
 __all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "PathTrainer", "Ranking", "RankingSettings"]
@@ -55,7 +56,7 @@ class RankingSettings(Settings):
     )
 
 
-class PathTrainer:
+class PathTrainer(Stored):
     """A supernet and its optimiser; trains one path a step.
 
     Args:
@@ -63,6 +64,12 @@ class PathTrainer:
         settings: of the training.
         epochs: of the whole search, for the schedule.
     """
+
+    network: State[nn.Module]
+    _stepper: State[Stepper]
+    stream: State[TrainingStream]
+    _carry: State[Carry]
+    _judging: State[Carry]
 
     def __init__(self, context: SearchContext, settings: ChildSettings, epochs: int) -> None:
         self._context, self._settings, self._epochs = context, settings, epochs
@@ -91,21 +98,13 @@ class PathTrainer:
         Args:
             draw: gives the path of a draw number, which moves on after every `steps_per_architecture` steps.
         """
-        metric, epoch = self._context.task.metric, self.stream.epoch
-        accumulator = metric.create().to(self._context.engine.device)
-        losses: list[Tensor] = []
-        while len(losses) < STEPS_PER_ADVANCE and self.stream.epoch == epoch:
-            outputs, targets, loss = self.step(draw(self.stream.step // self._settings.steps_per_architecture))
-            accumulator.update(outputs, targets)
-            losses.append(loss)
-        engine = self._context.engine
+        epoch, engine = self.stream.epoch, self._context.engine
+        meter, steps = StepMeter(self._context.task, engine), 0
+        while steps < STEPS_PER_ADVANCE and self.stream.epoch == epoch:
+            meter.add(*self.step(draw(self.stream.step // self._settings.steps_per_architecture)))
+            steps += 1
         engine.average_buffers(self.network)
-        return {
-            "epoch": float(epoch),
-            "steps": float(len(losses)),
-            "loss": engine.average(float(torch.stack(losses).mean())),
-            metric.name: engine.average(float(accumulator.compute())),
-        }
+        return {"epoch": float(epoch), **meter.compute()}
 
     def step(self, architecture: Any) -> tuple[Any, Tensor, Tensor]:
         """One step of the weights on the path. Returns outputs, targets and the loss, on the device."""
@@ -164,55 +163,37 @@ class PathTrainer:
                     accumulator.update(each.float(), batch.targets)
         return [task.metric.score(float(accumulator.compute())) for accumulator in accumulators]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, place in the data."""
-        return {
-            "network": self.network.state_dict(),
-            "stepper": self._stepper.state_dict(),
-            "stream": self.stream.state_dict(),
-            "carry": self._carry.state_dict(),
-            "judging": self._judging.state_dict(),
-        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self.network.load_state_dict(state["network"])
-        self._stepper.load_state_dict(state["stepper"])
-        self.stream.load_state_dict(state["stream"])
-        self._carry.load_state_dict(state["carry"])
-        self._judging.load_state_dict(state["judging"])
-
-
-class Ranking:
+class Ranking(Stored):
     """Scores candidates in groups, each on the whole validation split, and picks the best.
+
+    The candidates are no part of the state: they are drawn again, identically, from the seed and the policy.
 
     Args:
         context, settings: of the search.
         trainer: whose shared weights judge.
     """
 
+    _scores: State[list[float]]
+
     def __init__(self, context: SearchContext, settings: RankingSettings, trainer: PathTrainer) -> None:
         self._context, self._settings, self._trainer = context, settings, trainer
         self._candidates: list[tuple[Architecture, str]] = []
-        self._scores: list[float] = []
-
-    @property
-    def started(self) -> bool:
-        """Whether the candidates are drawn."""
-        return bool(self._candidates)
-
-    @property
-    def done(self) -> bool:
-        """Whether every candidate has its score."""
-        return self.started and len(self._scores) == len(self._candidates)
+        self._scores = []
 
     @property
     def share(self) -> float:
         """The share that is scored."""
         return len(self._scores) / len(self._candidates) if self._candidates else 0.0
 
-    def start(self, proposals: Iterator[tuple[Architecture, str]]) -> None:
-        """Collect distinct candidates within the limits from an endless stream of proposals.
+    def run(self, proposals: Iterator[tuple[Architecture, str]]) -> Iterator[Metrics]:
+        """Score the candidates among endless proposals, a group at a time."""
+        self._candidates = self._collected(proposals)
+        while len(self._scores) < len(self._candidates):
+            yield self._score_group()
+
+    def _collected(self, proposals: Iterator[tuple[Architecture, str]]) -> list[tuple[Architecture, str]]:
+        """Distinct candidates within the limits.
 
         Raises:
             SpaceError: none of many proposals is within the limits.
@@ -231,9 +212,9 @@ class Ranking:
                 f"and {limits.max_madds} MAdds (None: no limit). Raise ranking.limits, or make the network smaller; "
                 "`archscout estimate` prints the smallest and the largest."
             )
-        self._candidates = list(found.items())
+        return list(found.items())
 
-    def advance(self) -> dict[str, float]:
+    def _score_group(self) -> dict[str, float]:
         """Score the next group; of several processes each scores one."""
         engine, size = self._context.engine, self._settings.group
         start = len(self._scores) + engine.rank * size
@@ -274,11 +255,3 @@ class Ranking:
             key=lambda candidate: -candidate.score,
         )
         return SearchResult(ranked[0].architecture, ranked)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Scores; the candidates are drawn again, identically, from the seed and the policy."""
-        return {"scores": list(self._scores), "started": self.started}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, after `start` was called again where it had been called."""
-        self._scores = [float(score) for score in state["scores"]]

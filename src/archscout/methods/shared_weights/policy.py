@@ -1,4 +1,6 @@
-"""A decoupled policy: independent categorical distributions over structure and operations (spec ednas 1.2 to 1.5).
+"""A decoupled policy: independent categorical distributions over structure and operations.
+
+Source: docs/methods/ednas.md#policy and docs/methods/ednas.md#policy-gradient.
 
 The policy is a flat vector of logits on the host, one row of softmax logits for each choice. Sampling uses plain
 integers, and the gradient of the log-probability is known in closed form: autograd has no part in it.
@@ -10,18 +12,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from archscout.jobs import State, Stored
 from archscout.seeds import generator
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Factorization
 
 __all__ = ["DecoupledPolicy", "Sample"]
 
-INITIAL_DEVIATION = 1e-3  # logits start at 1e-3 N(0, 1); spec ednas 1.2
+INITIAL_DEVIATION = 1e-3  # logits start at 1e-3 N(0, 1); docs/methods/ednas.md#policy
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Sample:
     draws: tuple[tuple[int, int], ...]
 
 
-class DecoupledPolicy:
+class DecoupledPolicy(Stored):
     """The distributions over one factorized space.
 
     Args:
@@ -43,6 +45,8 @@ class DecoupledPolicy:
         logits: float64 `(number of parameters,)`, on the CPU; an optimiser may hold it.
     """
 
+    logits: State[Tensor]
+
     def __init__(self, choices: Factorization, seed: int) -> None:
         self._choices = choices
         self._sizes = [*choices.structure, *(len(names) for names in choices.operations)]
@@ -50,13 +54,13 @@ class DecoupledPolicy:
         count = sum(self._sizes)
         self.logits = INITIAL_DEVIATION * torch.randn(count, generator=generator(seed, "policy"), dtype=torch.float64)
         self._cache: dict[int, list[float]] = {}
-
-    def changed(self) -> None:
-        """Tell the policy that its logits were updated."""
-        self._cache.clear()
+        self._cached = -1  # the version of the logits that the cache is of
 
     def probabilities(self, row: int) -> list[float]:
         """The distribution of one choice."""
+        if self._cached != self.logits._version:  # counted by torch: one more after each change in place
+            self._cache.clear()
+            self._cached = self.logits._version
         if row not in self._cache:
             start = self._starts[row]
             logits = self.logits[start : start + self._sizes[row]].tolist()
@@ -121,7 +125,7 @@ class DecoupledPolicy:
             samples, advantages: one advantage for each sample.
             double_softmax: the published code's surrogate instead, which applies softmax to probabilities:
                 `advantage * (diag(p) - p p^T) (softmax(p) - onehot(option))`. It is not the gradient of an expected
-                reward (spec ednas 1.5).
+                reward (docs/methods/ednas.md#policy-gradient).
         """
         flat = [0.0] * len(self.logits)
         for sample, advantage in zip(samples, advantages, strict=True):
@@ -132,16 +136,6 @@ class DecoupledPolicy:
                 for index, term in enumerate(terms, start=self._starts[row]):
                     flat[index] += scale * term
         return torch.tensor(flat, dtype=torch.float64)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The logits."""
-        return {"logits": self.logits}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over logits, in place."""
-        with torch.no_grad():
-            self.logits.copy_(state["logits"])
-        self.changed()
 
 
 def _score(probabilities: Sequence[float], option: int) -> list[float]:

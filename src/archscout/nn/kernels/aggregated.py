@@ -1,4 +1,4 @@
-"""The aggregated convolution: all kernel sizes and dilations of DASH in one operation (Shen et al. 2022).
+"""The aggregated convolution: all kernel sizes and dilations of DASH in one operation (DASH, arXiv 2204.07554).
 
 For candidates i with kernels w_i, dilations d_i and mixing weights c_i it is, at any stride,
 
@@ -11,7 +11,7 @@ in one or two dimensions and for any number of groups. Four back-ends compute it
 * `matrix` writes all kernels as one matrix from input to output positions, for small maps and short series.
 * `fft` adds up all kernels in one grid and multiplies spectra, on the smallest grid that does not wrap data into data.
 
-Sources: spec d2nas 1.3.2-3 and 7.2.
+Source: docs/methods/dash.md#kernel-search and docs/methods/dash.md#exact-ways-to-compute-the-mixture.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["BACKENDS", "AggregatedConv", "Backend", "aggregated_conv"]
 
 Backend = Literal["direct", "grouped", "matrix", "fft"]
 BACKENDS: tuple[Backend, ...] = ("direct", "grouped", "matrix", "fft")
-INITIAL_DEVIATION = 0.01  # of every tap; spec d2nas 1.3.2
+INITIAL_DEVIATION = 0.01  # of every tap; docs/methods/dash.md#kernel-search
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d}
 
 

@@ -3,7 +3,7 @@
 All candidates of a convolution are one tensor `(out, in, taps)`, one after the other, each in row-major order. A plan
 says for an input's size which taps can touch data at all and where they are added in a common grid; it is computed once
 for each size and device. A tap whose offset reaches over the whole input never meets anything but padding: leaving it
-out is exact (spec d2nas 7.2.1).
+out is exact (docs/methods/dash.md#exact-ways-to-compute-the-mixture).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Candidates:
 
     @classmethod
     def of(cls, sizes: Sequence[int], dilations: Sequence[int], dimensions: int) -> Candidates:
-        """All pairs, the dilations of the first size first (spec d2nas 1.3.2)."""
+        """All pairs, the dilations of the first size first (docs/methods/dash.md#kernel-search)."""
         return cls(tuple(product(sizes, dilations)), dimensions)
 
     @cached_property
@@ -160,7 +160,7 @@ def _flat(indices: Sequence[int], sizes: Sequence[int]) -> int:
 
 @lru_cache(maxsize=256)
 def grid_plan(candidates: Candidates, lengths: tuple[int, ...], device: str) -> GridPlan:
-    """For inputs of these lengths: zeros on one side suffice for circular convolution (spec d2nas 7.2.2)."""
+    """For inputs of these lengths: zeros on one side suffice for circular convolution."""
     grid = []
     for axis, length in enumerate(lengths, start=1):
         reach = max(dilation * (live_size(size, dilation, length) // 2) for size, dilation in candidates.kernels)
@@ -171,7 +171,7 @@ def grid_plan(candidates: Candidates, lengths: tuple[int, ...], device: str) -> 
 
 @lru_cache(maxsize=256)
 def group_plan(candidates: Candidates, lengths: tuple[int, ...], device: str) -> GroupPlan:
-    """For inputs of these lengths: kernels of equal dilation nest in the largest of them (spec d2nas 7.2.4)."""
+    """For inputs of these lengths: kernels of equal dilation nest in the largest of them."""
     groups: dict[int, tuple[int, tuple[int, ...], int]] = {}
     total = 0
     for dilation in dict.fromkeys(dilation for _, dilation in candidates.kernels):
@@ -206,7 +206,7 @@ def matrix_plan(candidates: Candidates, lengths: tuple[int, ...], stride: tuple[
 def assemble(weight: Tensor, mixing: Tensor, scatter: Scatter) -> Tensor:
     """The mixture of all candidates in one grid `(out, in, total)`, from taps `(out, in, taps)` and weights `(M,)`.
 
-    One gather, one product and one addition by index (spec d2nas 7.2.3).
+    One gather, one product and one addition by index (docs/methods/dash.md#exact-ways-to-compute-the-mixture).
     """
     taps = weight if scatter.live is None else weight.index_select(2, scatter.live)
     grid = weight.new_zeros((*weight.shape[:2], scatter.total))

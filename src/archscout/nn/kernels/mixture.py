@@ -1,4 +1,4 @@
-"""A network in which chosen convolutions hold all candidate kernels at once (spec d2nas 1.3)."""
+"""A network in which chosen convolutions hold all candidate kernels at once (docs/methods/dash.md#kernel-search)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class KernelMixture(nn.Module):
         sizes, dilations: the candidates are all pairs.
         depthwise: whether convolutions with as many outputs as inputs become depthwise ones, as published; else they
             keep their groups.
-        backend: how they are computed; see `convolution_choice`.
+        backend: how they are computed; see `archscout.nn.kernels.choice`.
     """
 
     def __init__(

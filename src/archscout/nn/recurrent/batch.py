@@ -2,7 +2,8 @@
 
 Sources are rows to gather, activations are numbers to select by: the operations that run, and their shapes, do not
 depend on the architectures, so that one captured graph serves all of them, and nothing is read back from the device
-(spec ednas 9.2, item 7). The states of M architectures are M times as many rows of each matrix product.
+(docs/methods/ednas.md#architectures-together). The states of M architectures are M times as many rows of each
+matrix product.
 """
 
 from __future__ import annotations

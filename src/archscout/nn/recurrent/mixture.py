@@ -1,4 +1,6 @@
-"""The relaxed recurrent cell of DARTS: every node is fed by all nodes before it, with all activations (spec ednas 3.1).
+"""The relaxed recurrent cell of DARTS: every node is fed by all nodes before it, with all activations.
+
+Source: arXiv 1806.09055; docs/methods/darts_recurrent.md#the-cell.
 
     node i = BN( sum over j < i and activations k of  w[j, k] * [s_j + sigmoid(c_j) * (f_k(g_j) - s_j)] )
 

@@ -1,4 +1,6 @@
-"""The equations of the recurrent cell, as they are written down: the yardstick of the fast paths (spec ednas 3.1).
+"""The equations of the recurrent cell, as they are written down: the yardstick of the fast paths.
+
+Source: arXiv 1806.09055; docs/methods/darts_recurrent.md#the-cell.
 
 [c0, h0] = [x * mask_x ; h * mask_h] W_0        s_0 = h + sigmoid(c0) * (tanh(h0) - h)
 [c, g]   = (s_j * mask_h) W_i                   s_i = s_j + sigmoid(c) * (f_i(g) - s_j)       j = source of node i
@@ -26,7 +28,7 @@ ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": _identity,
 }
 ACTIVATIONS = tuple(ACTIVATION_FUNCTIONS)
-"""The activations, in the order of their indices (spec ednas 3.1)."""
+"""The activations, in the order of their indices (docs/methods/darts_recurrent.md#the-cell)."""
 
 
 def reference_segment(

@@ -1,4 +1,7 @@
-"""What all recurrent language models share: embedding, dropouts, matrices of the cell, tied decoder (spec ednas 3)."""
+"""What all recurrent language models share: embedding, dropouts, matrices of the cell, tied decoder.
+
+Source: docs/methods/darts_recurrent.md#the-cell and docs/methods/darts_recurrent.md#dropout.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from archscout.settings import Settings
 
 __all__ = ["RecurrentSize", "WordModel"]
 
-INITIAL_RANGE = 0.04  # all weights start uniformly in +-0.04; spec ednas 3.1
+INITIAL_RANGE = 0.04  # all weights start uniformly in +-0.04; docs/methods/darts_recurrent.md#the-cell
 
 
 class RecurrentSize(Settings):

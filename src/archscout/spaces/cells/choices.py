@@ -1,8 +1,8 @@
 """The decoupled view of the cell space: which pair of nodes feeds a node, and which operation sits on an edge.
 
-Source: EDNAS (spec ednas 1.2). For each of the two cell types and each node from the second computed one on there is
-one choice among all pairs of earlier nodes; for each edge there is one choice among the operations, used only where a
-chosen pair contains the edge.
+Source: EDNAS (docs/methods/ednas.md#policy). For each of the two cell types and each node from the second computed
+one on there is one choice among all pairs of earlier nodes; for each edge there is one choice among the operations,
+used only where a chosen pair contains the edge.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Deeper networks from the few cells of a search: which gene each cell gets (spec d_darts 2).
+"""Deeper networks from the few cells of a search: which gene each cell gets.
+
+Source: docs/architectures.md#deeper-networks-derive.
 
 The first third repeats the genes before the first searched reduction, the middle third those between the two, the last
 third those after the second. The rule of the first third is the published one, `(i mod G) // 3`: it is odd, but it is

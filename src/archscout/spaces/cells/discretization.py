@@ -1,6 +1,7 @@
 """From mixing weights to a cell: which operations on which edges stay.
 
-Source: the rules of DARTS, FairDARTS and D-DARTS (spec d_darts 1.8, ednas 5.4), and of P-DARTS (spec d2nas 1.2).
+Sources: DARTS, docs/methods/darts.md#discretization; FairDARTS and D-DARTS,
+docs/methods/ddarts.md#rules-and-text-form; P-DARTS, docs/methods/pdarts.md#choice-of-operations-and-edges.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How far two architectures are apart: the architecture distance of DARTOpti (spec d_darts 4.1).
+"""How far two architectures are apart: the architecture distance of DARTOpti.
+
+Source: docs/architectures.md#comparing-distance.
 
 An edge is the set of its operations; two edges differ by the weighted share of the operations that only one of them
 has. Two cells differ by the Hausdorff distance between their sets of edges: the largest way from an edge of one to the
@@ -20,7 +22,8 @@ from archscout.spaces.cells.per_cell_genotype import PerCellGenotype
 
 __all__ = ["OPERATION_WEIGHTS", "cell_distance", "distance", "distance_matrix"]
 
-# Mean CIFAR-10 accuracy in percent of a small network with the operation at one of 12 places (spec d_darts 8).
+# Mean CIFAR-10 accuracy in percent of a small network with the operation at one of 12 places:
+# docs/methods/ddarts.md#weights-of-the-distance.
 OPERATION_WEIGHTS = {
     "conv_3x1_1x3": 82.106,
     "conv_7x1_1x7": 83.159,

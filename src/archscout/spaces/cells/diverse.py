@@ -1,4 +1,7 @@
-"""The cells of D2NAS: for images and sequences, for one answer or one for each pixel (spec d2nas 1.1, 1.2, 2)."""
+"""The cells of D2NAS: for images and sequences, for one answer or one for each pixel.
+
+Source: docs/methods/pdarts.md#operations-and-networks-of-d2nas.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class DiverseOptions(Settings):
     """Settings of the space."""
 
     nodes: int = Field(default=4, ge=1, le=8, description="computed nodes in a cell; published: 4, for sequences 3")
-    pooling: bool = Field(default=True, description="search avg_pool_3x3 too; spec d2nas 2 says for which tasks")
+    pooling: bool = Field(default=True, description="search avg_pool_3x3 too; where: docs/methods/pdarts.md")
 
 
 class DiverseSize(Settings):
@@ -61,7 +64,7 @@ def unused_cell(nodes: int) -> Cell:
 class DiverseGenotype(CellGenotype):
     """A normal and a reduction cell for images or sequences; dense networks have no reduction cells.
 
-    Source: D2NAS, Lee et al. 2024; spec d2nas 1.2.
+    Source: D2NAS, Lee et al. 2024; docs/methods/pdarts.md#operations-and-networks-of-d2nas.
     """
 
     format: ClassVar[str] = "archscout.diverse_genotype"

@@ -12,7 +12,7 @@ from archscout.spaces.architecture import ARCHITECTURES
 
 __all__ = ["HANDCRAFTED_OPERATIONS", "KNOWN_OPERATIONS", "OPERATIONS", "Cell", "CellGenotype", "Input"]
 
-# Index order of the search space (spec ednas 2.1).
+# Index order of the search space (docs/methods/darts.md#operations-of-cells).
 OPERATIONS = (
     "max_pool_3x3",
     "avg_pool_3x3",
@@ -22,7 +22,7 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-# Index order of the space around handcrafted networks (spec d_darts 3.1).
+# Index order of the space around handcrafted networks (docs/methods/ddarts.md#handcrafted-baselines).
 HANDCRAFTED_OPERATIONS = (
     "conv_3x1_1x3",
     "conv_7x1_1x7",
@@ -201,7 +201,7 @@ def check_integers(values: object, where: str, noun: str) -> Sequence[int]:
 @ARCHITECTURES.register("archscout.cell_genotype")
 @dataclass(frozen=True)
 class CellGenotype:
-    """A normal cell and a reduction cell (source: DARTS, Liu et al. 2019; spec ednas 2.2 and 4)."""
+    """A normal cell and a reduction cell (source: arXiv 1806.09055; docs/methods/darts.md#cells)."""
 
     format: ClassVar[str] = "archscout.cell_genotype"
     version: ClassVar[int] = 1

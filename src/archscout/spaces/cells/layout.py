@@ -1,4 +1,7 @@
-"""The macro structure of cell networks: which cells reduce, and how many channels go where (spec ednas 2.3)."""
+"""The macro structure of cell networks: which cells reduce, and how many channels go where.
+
+Source: docs/methods/darts.md#networks.
+"""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class MixtureSupernet(nn.Module):
         """Logits of the network in which the first cell of an owner takes other mixing weights `instead`, `(E, O)`.
 
         The cells before it do not depend on that: `states` of a pass with the same inputs and mixing weights serve.
-        Other cells of the same owner keep theirs (spec d_darts 1.4).
+        Other cells of the same owner keep theirs (docs/methods/ddarts.md#losses).
         """
         changed = self._owners.index(owner)
         before, last = states[changed]

@@ -1,4 +1,4 @@
-"""The space of networks whose cells may all differ (spec d_darts 1.1, 3.1, 5)."""
+"""The space of networks whose cells may all differ (docs/methods/ddarts.md#what-the-code-rests-on)."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class PerCellSpace:
     def relaxation(self, spec: TaskSpec, size: PerCellSize) -> CellRelaxation:
         """An architecture tensor for each gene; cells that share a gene share it.
 
-        A supernet cell hands over its last four nodes, however many it has (spec d_darts 3.1).
+        A supernet cell hands over its last four nodes, however many it has (docs/methods/ddarts.md#supernet).
 
         Raises:
             SpaceError: the size asks for another number of cells than the space has.

@@ -1,4 +1,4 @@
-"""The cell space of the DARTS family with EDNAS's seven operations (spec ednas 2)."""
+"""The cell space of the DARTS family with EDNAS's seven operations (docs/methods/darts.md#operations-of-cells)."""
 
 from __future__ import annotations
 

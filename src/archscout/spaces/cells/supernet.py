@@ -1,7 +1,7 @@
 """The supernet of the cell space: the weights of all cells, of which each forward pass runs one path.
 
-Each cell owns one module for every edge and operation (spec ednas 2.4). A pass calls only the modules that the
-architecture names: no mask, no multiplication by one, nothing read back from the device.
+Each cell owns one module for every edge and operation (docs/methods/ednas.md#shared-weights). A pass calls only the
+modules that the architecture names: no mask, no multiplication by one, nothing read back from the device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def edge_index(node: int, source: int) -> int:
-    """Row of the edge source → node: nodes in order, sources in order (spec ednas 1.2)."""
+    """Row of the edge source → node: nodes in order, sources in order (docs/methods/ednas.md#policy)."""
     return sum(range(2, node)) + source
 
 
@@ -170,7 +170,7 @@ class CellSupernet(nn.Module):
 
         Paths that choose the same operation on the same edge run it in one call, and values that several paths have in
         common (the stem, equal prefixes) are computed once. In evaluation mode batch norm treats samples separately,
-        so this equals M calls of `forward` (spec ednas 9.2, item 5).
+        so this equals M calls of `forward` (docs/methods/ednas.md#architectures-together).
         """
         if self.training:
             raise RuntimeError("grouped evaluation needs evaluation mode: batch norm would mix the paths.")

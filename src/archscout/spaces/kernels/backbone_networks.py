@@ -1,4 +1,7 @@
-"""The backbones of DASH: a wide residual network for images, a residual network for sequences (spec d2nas 2)."""
+"""The backbones of DASH: a wide residual network for images, a residual network for sequences.
+
+Sources: arXiv 1605.07146 and 1611.06455; docs/methods/dash.md#backbones.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ PUBLISHED_BLOCKS = {"wide_resnet": 2, "sequence_resnet": 3}
 @ARCHITECTURES.register("archscout.backbone")
 @dataclass(frozen=True)
 class Backbone:
-    """A handcrafted network with its own kernels (spec d2nas 2).
+    """A handcrafted network with its own kernels (docs/methods/dash.md#backbones).
 
     Attributes:
         name: which one.

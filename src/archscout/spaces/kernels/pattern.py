@@ -1,4 +1,4 @@
-"""A kernel pattern: an architecture of any space with other kernels in its convolutions (spec d2nas 1.3)."""
+"""A kernel pattern: an architecture of any space with other kernels in its convolutions (docs/methods/dash.md)."""
 
 from __future__ import annotations
 

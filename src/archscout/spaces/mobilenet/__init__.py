@@ -1,4 +1,4 @@
-"""The MobileNet space: once-for-all networks with elastic kernel, width and depth (spec dsm_nas 3)."""
+"""The MobileNet space: once-for-all networks with elastic kernel, width and depth (docs/methods/once-for-all.md)."""
 
 from archscout.spaces.mobilenet.config import Block, MobileNetConfig
 from archscout.spaces.mobilenet.space import MobileNetOptions, MobileNetSize, MobileNetSpace

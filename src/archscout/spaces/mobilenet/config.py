@@ -1,4 +1,7 @@
-"""Architectures of the MobileNet space: kernel and expansion of each block, depth of each stage (spec dsm_nas 3)."""
+"""Architectures of the MobileNet space: kernel and expansion of each block, depth of each stage.
+
+Source: docs/methods/once-for-all.md#codes.
+"""
 
 from __future__ import annotations
 

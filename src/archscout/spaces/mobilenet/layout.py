@@ -1,4 +1,7 @@
-"""The macro structure of MobileNets: channels, strides and sizes of all layers (spec dsm_nas 3.1), and what they cost.
+"""The macro structure of MobileNets: channels, strides and sizes of all layers, and what they cost.
+
+Source: docs/methods/once-for-all.md#networks.
+
 
 The cost of a network is a sum over its blocks, and what stands before and after a block does not depend on the choices
 made there: a table of 20 slots times 9 codes holds the exact multiply-adds and parameters of every network.

@@ -1,4 +1,7 @@
-"""The network of one architecture: a plain module whose state dict has the released layout (spec dsm_nas 3.3)."""
+"""The network of one architecture: a plain module whose state dict has the released layout.
+
+Source: docs/methods/once-for-all.md#names-of-the-released-weights.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MobileNet space as methods see it (spec dsm_nas 3)."""
+"""The MobileNet space as methods see it (docs/methods/once-for-all.md#the-space)."""
 
 from __future__ import annotations
 

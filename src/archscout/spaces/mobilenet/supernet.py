@@ -1,4 +1,4 @@
-"""The once-for-all supernet: the shared weights of all networks of the space (spec dsm_nas 3.4)."""
+"""The supernet: the shared weights of all networks of the space (docs/methods/once-for-all.md#supernet)."""
 
 from __future__ import annotations
 

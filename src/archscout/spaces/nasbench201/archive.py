@@ -2,7 +2,7 @@
 
 NATS-Bench's topology archive is a folder of bzip2-compressed pickles, `NNNNNN.pickle.pbz2`, one for each cell;
 NAS-Bench-201's is one file of torch. Both hold, for each cell and for the trainings of 12 and of 200 epochs, the
-accuracies, times and seeds of every run (spec dsm_nas 2.5).
+accuracies, times and seeds of every run (docs/nasbench201.md#archives).
 """
 
 from __future__ import annotations

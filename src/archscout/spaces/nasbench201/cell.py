@@ -1,4 +1,4 @@
-"""The cell of NAS-Bench-201: one operation on each of the six edges between four nodes (Dong and Yang 2020)."""
+"""The cell of NAS-Bench-201: one operation on each of the six edges between four nodes (arXiv 2001.00326)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "official_keys",
 ]
 
-# Index order of the codes (spec dsm_nas 2.1).
+# Index order of the codes (docs/nasbench201.md#cells).
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = 4
 # (source, target) in the order of the arch string.
@@ -143,7 +143,7 @@ class NasBench201Cell:
     # -- the cell as a graph -------------------------------------------------------------------------------------
 
     def canonical(self) -> str:
-        """The string by which NAS-Bench-201 counts 6,466 different cells (spec dsm_nas 2.2).
+        """The string by which NAS-Bench-201 counts 6,466 different cells (docs/nasbench201.md#equal-cells).
 
         A skip connection is written as its source. `#` is written for an edge of `none`, and for any edge from a node
         that is itself `#`. The terms of a node are sorted. Cells with equal strings compute the same, but some cells
@@ -212,7 +212,7 @@ def _number(name: object, where: str) -> int:
 
 
 # The official order of the cells, in which files of NAS-Bench-201 and NATS-Bench number them.
-SHUFFLE_SEED = 88  # spec dsm_nas 2.1
+SHUFFLE_SEED = 88  # docs/nasbench201.md#cells
 
 
 @cache

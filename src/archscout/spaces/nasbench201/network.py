@@ -1,4 +1,7 @@
-"""The trainable networks of NAS-Bench-201: the official macro skeleton around one repeated cell (spec dsm_nas 2.3)."""
+"""The trainable networks of NAS-Bench-201: the official macro skeleton around one repeated cell.
+
+Source: docs/nasbench201.md#networks.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from archscout.spaces.nasbench201.table import Column, Table
 __all__ = ["import_table"]
 
 CELL_COLUMNS = ("arch", "index")
-# The names of data sets and fields in DSM-NAS's JSON (spec dsm_nas 2.6), and the columns that they become.
+# The names of data sets and fields in DSM-NAS's JSON (docs/nasbench201.md#dsm-nass-table), and their columns here.
 JSON_DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet": "imagenet16_120"}
 JSON_FIELDS = {"val_acc": "val_acc_12ep", "test_acc": "test_acc_200ep", "time": "seconds_12ep"}
 

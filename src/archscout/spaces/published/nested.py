@@ -1,4 +1,6 @@
-"""Genotypes as the published code of D-DARTS writes them (spec d_darts 1.8): every cell with its own wiring.
+"""Genotypes as the published code of D-DARTS writes them: every cell with its own wiring.
+
+Source: docs/methods/ddarts.md#rules-and-text-form.
 
     Genotype_nested(genes=[[('sep_conv_3x3', 2, 0), ('skip_connect', 2, 1), ...], ...], concat=range(2, 6),
                     reductions=[2, 5])

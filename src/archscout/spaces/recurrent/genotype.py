@@ -26,7 +26,7 @@ class Node(NamedTuple):
 @ARCHITECTURES.register("archscout.recurrent_genotype")
 @dataclass(frozen=True)
 class RecurrentGenotype:
-    """A recurrent cell with highway gates (source: DARTS, Liu et al. 2019; spec ednas 3.1 and 4).
+    """A recurrent cell with highway gates (source: arXiv 1806.09055; docs/methods/darts_recurrent.md#the-cell).
 
     Attributes:
         nodes: node 1, 2, ...; node `i` may be fed by the nodes 0 to `i - 1`.
@@ -96,7 +96,7 @@ def _check_node(node: Node, number: int) -> None:
 
 
 def edge_index(node: int, source: int) -> int:
-    """Row of the edge source → node: nodes in order, sources in order (spec ednas 1.3)."""
+    """Row of the edge source → node: nodes in order, sources in order (docs/methods/ednas.md#recurrent-policy)."""
     return node * (node - 1) // 2 + source
 
 

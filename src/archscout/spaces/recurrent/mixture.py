@@ -15,7 +15,7 @@ from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype, edge_in
 
 __all__ = ["RecurrentMixture"]
 
-INITIAL_DEVIATION = 1e-3  # logits start at 1e-3 N(0, 1); spec ednas 5.1
+INITIAL_DEVIATION = 1e-3  # logits start at 1e-3 N(0, 1); docs/methods/darts_recurrent.md#the-cell
 
 
 class RecurrentMixture(WordModel):
@@ -51,7 +51,10 @@ class RecurrentMixture(WordModel):
         return self.decode(outputs), outputs[-1]
 
     def discretize(self, alphas: Sequence[Tensor]) -> RecurrentGenotype:
-        """For each node the edge with the largest weight of an activation, and that activation (spec ednas 5.4)."""
+        """For each node the edge with the largest weight of an activation, and that activation.
+
+        Source: docs/methods/darts.md#discretization.
+        """
         weights = alphas[0].detach().softmax(1)[:, 1:].cpu()
         found = []
         for node in range(1, self.nodes + 1):

@@ -19,7 +19,9 @@ EXPORTED_LENGTH = 35  # words of the exported segment
 
 
 class RecurrentNetwork(WordModel):
-    """A language model with one recurrent cell (spec ednas 3.1); 22,960,000 parameters at width 850 and 10,000 words.
+    """A language model with one recurrent cell (docs/methods/darts_recurrent.md#the-cell).
+
+    22,960,000 parameters at width 850 and 10,000 words.
 
     Args:
         words: how many the vocabulary has.

@@ -1,4 +1,7 @@
-"""The space of recurrent cells with highway gates, for language models (spec ednas 1.3 and 3)."""
+"""The space of recurrent cells with highway gates, for language models.
+
+Source: docs/methods/darts_recurrent.md#the-cell; docs/methods/ednas.md#recurrent-policy.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ __all__ = ["RecurrentSupernet"]
 class RecurrentSupernet(WordModel):
     """The shared weights of all recurrent genotypes; runs one genotype at a time, or several at once to judge them.
 
-    4,810,000 parameters with 8 nodes at width 300 and 10,000 words (spec ednas 3.3).
+    4,810,000 parameters with 8 nodes at width 300 and 10,000 words
+    (docs/methods/darts_recurrent.md#settings-of-search-and-training).
     """
 
     def unroll(

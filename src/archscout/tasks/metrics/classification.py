@@ -35,7 +35,7 @@ __all__ = [
     "top_k_accuracy",
 ]
 
-PUBLISHED_REWARD = 80.0  # a reward of 1 at perplexity 80: spec ednas 1.6
+PUBLISHED_REWARD = 80.0  # a reward of 1 at perplexity 80; docs/methods/ednas.md#reward
 
 
 class Loss(Protocol):
@@ -137,7 +137,7 @@ def top_k_accuracy(outputs: int, k: int) -> Metric:
 def macro_f1(outputs: int) -> Metric:
     """F1 of each class, averaged over the classes that occur in targets or predictions, pooled over samples.
 
-    Logits `(N, outputs)`, targets `(N,)`. Source: spec d2nas 3, ECG.
+    Logits `(N, outputs)`, targets `(N,)`. Source: ECG in docs/nasbench360.md#the-ten-tasks-of-nas-bench-360.
     """
 
     def create() -> torchmetrics.Metric:

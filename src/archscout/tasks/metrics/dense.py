@@ -62,7 +62,7 @@ def _relative_norms(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def relative_l2_loss(decode: Decode = _same) -> Loss:
-    """The relative L2 error, added up over the samples of a batch, as the neural operators are trained (spec d2nas 3).
+    """The relative L2 error, added up over a batch, as neural operators are trained (docs/nasbench360.md).
 
     Its counterpart is `pooled_sum`.
     """

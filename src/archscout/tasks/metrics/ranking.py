@@ -21,7 +21,7 @@ __all__ = ["auroc", "mean_average_precision", "weighted_binary_cross_entropy"]
 
 
 def weighted_binary_cross_entropy(labels: int, positive_weight: float = 1.0) -> Loss:
-    """Mean binary cross-entropy of logits over samples and labels, the positives weighted (spec d2nas 3)."""
+    """Mean binary cross-entropy of logits over samples and labels, the positives weighted (docs/nasbench360.md)."""
 
     def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         weight = outputs.new_full((), positive_weight, dtype=torch.float32)

@@ -26,8 +26,8 @@ from archscout.tasks.transforms import horizontal_flip, normalizer, random_crop,
 __all__ = ["CIFAR10", "CIFAR100", "CifarFiles", "cifar100_task", "cifar10_task", "read_cifar"]
 
 SIDE = 32
-VALIDATION_FRACTION = 0.2  # the last 10,000 of 50,000 (spec ednas 1.7)
-CROP_PADDING = 4  # spec ednas 2.5
+VALIDATION_FRACTION = 0.2  # the last 10,000 of 50,000; docs/methods/ednas.md#search-settings
+CROP_PADDING = 4  # docs/methods/darts.md#images
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ CIFAR10 = CifarFiles(
     names_file="batches.meta",
     names_key="label_names",
     classes=10,
-    mean=(0.49139968, 0.48215827, 0.44653124),  # spec ednas 2.5
+    mean=(0.49139968, 0.48215827, 0.44653124),  # docs/methods/darts.md#images
     std=(0.24703233, 0.24348505, 0.26158768),
 )
 CIFAR100 = CifarFiles(
@@ -77,7 +77,7 @@ CIFAR100 = CifarFiles(
     names_file="meta",
     names_key="fine_label_names",
     classes=100,
-    mean=(0.50707519, 0.48654887, 0.44091785),  # spec d_darts, normalisation
+    mean=(0.50707519, 0.48654887, 0.44091785),  # docs/methods/darts.md#images
     std=(0.26733428, 0.25643846, 0.27615049),
 )
 

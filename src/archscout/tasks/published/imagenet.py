@@ -22,8 +22,8 @@ __all__ = ["imagenet_task"]
 
 SIDE = 224
 CLASSES = 1000
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # spec ednas 2.5
-VALIDATION_FRACTION = 0.2  # of the training images, for the search (spec ednas 1.7)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # docs/methods/darts.md#images
+VALIDATION_FRACTION = 0.2  # of the training images, for the search; docs/methods/ednas.md#search-settings
 SPLIT_SEED = 0  # belongs to the task, not to the run
 SPEC = TaskSpec(name="imagenet", kind="classification", input_shape=(3, SIDE, SIDE), outputs=CLASSES)
 

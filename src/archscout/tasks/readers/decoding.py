@@ -20,7 +20,7 @@ __all__ = ["GREY_MODES", "Decoding", "decode", "open_image"]
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I")
-# Published for ImageNet training (spec ednas 2.5): area and aspect ratio of the crop, and 256 : 224 in evaluation.
+# Published for ImageNet: area and aspect ratio of the crop, 256 : 224 in evaluation; docs/methods/darts.md#images
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 EVALUATION_MARGIN = 256 / 224

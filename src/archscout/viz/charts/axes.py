@@ -145,7 +145,7 @@ def fit(
 
     Args:
         values: those that are not usable are left out; none at all gives the range from 0 to 1.
-        count: into about how many parts ticks cut the axis.
+        count: about how many intervals the ticks make.
         log: logarithmic.
         style: `percent` shows 0.5 as 50 %.
         whole: ticks only at whole numbers.

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from archscout.viz.charts.axes import Axis, Format, compact, fit, usable
-from archscout.viz.style import SERIES, Theme
-from archscout.viz.svg import document, element, escape, number, text_width
+from archscout.viz.svg import SERIES, Theme, document, element, escape, number, text, text_width
 
 __all__ = ["Point", "Series", "line_chart", "scatter_chart"]
 
@@ -62,10 +61,6 @@ class _Frame:
         )
 
 
-def _text(text: str, x: float, y: float, anchor: str = "start", class_: str = "as-small") -> str:
-    return element("text", escape(text), class_=class_, x=x, y=y, text_anchor=anchor)
-
-
 def _frame(x: Axis, y: Axis, top: float, x_label: str, y_label: str) -> tuple[_Frame, str]:
     """The area below `top` that leaves room for all labels, and the drawing of grid, ticks and axis names."""
     # A legend of many rows makes the chart higher, never the plot smaller.
@@ -74,13 +69,13 @@ def _frame(x: Axis, y: Axis, top: float, x_label: str, y_label: str) -> tuple[_F
     label_width = max((text_width(label, SMALL) for _, label in y.ticks), default=0.0)
     bottom = height - PAD - 18.0 - (16.0 if x_label else 0.0)
     frame = _Frame(PAD + label_width + 8.0, WIDTH - PAD - 10.0, top, bottom, x, y, height)
-    parts = [_text(y_label, PAD, top - 12.0)] if y_label else []
+    parts = [text(y_label, PAD, top - 12.0)] if y_label else []
     for value, label in y.ticks:
         level = frame.at(x.low, value)[1]
         parts.append(
             element("path", class_="as-grid", d=f"M{number(frame.left)} {number(level)}H{number(frame.right)}")
         )
-        parts.append(_text(label, frame.left - 7.0, level + 3.8, "end"))
+        parts.append(text(label, frame.left - 7.0, level + 3.8, anchor="end"))
     line = f"M{number(frame.left)} {number(bottom)}H{number(frame.right)}"
     shown_until = -1.0
     for value, label in x.ticks:
@@ -88,11 +83,11 @@ def _frame(x: Axis, y: Axis, top: float, x_label: str, y_label: str) -> tuple[_F
         line += f"M{number(place)} {number(bottom)}v4"
         half = text_width(label, SMALL) / 2
         if place - half > shown_until:
-            parts.append(_text(label, place, bottom + 17.0, "middle"))
+            parts.append(text(label, place, bottom + 17.0, anchor="middle"))
             shown_until = place + half + 4.0
     parts.append(element("path", class_="as-axis", d=line))
     if x_label:
-        parts.append(_text(x_label, (frame.left + frame.right) / 2, height - PAD + 2.0, "middle"))
+        parts.append(text(x_label, (frame.left + frame.right) / 2, height - PAD + 2.0, anchor="middle"))
     return frame, "".join(parts)
 
 
@@ -100,24 +95,23 @@ def _head(title: str, entries: list[tuple[str, str]]) -> tuple[str, float]:
     """Title and legend (mark and name), wrapped; and the y below them."""
     body, y = "", PAD
     if title:
-        body, y = _text(title, PAD, PAD + 13.0, class_="as-title"), PAD + 24.0
+        body, y = text(title, PAD, PAD + 13.0, "as-title"), PAD + 24.0
     x = PAD
     for mark, name in entries:
         needed = 24.0 + text_width(name, SMALL) + 14.0
         if x > PAD and x + needed > WIDTH - PAD + 14.0:
             x, y = PAD, y + 17.0
         body += element("g", mark, transform=f"translate({number(x)} {number(y + 6.0)})")
-        body += _text(name, x + 24.0, y + 10.0)
+        body += text(name, x + 24.0, y + 10.0)
         x += needed
     return body, y + (22.0 if entries else 4.0)
 
 
 def _empty(title: str, nothing: bool, theme: Theme) -> str:
     head, top = _head(title, [])
-    text = _text(
-        "nothing to show yet" if nothing else "no finite value to show", WIDTH / 2, (top + HEIGHT) / 2, "middle"
-    )
-    return document(WIDTH, HEIGHT, head + text, label=title or "empty chart", theme=theme)
+    reason = "nothing to show yet" if nothing else "no finite value to show"
+    body = head + text(reason, WIDTH / 2, (top + HEIGHT) / 2, anchor="middle")
+    return document(WIDTH, HEIGHT, body, label=title or "empty chart", theme=theme)
 
 
 def _runs(series: Series, log: bool) -> list[list[tuple[float, float]]]:
@@ -132,7 +126,7 @@ def _runs(series: Series, log: bool) -> list[list[tuple[float, float]]]:
 
 
 def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Pixels of a line with only first, lowest, highest and last of each half pixel column, in order."""
+    """The first, lowest, highest and last point of each column of half a pixel."""
     if len(points) <= _THIN_FROM:
         return points
     columns: dict[int, list[int]] = {}
@@ -226,7 +220,7 @@ def _marker(group: int, x: float, y: float, title: str = "") -> str:
 
 
 def _unlike(points: Iterable[tuple[Point, float, float]]) -> list[tuple[Point, float, float]]:
-    """Points without those that lie within the same two pixels of the same group; chosen ones always stay."""
+    """One point of each group for every square of two pixels, and all chosen points."""
     kept: dict[tuple[object, ...], tuple[Point, float, float]] = {}
     for entry in points:
         point, x, y = entry
@@ -241,7 +235,7 @@ def _rings(points: list[tuple[Point, float, float]], frame: _Frame, name: str) -
     for _, x, y in points:
         left = x + 14.0 + text_width(name, 12.0) > frame.right
         body += element("circle", class_="as-ring", cx=x, cy=y, r=8.0)
-        body += _text(name, x - 13.0 if left else x + 13.0, y + 4.0, "end" if left else "start", "as-label as-halo")
+        body += text(name, x - 13.0 if left else x + 13.0, y + 4.0, "as-label as-halo", "end" if left else "start")
     return body
 
 

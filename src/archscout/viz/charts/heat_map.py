@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, text_width
+from archscout.viz.svg import Theme, document, element, escape, text, text_width
 
 __all__ = ["heat_map"]
 
@@ -32,16 +31,14 @@ def heat_map(matrix: Sequence[Sequence[float]], names: Sequence[str], *, title: 
     left = MARGIN + label_width
     # Column names stand at 45 degrees.
     top = MARGIN + TITLE + 0.72 * label_width
-    body = element("text", escape(title), class_="as-title", x=MARGIN, y=MARGIN + 14.0)
+    body = text(title, MARGIN, MARGIN + 14.0, "as-title")
     for column, name in enumerate(names):
         x, y = left + (column + 0.5) * CELL_WIDTH, top - 8.0
         turned = f"rotate(-45 {x:g} {y:g})"
         body += element("text", escape(name), class_="as-label", x=x, y=y, transform=turned)
     for row, (name, values) in enumerate(zip(names, matrix, strict=True)):
         y = top + row * CELL_HEIGHT
-        body += element(
-            "text", escape(name), class_="as-label", x=left - 8.0, y=y + CELL_HEIGHT / 2 + 4.2, text_anchor="end"
-        )
+        body += text(name, left - 8.0, y + CELL_HEIGHT / 2 + 4.2, "as-label", "end")
         for column, value in enumerate(values):
             tip = element("title", escape(f"{name}, {names[column]}: {value:.6f}"))
             body += element("g", tip + _square(value / largest, value, left + column * CELL_WIDTH, y), class_="entry")
@@ -51,9 +48,7 @@ def heat_map(matrix: Sequence[Sequence[float]], names: Sequence[str], *, title: 
 
 
 def _square(share: float, value: float, x: float, y: float) -> str:
-    inner_x, inner_y = x + CELL_WIDTH / 2, y + CELL_HEIGHT / 2 + 4.2
     box = {"x": x + 1.0, "y": y + 1.0, "width": CELL_WIDTH - 2.0, "height": CELL_HEIGHT - 2.0, "rx": 4.0}
     text_class = "as-label as-on-heat" if share >= LIGHT_TEXT_FROM else "as-label"
-    return element("rect", class_="as-heat", fill_opacity=STRONGEST * share + 0.04, **box) + element(
-        "text", f"{value:.3f}", class_=text_class, x=inner_x, y=inner_y, text_anchor="middle"
-    )
+    shown = text(f"{value:.3f}", x + CELL_WIDTH / 2, y + CELL_HEIGHT / 2 + 4.2, text_class, "middle")
+    return element("rect", class_="as-heat", fill_opacity=STRONGEST * share + 0.04, **box) + shown

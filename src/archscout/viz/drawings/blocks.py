@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.tasks.spec import TaskSpec
 from archscout.viz.drawings.registry import DRAWINGS, SIZED_DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, text_width
+from archscout.viz.svg import Theme, document, element, escape, text, text_width
 
 if TYPE_CHECKING:
     from archscout.spaces.mobilenet.config import Block, MobileNetConfig
@@ -30,17 +29,13 @@ _Box = Callable[[float], str]
 """A box as a function of its left edge."""
 
 
-def _text(text: str, x: float, y: float, class_: str = "as-small", anchor: str = "middle") -> str:
-    return element("text", escape(text), class_=class_, x=x, y=y, text_anchor=anchor)
-
-
 def _box(x: float, height: float, lines: tuple[str, str], class_: str, tip: str) -> str:
     middle = x + BLOCK_WIDTH / 2
     shape = {"x": x, "y": AXIS - height / 2, "width": BLOCK_WIDTH, "height": height, "rx": 7.0}
     plain = class_ == "as-node"
     rectangle = element("rect", **shape, **({"class_": "as-node"} if plain else {}))
-    texts = _text(lines[0], middle, AXIS - 3, "as-label") + _text(lines[1], middle, AXIS + 13, "as-label")
-    content = element("title", escape(tip)) + rectangle + texts
+    upper, lower = (text(line, middle, AXIS + y, "as-label", "middle") for line, y in zip(lines, (-3, 13), strict=True))
+    content = element("title", escape(tip)) + rectangle + upper + lower
     return element("g", content, class_="block" if plain else f"block {class_}")
 
 
@@ -70,9 +65,9 @@ class _Strip:
         line = f"M{start:g} {bottom:g}H{start + span:g}"
         self.parts.append(element("path", class_="as-axis", d=line))
         middle = start + span / 2
-        self.parts.append(_text(title, middle, bottom + LINES[0], "as-label"))
+        self.parts.append(text(title, middle, bottom + LINES[0], "as-label", "middle"))
         for note, below in zip(notes, LINES[1:], strict=False):
-            self.parts.append(_text(note, middle, bottom + below))
+            self.parts.append(text(note, middle, bottom + below, anchor="middle"))
         self.x = start + span + GROUP_GAP
 
 
@@ -81,10 +76,10 @@ def _legend(y: float) -> str:
     for kernel, family in FAMILY_OF_KERNEL.items():
         swatch = element("rect", x=x, y=y - 10.0, width=16.0, height=12.0, rx=3.0)
         name = f"kernel {kernel}\u00d7{kernel}"
-        parts.append(element("g", swatch, class_=f"as-{family}") + _text(name, x + 22.0, y, anchor="start"))
+        parts.append(element("g", swatch, class_=f"as-{family}") + text(name, x + 22.0, y))
         x += 36.0 + text_width(name, 11.0)
     note = "height: expansion (MB3, MB4, MB6)"
-    return "".join(parts) + _text(note, x, y, anchor="start")
+    return "".join(parts) + text(note, x, y)
 
 
 def draw_mobilenet(
@@ -122,7 +117,7 @@ def draw_mobilenet(
         strip.group(boxes, f"stage {number + 1}", notes)
     strip.group(_head(plan), "head", [f"{plan.final}, {plan.features} channels", "pooled to 1\u00d71", "h-swish"])
     width, bottom = strip.x - GROUP_GAP + MARGIN, TOP + HEIGHTS[6] + 12.0 + LINES[-1]
-    title = element("text", escape(_title(plan, shapes[0])), class_="as-title", x=MARGIN, y=26.0)
+    title = text(_title(plan, shapes[0]), MARGIN, 26.0, "as-title")
     wire = element("path", class_="as-wire", d=f"M{MARGIN:g} {AXIS:g}H{width - MARGIN:g}")
     body = title + wire + "".join(strip.parts) + _legend(bottom + 26.0)
     label = f"network of {sum(map(len, config.stages))} blocks in five stages"

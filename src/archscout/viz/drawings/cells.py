@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from archscout.viz.drawings.layout import OUTPUT, Box, CellLayout, OperationBox, lay_out
 from archscout.viz.drawings.operations import FAMILY_NAMES, operation_family, operation_label, operation_tooltip
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import FAMILIES, Theme
-from archscout.viz.svg import curve, document, element, escape, text_width
+from archscout.viz.svg import FAMILIES, Theme, curve, document, element, escape, text, text_width
 
 if TYPE_CHECKING:
     from archscout.spaces.cells.genotype import Cell, CellGenotype
@@ -29,7 +28,7 @@ __all__ = [
 ]
 
 Marks: TypeAlias = Mapping[tuple[str, int, int], str]
-"""How operations stand out, by operation, source and target: `kept`, `added`, `removed`."""
+"""`kept`, `added` or `removed` by operation, source and target."""
 
 TITLE_HEIGHT = 40.0
 LEGEND_HEIGHT = 34.0
@@ -43,8 +42,8 @@ def node_name(number: int) -> str:
     return _NAMES.get(number, f"node {number}")
 
 
-def _centred(text: str, x: float, y: float, class_: str = "as-label") -> str:
-    return element("text", escape(text), class_=class_, x=x, y=y, text_anchor="middle")
+def _centred(content: str, x: float, y: float, class_: str = "as-label") -> str:
+    return text(content, x, y, class_, "middle")
 
 
 def _rectangle(box: Box, radius: float, **attributes: object) -> str:
@@ -144,7 +143,7 @@ def legend(
         if x > MARGIN and x + needed > width - MARGIN:
             x, y = MARGIN, y + 20.0
         parts.append(_legend_mark(entry, x, y))
-        parts.append(element("text", escape(name), class_="as-small", x=x + 22.0, y=y + 4.0))
+        parts.append(text(name, x + 22.0, y + 4.0))
         x += needed + 14.0
     return "".join(parts), y - top + LEGEND_HEIGHT
 
@@ -156,11 +155,10 @@ def title_width(title: str, note: str) -> float:
 
 def titled_cell(layout: CellLayout, title: str, note: str, top: float, marks: Marks | None = None) -> str:
     """A cell under its title, with a small note beside it."""
-    text = element("text", escape(title), class_="as-title", x=MARGIN, y=top + 24.0)
+    head = text(title, MARGIN, top + 24.0, "as-title")
     if note:
-        x = MARGIN + 1.1 * text_width(title, 15.0) + 12.0
-        text += element("text", escape(note), class_="as-small", x=x, y=top + 24.0)
-    return text + element("g", _cell_body(layout, marks or {}), transform=f"translate(0 {top + TITLE_HEIGHT:g})")
+        head += text(note, MARGIN + 1.1 * text_width(title, 15.0) + 12.0, top + 24.0)
+    return head + element("g", _cell_body(layout, marks or {}), transform=f"translate(0 {top + TITLE_HEIGHT:g})")
 
 
 def _sheet(cells: list[tuple[Cell, str, str]], label: str, theme: Theme) -> str:

@@ -1,4 +1,4 @@
-"""Two architectures beside each other, with what changed from one to the other standing out."""
+"""Drawings of an architecture beside its baseline, with the differences marked."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from archscout.errors import SpaceError
 from archscout.viz.drawings.cells import CELL_SPACE, TITLE_HEIGHT, Marks, legend, title_width, titled_cell
 from archscout.viz.drawings.layout import CellLayout, lay_out
 from archscout.viz.drawings.networks import positions_text
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element
+from archscout.viz.svg import Theme, document, element
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
@@ -28,7 +27,7 @@ def draw_changes(architecture: Architecture, baseline: Architecture, *, theme: T
     """Every wiring of the baseline beside the one in its place: what stayed is grey, what went is struck out.
 
     Raises:
-        SpaceError: they have no cells, or not as many.
+        SpaceError: the two have no cells, or different numbers of them.
     """
     pairs = _pairs(architecture, baseline)
     parts, width, top = [], 0.0, 6.0

@@ -1,7 +1,6 @@
-"""Drawings of kernel patterns: a row for each convolution, in a cut through its kernel.
+"""Drawings of kernel patterns: for each convolution a bar as wide as its kernel's field, with a dot at every tap.
 
-A bar as wide as the field of the kernel, with a mark at every tap: size and dilation show at a glance, and fields of
-different convolutions compare by their length. The shade tells the dilation.
+The colour of a bar tells the dilation.
 """
 
 from __future__ import annotations
@@ -9,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, text_width
+from archscout.viz.svg import Theme, document, element, escape, text, text_width
 
 if TYPE_CHECKING:
     from archscout.spaces.kernels.pattern import KernelPattern
@@ -33,17 +31,16 @@ def draw_kernels(pattern: KernelPattern, *, theme: Theme = "auto") -> str:
     step = min(LARGEST_STEP, WIDEST / max(fields))
     width = max(fields) * step
     middle = MARGIN + NUMBER + width / 2
-    body = element("text", "Kernels", class_="as-title", x=MARGIN, y=MARGIN + 14.0)
+    body = text("Kernels", MARGIN, MARGIN + 14.0, "as-title")
     for row, ((size, dilation), field) in enumerate(zip(pattern.kernels, fields, strict=True)):
         y = TITLE + ROW * (row + 0.5)
         colour = COLOURS[min(dilations.index(dilation), len(COLOURS) - 1)]
         body += _row(row, (size, dilation), field, (middle, y), step, colour)
         note = f"{size}, dilation {dilation}: {field}" if dilation > 1 else f"{size}"
-        x = middle + width / 2 + 12.0
-        body += element("text", escape(note), class_="as-small", x=x, y=y + 4.0)
+        body += text(note, middle + width / 2 + 12.0, y + 4.0)
     legend = "taps of each convolution in a cut; number: size, dilation, field"
     bottom = TITLE + ROW * len(fields) + 18.0
-    body += element("text", escape(legend), class_="as-small", x=MARGIN, y=bottom)
+    body += text(legend, MARGIN, bottom)
     total = max(middle + width / 2 + 12.0 + text_width("19, dilation 15: 271", 11.0), text_width(legend, 11.0) + MARGIN)
     return document(total + MARGIN, bottom + MARGIN, body, label="kernels", theme=theme)
 
@@ -61,7 +58,7 @@ def _row(
     for tap in range(size):
         centre = left + (tap * dilation + 0.5) * step
         content += element("circle", class_=f"as-dot{colour[1]}", cx=centre, cy=y, r=radius)
-    number = element("text", str(row), class_="as-small", x=MARGIN + NUMBER - 12.0, y=y + 4.0, text_anchor="end")
+    number = text(row, MARGIN + NUMBER - 12.0, y + 4.0, anchor="end")
     return number + element("g", content, class_=f"operation as-{colour[0]}")
 
 

@@ -1,8 +1,7 @@
 """The geometry of a cell drawing: a layered layout in which nothing overlaps.
 
-Every operation is a labelled box of its own in front of its node. A connection that passes a layer has a lane of its
-own there, shared by all connections of one source; curves bend only between the layers. So no curve meets a box that
-is not its own, whatever the cell.
+Every operation is a labelled box in front of its node. Connections that pass a layer run through it in a lane, one lane
+for each source, and bend only between layers. So no curve crosses a box, whatever the cell.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUT", "Box", "CellLayout", "OperationBox", "lay_out"]
 
 OUTPUT = -1
-"""The key of the cell's output beside the node numbers."""
+"""Stands for the cell's output, which has no node number."""
 
 LABEL_SIZE = 12.0
 PILL_HEIGHT = 26.0

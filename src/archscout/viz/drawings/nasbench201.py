@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.viz.drawings.operations import operation_family, operation_tooltip
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, number
+from archscout.viz.svg import Theme, document, element, escape, number, text
 
 if TYPE_CHECKING:
     from archscout.spaces.nasbench201.cell import NasBench201Cell
@@ -61,7 +60,7 @@ def _edge(source: int, target: int, operation: str) -> str:
     names = [f"node {node}" if NAMES[node].isdigit() else NAMES[node] for node in (source, target)]
     tip = operation_tooltip(operation, *names) if operation != "none" else f"no edge from {names[0]} to {names[1]}"
     box = element("rect", x=x - width / 2, y=y - height / 2, width=width, height=height, rx=6.0)
-    label = element("text", escape(LABELS[operation]), class_="as-label", x=x, y=y + 4.2, text_anchor="middle")
+    label = text(LABELS[operation], x, y + 4.2, "as-label", "middle")
     wire = "as-absent" if operation == "none" else "as-out"
     content = element("title", escape(tip)) + element("path", class_=wire, d=_path(source, target, lane)) + box + label
     return element(
@@ -77,8 +76,7 @@ def _edge(source: int, target: int, operation: str) -> str:
 def _node(node: int) -> str:
     shape = element("circle", class_="as-node", cx=_x(node), cy=MIDDLE, r=RADIUS)
     class_ = "as-label" if NAMES[node].isdigit() else "as-small"
-    text = element("text", NAMES[node], class_=class_, x=_x(node), y=MIDDLE + 4.0, text_anchor="middle")
-    return element("g", shape + text, class_="node")
+    return element("g", shape + text(NAMES[node], _x(node), MIDDLE + 4.0, class_, "middle"), class_="node")
 
 
 def draw_nasbench201(cell: NasBench201Cell, *, theme: Theme = "auto") -> str:
@@ -86,9 +84,9 @@ def draw_nasbench201(cell: NasBench201Cell, *, theme: Theme = "auto") -> str:
     from archscout.spaces.nasbench201 import EDGES, official_index
 
     title = f"NAS-Bench-201 cell #{official_index(cell)}"
-    body = element("text", title, class_="as-title", x=14.0, y=26.0)
+    body = text(title, 14.0, 26.0, "as-title")
     if cell.dead:
-        body += element("text", "no path from input to output", class_="as-small", x=250.0, y=26.0)
+        body += text("no path from input to output", 250.0, 26.0)
     # Longer edges first, so that the shorter ones lie above them.
     edges = sorted(zip(EDGES, cell.operations, strict=True), key=lambda edge: LANES[edge[0]])
     body += "".join(_edge(source, target, operation) for (source, target), operation in edges)

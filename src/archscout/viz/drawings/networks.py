@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from archscout.viz.drawings.cells import CELL_SPACE, MARGIN, TITLE_HEIGHT, legend, node_name, title_width, titled_cell
 from archscout.viz.drawings.layout import lay_out
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape
+from archscout.viz.svg import Theme, document, element, escape, text
 
 if TYPE_CHECKING:
     from archscout.spaces.cells.per_cell_genotype import PerCellGenotype
@@ -89,7 +88,7 @@ def cell_row(genotype: PerCellGenotype, top: float) -> tuple[str, float, float]:
     """The cells in order: a box each, lower after each reduction, with gene and width. Also width, and new top."""
     shared = len(genotype.genes) < len(genotype.sequence)
     title = f"{len(genotype.sequence)} cells" + (f" of {len(genotype.genes)} wirings" if shared else "")
-    body = element("text", escape(title), class_="as-title", x=MARGIN, y=top + 24.0)
+    body = text(title, MARGIN, top + 24.0, "as-title")
     top += TITLE_HEIGHT
     places: list[tuple[float, float]] = []
     parts = []
@@ -128,9 +127,9 @@ def _cell_box(position: int, gene: int | None, x: float, middle: float, reduced:
         height=height,
         rx=6.0,
     )
-    label = element("text", str(position), class_="as-label", x=centre, y=middle + 4.2, text_anchor="middle")
+    label = text(position, centre, middle + 4.2, "as-label", "middle")
     below = middle + TALLEST / 2 + 16.0
-    notes = element("text", wide, class_="as-small", x=centre, y=below, text_anchor="middle")
+    notes = text(wide, centre, below, anchor="middle")
     if gene is not None:
-        notes += element("text", f"gene {gene}", class_="as-small", x=centre, y=below + 15.0, text_anchor="middle")
+        notes += text(f"gene {gene}", centre, below + 15.0, anchor="middle")
     return element("g", element("title", escape(tip)) + shape + label + notes, class_="cell", data_cell=position)

@@ -1,4 +1,4 @@
-"""Where the items of a layered graph stand in their layers: few crossings, short and straight connections."""
+"""Orders the items of a layered graph in their layers, so that connections are short and straight and rarely cross."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Item:
 
     Attributes:
         key: unique in its layer.
-        height: pixels, with its share of the distance to its neighbours.
+        height: in pixels, with half the space to each neighbour.
         weight: how much it resists being moved away from what it is connected to.
         rank: items of lower rank are preferred above; None where it does not matter.
     """
@@ -58,7 +58,7 @@ class Layers:
 
 
 def _settled(items: Sequence[Item], desired: Sequence[float]) -> dict[Key, float]:
-    """Centres nearest to the desired ones (least squares) that keep order and distances: pooled adjacent violators."""
+    """Centres nearest to the desired ones (least squares) in the given order, by pooling adjacent violators."""
     offsets = [0.0]
     for above, below in pairwise(items):
         offsets.append(offsets[-1] + (above.height + below.height) / 2)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archscout.viz.drawings.registry import DRAWINGS
-from archscout.viz.style import Theme
-from archscout.viz.svg import curve, document, element, escape, text_width
+from archscout.viz.svg import Theme, curve, document, element, escape, text, text_width
 
 if TYPE_CHECKING:
     from archscout.spaces.recurrent.genotype import RecurrentGenotype
@@ -27,7 +26,7 @@ INPUT_WIDTH, INPUT_HEIGHT = 96.0, 42.0
 
 
 def tree_places(genotype: RecurrentGenotype) -> list[tuple[int, float]]:
-    """Column and row of every node, node 0 first. Leaves have whole rows; others the middle of their children's."""
+    """Column and row of every node, node 0 first. Leaves have a row each; others lie amid their children."""
     fed: dict[int, list[int]] = {}
     for number, (_, source) in enumerate(genotype.nodes, start=1):
         fed.setdefault(source, []).append(number)
@@ -49,10 +48,6 @@ def tree_places(genotype: RecurrentGenotype) -> list[tuple[int, float]]:
     return list(zip(columns, rows, strict=True))
 
 
-def _text(text: str, x: float, y: float, class_: str, anchor: str = "middle") -> str:
-    return element("text", escape(text), class_=class_, x=x, y=y, text_anchor=anchor)
-
-
 def _pill(activation: str, x: float, middle: float, path: list[tuple[float, float]], tip: str) -> str:
     """The activation's box before its node, with the line from its source and the line to the node."""
     content = (
@@ -60,7 +55,7 @@ def _pill(activation: str, x: float, middle: float, path: list[tuple[float, floa
         + element("path", class_="as-wire", d=curve(path))
         + element("path", class_="as-out", d=curve([(x + PILL_WIDTH, middle), (x + PILL_WIDTH + GAP, middle)]))
         + element("rect", x=x, y=middle - PILL_HEIGHT / 2, width=PILL_WIDTH, height=PILL_HEIGHT, rx=6.0)
-        + _text(activation, x + PILL_WIDTH / 2, middle + 4.2, "as-label")
+        + text(activation, x + PILL_WIDTH / 2, middle + 4.2, "as-label", "middle")
     )
     return element("g", content, class_=f"operation as-{FAMILIES[activation]}", data_operation=activation)
 
@@ -71,15 +66,15 @@ def _node(number: int, x: float, middle: float, averaged: bool) -> str:
     tip = f"node {number}" + (", averaged into the output h(t)" if averaged else "")
     ring = element("circle", class_="as-ring", **circle) if averaged else ""
     shape = element("circle", class_="as-node", **circle)
-    content = element("title", tip) + shape + ring + _text(str(number), centre, middle + 4.2, "as-label")
+    content = element("title", tip) + shape + ring + text(str(number), centre, middle + 4.2, "as-label", "middle")
     return element("g", content, class_="node")
 
 
 def _input(middle: float) -> str:
     box = element("rect", class_="as-node", x=MARGIN, y=middle - INPUT_HEIGHT / 2, width=INPUT_WIDTH,
                   height=INPUT_HEIGHT, rx=9.0)  # fmt: skip
-    names = _text("x(t)", MARGIN + INPUT_WIDTH / 2, middle - 3, "as-label")
-    return element("g", box + names + _text("h(t\u22121)", MARGIN + INPUT_WIDTH / 2, middle + 13, "as-label"))
+    names = text("x(t)", MARGIN + INPUT_WIDTH / 2, middle - 3, "as-label", "middle")
+    return element("g", box + names + text("h(t\u22121)", MARGIN + INPUT_WIDTH / 2, middle + 13, "as-label", "middle"))
 
 
 def _legend(genotype: RecurrentGenotype, y: float) -> tuple[str, float]:
@@ -89,11 +84,11 @@ def _legend(genotype: RecurrentGenotype, y: float) -> tuple[str, float]:
     for activation in [name for name in FAMILIES if name in used]:
         mark = element("rect", x=x, y=y - 6.0, width=16.0, height=12.0, rx=3.0)
         parts.append(element("g", mark, class_=f"as-{FAMILIES[activation]}"))
-        parts.append(_text(activation, x + 22.0, y + 4.0, "as-small", "start"))
+        parts.append(text(activation, x + 22.0, y + 4.0))
         x += 36.0 + text_width(activation, 11.0)
     note = "averaged into the output h(t)"
     parts.append(element("circle", class_="as-ring", cx=x + 8.0, cy=y, r=7.0))
-    parts.append(_text(note, x + 22.0, y + 4.0, "as-small", "start"))
+    parts.append(text(note, x + 22.0, y + 4.0))
     return "".join(parts), x + 22.0 + text_width(note, 11.0) + MARGIN
 
 
@@ -104,7 +99,7 @@ def draw_recurrent(genotype: RecurrentGenotype, *, theme: Theme = "auto") -> str
     middles = [top + ROW * row for _, row in places]
     lefts = [MARGIN + INPUT_WIDTH + 34.0 + COLUMN * column for column, _ in places]
     nodes = [left + PILL_WIDTH + GAP for left in lefts]
-    body = _text("Recurrent cell", MARGIN, 30.0, "as-title", "start") + _input(middles[0])
+    body = text("Recurrent cell", MARGIN, 30.0, "as-title") + _input(middles[0])
     body += _pill("tanh", lefts[0], middles[0], [(MARGIN + INPUT_WIDTH, middles[0]), (lefts[0], middles[0])],
                   "tanh of the gated input, into node 0")  # fmt: skip
     for number, (activation, source) in enumerate(genotype.nodes, start=1):

@@ -1,7 +1,7 @@
-"""Which function draws which kind of architecture.
+"""Draws an architecture of any space.
 
-A space registers the drawing of its architectures under their format name; an architecture without one is shown as
-its description.
+A space registers the function that draws its architectures under the name of their format; architectures without one
+are shown as their description.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from archscout.registry import Registry
-from archscout.viz.style import Theme
-from archscout.viz.svg import document, element, escape, mono_width
+from archscout.viz.svg import Theme, document, mono_width, text
 
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
     from archscout.tasks.spec import TaskSpec
 
-__all__ = ["DRAWINGS", "SIZED_DRAWINGS", "draw", "draw_text"]
+__all__ = ["DRAWINGS", "SIZED_DRAWINGS", "draw"]
 
 DRAWINGS: Registry[Callable[[Any, Theme], str]] = Registry("drawing", "archscout.viz")
 SIZED_DRAWINGS: Registry[Callable[[Any, Theme, Any, Any], str]] = Registry("sized drawing", "archscout.viz")
@@ -33,22 +32,22 @@ def draw(architecture: Architecture, *, theme: Theme = "auto", spec: TaskSpec | 
     Args:
         architecture: of any space.
         theme: `light`, `dark`, `auto` (as the reader's system prefers), or `inherit` (inside a page that has
-            `archscout.viz.style.page_variables` in its style).
+            `archscout.viz.svg.page_style` in its style).
         spec, size: of the task and of the network (its space's `size_model`), for drawings that show them.
     """
     if spec is not None and size is not None and architecture.format in SIZED_DRAWINGS:
         return SIZED_DRAWINGS.get(architecture.format)(architecture, theme, spec, size)
     if architecture.format in DRAWINGS:
         return DRAWINGS.get(architecture.format)(architecture, theme)
-    return draw_text(architecture.describe(), label=f"architecture of the space {architecture.space}", theme=theme)
+    return _draw_description(architecture, theme)
 
 
-def draw_text(text: str, *, label: str, theme: Theme = "auto") -> str:
-    """A drawing that only shows lines of text."""
-    lines = text.splitlines() or [""]
+def _draw_description(architecture: Architecture, theme: Theme) -> str:
+    """The architecture's description, line by line."""
+    lines = architecture.describe().splitlines() or [""]
     body = "".join(
-        element("text", escape(line) or " ", class_="as-mono", x=MARGIN, y=MARGIN + LINE_HEIGHT * (row + 0.7))
-        for row, line in enumerate(lines)
+        text(line or " ", MARGIN, MARGIN + LINE_HEIGHT * (row + 0.7), "as-mono") for row, line in enumerate(lines)
     )
     width = max(mono_width(line, 13.0) for line in lines) + 2 * MARGIN
+    label = f"architecture of the space {architecture.space}"
     return document(width, LINE_HEIGHT * len(lines) + 2 * MARGIN, body, label=label, theme=theme)

@@ -1,4 +1,4 @@
-"""What a report shows: plain values, filled by whoever has a run. Every part may be empty."""
+"""What a report shows, as plain values. Every part but the title may be empty."""
 
 from __future__ import annotations
 

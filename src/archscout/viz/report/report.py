@@ -1,27 +1,24 @@
-"""The report of a run: one HTML file that needs nothing else."""
+"""The report of a run: one HTML file that needs nothing else, written by `report.html.j2` with `report.css`."""
 
 from __future__ import annotations
 
-from archscout.version import __version__
-from archscout.viz.report.content import CandidateView, ComparisonRow, NumberView, ReportContent, StageView
-from archscout.viz.report.html import page
-from archscout.viz.report.page_style import report_style
-from archscout.viz.report.sections import (
-    architecture_section,
-    asked_section,
-    candidates_section,
-    comparison_section,
-    curve_sections,
-    facts_sections,
-    next_section,
-    numbers_section,
-    subspaces_section,
-)
-from archscout.viz.report.trials import tuning_section
-from archscout.viz.report.verdict import header
-from archscout.viz.svg import escape
+import re
+from collections.abc import Iterable, Sequence
 
-__all__ = ["CandidateView", "ComparisonRow", "NumberView", "ReportContent", "StageView", "render_report"]
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from archscout.version import __version__
+from archscout.viz.charts.axes import usable
+from archscout.viz.drawings.changes import draw_changes
+from archscout.viz.drawings.registry import draw
+from archscout.viz.report.charts import candidate_chart, stage_charts, trial_chart
+from archscout.viz.report.content import NumberView, ReportContent
+from archscout.viz.report.subspaces import subspace_charts
+from archscout.viz.svg import clean, page_style
+
+__all__ = ["duration", "render_report"]
+
+MOST_CANDIDATES = 15
 
 
 def render_report(content: ReportContent) -> str:
@@ -29,20 +26,116 @@ def render_report(content: ReportContent) -> str:
 
     Foreign strings are escaped; empty parts are left out.
     """
-    parts = [
-        asked_section(content),
-        numbers_section(content),
-        architecture_section(content),
-        subspaces_section(content),
-        *curve_sections(content),
-        tuning_section(content),
-        candidates_section(content),
-        comparison_section(content),
-        next_section(content),
-        *facts_sections(content),
-    ]
-    made = f"Made by archscout {__version__}"
-    footer = f"<footer>{escape(made)}{' · ' + escape(content.created) if content.created else ''}</footer>\n"
-    shown = [part for part in parts if part]
-    body = f"<main>\n{header(content, shown)}{''.join(shown)}{footer}</main>\n"
-    return page(f"{content.title}: archscout report", report_style(), body)
+    ranked = sorted(content.candidates, key=lambda item: item.rank)
+    main = _headline(content.numbers)
+    parameters, madds = _named(content.numbers, "parameter"), _named(content.numbers, "madds", "multiply")
+    tiles = [main, parameters, madds, _named(content.numbers, "latency"), _wall_time(content)]
+    page = _TEMPLATES.get_template("report.html.j2").render(
+        content=content,
+        style=page_style(),
+        version=__version__,
+        main=main,
+        sizes=[(size, unit) for size, unit in ((parameters, "parameters"), (madds, "MAdds")) if size],
+        tiles=list(dict.fromkeys(tile for tile in tiles if tile)),
+        open_stages=[stage.name for stage in content.stages if not stage.complete],
+        drawings=_drawings(content),
+        changes=_changes(content),
+        subspaces=subspace_charts(content.subspaces, theme="inherit") if content.subspaces else [],
+        trial_chart=trial_chart(content.tuning) if content.tuning else "",
+        candidate_chart=candidate_chart(content.candidates),
+        candidates=[item for index, item in enumerate(ranked) if index < MOST_CANDIDATES or item.chosen],
+        most_candidates=MOST_CANDIDATES,
+    )
+    return clean(page.lstrip())  # the macros leave empty lines before the page
+
+
+def _headline(numbers: Sequence[NumberView]) -> NumberView | None:
+    """The first number that was measured on the test split."""
+    return next((item for item in numbers if re.search(r"\btest\b", item.split, re.IGNORECASE)), None)
+
+
+def _named(numbers: Sequence[NumberView], *words: str) -> NumberView | None:
+    """The first number whose name contains one of the words."""
+    return next((item for item in numbers if any(word in item.name.lower() for word in words)), None)
+
+
+def _wall_time(content: ReportContent) -> NumberView | None:
+    named = _named(content.numbers, "wall time", "total time")
+    if named is not None or not content.stages:
+        return named
+    seconds = sum(stage.seconds for stage in content.stages if stage.seconds > 0)
+    return NumberView("wall time, all stages", duration(seconds))
+
+
+def _drawings(content: ReportContent) -> list[str]:
+    """The architecture; of a kernel pattern first the architecture whose kernels it sets."""
+    from archscout.spaces.kernels.pattern import KernelPattern
+
+    found = content.architecture
+    shown = [found.base, found] if isinstance(found, KernelPattern) else [found] if found else []
+    return [draw(part, theme="inherit", spec=content.spec, size=content.network_size) for part in shown]
+
+
+def _changes(content: ReportContent) -> str:
+    if content.architecture is None or content.baseline is None:
+        return ""
+    return draw_changes(content.architecture, content.baseline, theme="inherit")
+
+
+def duration(seconds: float) -> str:
+    """`0.42 s`, `12.3 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 0 or seconds != seconds:
+        return "\u2013"
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    if seconds == float("inf"):
+        return "∞"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _count(count: int | None, millions: bool = False) -> str:
+    if millions and count is not None and count >= 1_000_000:
+        return f"{count / 1e6:,.1f} M"
+    return "" if count is None else f"{count:,}"
+
+
+def _score(score: float) -> str:
+    return f"{score:.4f}" if usable(score) else "not finite"
+
+
+def _state(state: str) -> str:
+    """What to say of a trial's state."""
+    return {"complete": "", "early": "ended early"}.get(state, state)
+
+
+def _filled(columns: Iterable[tuple[str, str, Iterable[object]]], kept: str | None) -> list[tuple[str, str, list[str]]]:
+    """Title, class and cells of the columns that have any content, and of the one with the title `kept`."""
+    texts = [(title, class_, [_text(cell) for cell in cells]) for title, class_, cells in columns]
+    return [column for column in texts if any(column[2]) or column[0] == kept]
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("archscout.viz", "report"),
+    autoescape=True,
+    extensions=["jinja2.ext.do"],
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+_TEMPLATES.filters |= {
+    "count": _count,
+    "curves": stage_charts,
+    "duration": duration,
+    "filled": _filled,
+    "score": _score,
+    "state": _state,
+    "text": _text,
+}

@@ -30,7 +30,8 @@ def random_permeability(nodes: int, draw: torch.Generator) -> Field:
     The Gaussian field has the covariance `(-Laplacian + 9)^-2` with zero Neumann conditions, without its constant mode,
     so that both values occur in almost every field. One generator gives the same field at any number of nodes.
 
-    Source: Li et al. 2020, "Fourier neural operator for parametric partial differential equations", A.3.
+    Source: Li et al. 2020, "Fourier neural operator for parametric partial differential equations"
+    (arXiv 2010.08895), A.3.
     """
     import torch
 

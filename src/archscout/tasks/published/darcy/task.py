@@ -17,7 +17,7 @@ from archscout.tasks.task import Split, Task
 
 __all__ = ["darcy_spec", "darcy_task"]
 
-EPSILON = 1e-5  # added to standard deviations: spec d2nas 3.1
+EPSILON = 1e-5  # added to standard deviations; docs/nasbench360.md#what-is-done-with-the-data
 
 
 def darcy_spec(name: str, resolution: int) -> TaskSpec:
@@ -31,7 +31,8 @@ def darcy_task(
     """The task of all samples, cut in order into train, validation and test.
 
     Every grid point is normalised with its mean and deviation over the train split, permeability and pressure alike.
-    Networks give the normalised pressure; loss and metric compare in the units of the data (spec d2nas 3.1).
+    Networks give the normalised pressure; loss and metric compare in the units of the data
+    (docs/nasbench360.md#what-is-done-with-the-data).
 
     Args:
         spec: from `darcy_spec`.

@@ -20,7 +20,7 @@ from archscout.tasks.task import Transform
 __all__ = ["log_mel", "mask_spectrogram", "mel_filters", "mix_background", "read_wav"]
 
 RATE = 22_050  # samples a second
-TRANSFORM, WINDOW, HOP = 1920, 661, 220  # samples: spec d2nas 3.1
+TRANSFORM, WINDOW, HOP = 1920, 661, 220  # samples; docs/nasbench360.md#what-is-done-with-the-data
 MELS = 96
 FLOOR = 1e-10  # power
 RANGE = 80.0  # decibels below the loudest value, at which the rest is cut off

@@ -25,9 +25,9 @@ from archscout.tasks.task import Split, Task
 __all__ = ["SkySource", "cosmic_task", "read_cosmic"]
 
 SIDE = 128
-CROP = slice(64, 64 + SIDE)  # of both axes: spec d2nas 3.1
+CROP = slice(64, 64 + SIDE)  # of both axes; docs/nasbench360.md#what-is-done-with-the-data
 SKY = (-0.9, 3.0)  # times the sky level that is added, in training
-COUNTS = (4830, 420)  # fields for training and validation, and for test: spec d2nas 3
+COUNTS = (4830, 420)  # fields for training and validation, and for test; docs/nasbench360.md
 VALIDATION = 0.1
 SPEC = TaskSpec("cosmic", "dense", (1, SIDE, SIDE), 1)
 

@@ -23,7 +23,7 @@ from archscout.tasks.task import Split, Task
 __all__ = ["deepsea_task", "read_deepsea"]
 
 PLACES, BASES, LABELS = 1000, 4, 36
-COUNTS = (71_753, 2_490, 149_400)  # spec d2nas 3
+COUNTS = (71_753, 2_490, 149_400)  # docs/nasbench360.md#the-ten-tasks-of-nas-bench-360
 POSITIVE_WEIGHT = 4.0
 PARTS = ("train", "val", "test")
 CHUNK = 4096  # sequences at a time

@@ -25,7 +25,7 @@ __all__ = ["WindowSource", "ecg_task", "read_ecg"]
 
 WINDOW = 1000
 CLASSES = ("N", "A", "O", "~")  # normal, atrial fibrillation, other rhythm, noise
-HOPS = (500, 83, 250, 25)  # from window to window, by class, which balances the classes: spec d2nas 3.1
+HOPS = (500, 83, 250, 25)  # from window to window, by class; docs/nasbench360.md#what-is-done-with-the-data
 HELD = 0.1  # of the records, for validation and for test
 SPEC = TaskSpec("ecg", "classification", (1, WINDOW), len(CLASSES))
 

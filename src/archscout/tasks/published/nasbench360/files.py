@@ -1,6 +1,6 @@
 """What the ten data sets of NAS-Bench-360 consist of, where they are published, and checks of what is there.
 
-Source: spec d2nas 3 and 3.1; Tu et al. 2022, "NAS-Bench-360".
+Source: Tu et al. 2022, "NAS-Bench-360" (arXiv 2110.05668); docs/nasbench360.md.
 """
 
 from __future__ import annotations

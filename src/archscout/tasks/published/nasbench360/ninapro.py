@@ -17,7 +17,7 @@ from archscout.tasks.task import Split, Task
 __all__ = ["ninapro_task", "read_ninapro"]
 
 STEPS, ELECTRODES, CLASSES = 52, 16, 18
-COUNTS = (2638, 659, 659)  # spec d2nas 3
+COUNTS = (2638, 659, 659)  # docs/nasbench360.md#the-ten-tasks-of-nas-bench-360
 SPEC = TaskSpec("ninapro", "classification", (1, ELECTRODES, STEPS), CLASSES)
 
 

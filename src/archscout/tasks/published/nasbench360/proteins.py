@@ -19,7 +19,7 @@ from archscout.tasks.published.nasbench360.protein_files import CHANNELS, PROFIL
 
 __all__ = ["ProteinSource", "clipped_distance_loss", "mae8", "pool_known"]
 
-MARGIN = 5  # of padding on all sides: spec d2nas 3.1
+MARGIN = 5  # of padding on all sides; docs/nasbench360.md#what-is-done-with-the-data
 NO_PAIR = -1  # separation of what is no pair of residues
 
 
@@ -114,7 +114,7 @@ SEPARATION = 24  # residues
 
 
 def clipped_distance_loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Mean squared error to the distances clipped at 16 Angstrom, over the known pairs (spec d2nas 3, 3.1)."""
+    """Mean squared error to the distances clipped at 16 Angstrom, over the known pairs."""
     distances = targets[:, :1]
     known = distances != IGNORED
     errors = (outputs.float() - distances.clamp(max=FARTHEST)).square() * known
@@ -145,6 +145,7 @@ def mae8() -> Metric:
     """Mean absolute error of long-range contacts, averaged over proteins, in Angstrom; lower is better.
 
     Predictions are made symmetric and at least 0.01; of each protein the pairs count whose residues are 24 or more
-    places apart and truly within 8 Angstrom. A protein without such pairs counts nothing. Source: spec d2nas 3.1.
+    places apart and truly within 8 Angstrom. A protein without such pairs counts nothing.
+    Source: docs/nasbench360.md#what-is-done-with-the-data.
     """
     return Metric("mae8", "min", _Mae8, reciprocal_reward)

@@ -21,9 +21,9 @@ from archscout.tasks.task import Split, Task
 __all__ = ["psicov_task", "read_psicov"]
 
 SIDE, WHOLE = 128, 512  # of a training crop, and of the map that a whole protein is judged on
-COUNTS = (3456, 150)  # proteins of deepcov and of psicov: spec d2nas 3
+COUNTS = (3456, 150)  # proteins of deepcov and of psicov; docs/nasbench360.md#the-ten-tasks-of-nas-bench-360
 VALIDATION = 100  # of deepcov, held out
-EVALUATION_BATCH = 2  # maps of 512 x 512: spec d2nas 3
+EVALUATION_BATCH = 2  # maps of 512 x 512; docs/nasbench360.md#what-is-done-with-the-data
 SPEC = TaskSpec("psicov", "dense", (CHANNELS, SIDE, SIDE), 1)
 
 

@@ -22,7 +22,7 @@ from archscout.tasks.task import Split, Task
 __all__ = ["read_satellite", "satellite_task"]
 
 STEPS, CLASSES = 46, 24
-COUNTS = (900_000, 100_000)  # spec d2nas 3
+COUNTS = (900_000, 100_000)  # docs/nasbench360.md#the-ten-tasks-of-nas-bench-360
 SPEC = TaskSpec("satellite", "classification", (1, STEPS), CLASSES)
 
 

@@ -22,7 +22,7 @@ from archscout.tasks.task import Split, Task
 __all__ = ["read_spherical", "spherical_task"]
 
 SIDE, CLASSES = 60, 100
-COUNTS = (50_000, 10_000)  # spec d2nas 3
+COUNTS = (50_000, 10_000)  # docs/nasbench360.md#the-ten-tasks-of-nas-bench-360
 VALIDATION = 0.2  # 10,000 of 50,000
 SPEC = TaskSpec("spherical", "classification", (3, SIDE, SIDE), CLASSES)
 

@@ -1,0 +1,59 @@
+"""A network of the user's own at the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from archscout.cli.user_model import load_model
+from archscout.errors import SettingsError
+
+SOURCE = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+
+made = make()
+number = 3
+
+def three():
+    return 3
+
+def broken():
+    raise RuntimeError("no weights")
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_network_of_a_test.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+
+
+@pytest.mark.parametrize("name", ["make", "made"])
+def test_a_network_or_a_function_that_makes_one(name: str) -> None:
+    assert isinstance(load_model(f"own_network_of_a_test:{name}"), nn.Sequential)
+    assert isinstance(load_model(f"own_network_of_a_test.py:{name}"), nn.Sequential)
+
+
+def test_none_stays_none() -> None:
+    assert load_model(None) is None
+
+
+@pytest.mark.parametrize("text", ["own_network_of_a_test:nothing", "no_such_module_at_all:make", "own", "", ":make"])
+def test_unknown_names_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="MODULE:NAME"):
+        load_model(text)
+
+
+def test_what_is_no_network_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no weights"):
+        load_model("own_network_of_a_test:broken")
+    with pytest.raises(SettingsError):
+        load_model("own_network_of_a_test:number")
+    with pytest.raises(SettingsError, match=r"torch\.nn\.Module"):
+        load_model("own_network_of_a_test:three")
