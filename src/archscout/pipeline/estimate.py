@@ -94,7 +94,7 @@ def _part(task: Task, *settings: Any) -> tuple[Task, float]:
     A text is cut into as many columns as a batch has: some words of each are needed, in training and in validation.
     """
     sizes = [size for each in settings for size in _batch_sizes(each)]
-    if task.spec.kind == "language":
+    if task.spec.is_text:
         words = MEASURED_WORDS * max((size for size, _ in sizes), default=1)
         share = words / min(len(task.train), len(task.validation))
     else:
