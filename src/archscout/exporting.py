@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from archscout.atomic import TEMPORARY_PREFIX, sync_directory
 from archscout.errors import ArchscoutError, MissingExtraError, UnknownNameError
 from archscout.seeds import generator
 
-__all__ = ["FORMATS", "ExportError", "ExportInput", "ExportReport", "export_model", "export_network"]
+__all__ = ["FORMATS", "ExportError", "ExportInput", "ExportReport", "ExportsParts", "export_model", "export_network"]
 
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
 """Export formats and the suffixes of their files."""
@@ -83,6 +83,15 @@ class ExportReport:
     def ok(self) -> bool:
         """Whether the difference is within the tolerance; always so for a report that `export_model` returns."""
         return self.max_difference <= self.tolerance
+
+
+@runtime_checkable
+class ExportsParts(Protocol):
+    """A network that is exported in parts, since one file cannot hold all that it does."""
+
+    def export_parts(self) -> Mapping[str, tuple[nn.Module, Sequence[ExportInput], Sequence[str]]]:
+        """For the name of each file a module, its inputs, and the names of its outputs."""
+        ...
 
 
 def export_model(
@@ -148,15 +157,14 @@ def export_network(
 ) -> list[ExportReport]:
     """`export_model` of a network, or of each of the parts that it names itself.
 
-    A network with a method `export_parts() -> {name: (module, inputs, outputs)}` is exported as these: a recurrent one
-    as a single step and as a whole segment, with the hidden state as an input and an output.
+    A network that `ExportsParts` is exported as these: a recurrent one as a single step and as a whole segment, with
+    the hidden state as an input and an output.
     """
-    if not hasattr(network, "export_parts"):
+    if not isinstance(network, ExportsParts):
         return export_model(network, input_shape, directory, **options)
-    parts: Mapping[str, tuple[nn.Module, Sequence[ExportInput], Sequence[str]]] = network.export_parts()  # type: ignore[operator]
     return [
         report
-        for name, (module, inputs, outputs) in parts.items()
+        for name, (module, inputs, outputs) in network.export_parts().items()
         for report in export_model(module, inputs, directory, outputs=outputs, name=name, **options)
     ]
 

@@ -28,7 +28,7 @@ from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import KernelPatterned, Relaxed, SearchSpace
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
-from archscout.tuning import TuningSettings
+from archscout.tuning.settings import TuningSettings
 
 __all__ = ["D2nas", "D2nasSettings"]
 
