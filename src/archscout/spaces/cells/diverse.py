@@ -53,8 +53,10 @@ class DiverseSize(Settings):
 
 
 def unused_cell(nodes: int) -> Cell:
-    """What stands for the reduction cell where there is none: skip connections from the two nodes before (spec d2nas
-    1.2)."""
+    """What stands for the reduction cell where there is none: skip connections from the two nodes before.
+
+    Source: docs/methods/pdarts.md#operations-and-networks-of-d2nas.
+    """
     inputs = tuple((Input("skip_connect", node - 2), Input("skip_connect", node - 1)) for node in range(2, nodes + 2))
     return Cell(inputs, tuple(range(2, nodes + 2)))
 
