@@ -148,5 +148,5 @@ def _measure_job(name: str, job: Job[Any], engine: Engine, scale: float) -> Stag
 
 
 def _epoch_begins(last: Sequence[Metrics]) -> bool:
-    """Whether the later of two advances is in another epoch than the one before; without epochs each counts as one."""
+    """Whether the later of two units of work begins an epoch; without epochs each counts as one."""
     return len(last) == 2 and (last[0].get("epoch") != last[1].get("epoch") or "epoch" not in last[1])

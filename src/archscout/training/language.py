@@ -36,7 +36,7 @@ from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = ["LanguageTrainSettings", "LanguageTrainingJob", "TextSgdSettings"]
 
-STEPS_PER_ADVANCE = 20
+STEPS_PER_YIELD = 20
 
 
 class TextSgdSettings(SgdSettings):
@@ -114,7 +114,7 @@ class LanguageTrainingJob(Job[nn.Module]):
     def run(self) -> Iterator[Metrics]:
         """Epoch after epoch over the segments of the text; each ends with a validation."""
         for epoch in range(self.stream.epoch, self._settings.epochs):
-            for segments in chunks(self.stream, STEPS_PER_ADVANCE):
+            for segments in chunks(self.stream, STEPS_PER_YIELD):
                 self.network.train()
                 losses = [self._train_step(segment, epoch) for segment in segments]
                 metrics = {

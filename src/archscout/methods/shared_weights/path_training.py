@@ -27,9 +27,9 @@ from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import StepMeter, pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
-__all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "PathTrainer", "Ranking", "RankingSettings"]
+__all__ = ["STEPS_PER_YIELD", "ChildSettings", "PathTrainer", "Ranking", "RankingSettings"]
 
-STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
+STEPS_PER_YIELD = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
 
 class ChildSettings(AugmentationSettings):
@@ -100,7 +100,7 @@ class PathTrainer(Stored):
         """
         epoch, engine = self.stream.epoch, self._context.engine
         meter, steps = StepMeter(self._context.task, engine), 0
-        while steps < STEPS_PER_ADVANCE and self.stream.epoch == epoch:
+        while steps < STEPS_PER_YIELD and self.stream.epoch == epoch:
             meter.add(*self.step(draw(self.stream.step // self._settings.steps_per_architecture)))
             steps += 1
         engine.average_buffers(self.network)
