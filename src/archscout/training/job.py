@@ -68,8 +68,6 @@ class TrainingJob(Job[nn.Module]):
     Args:
         network: freshly initialised; trained in place.
         task: what to learn.
-        settings: the recipe.
-        engine: where to compute.
         seed: of order, augmentation and drop path.
     """
 

@@ -76,8 +76,6 @@ class LanguageTrainingJob(Job[nn.Module]):
     Args:
         network: freshly initialised, with `unroll`; trained in place.
         task: of kind language.
-        settings: the recipe.
-        engine: where to compute.
         seed: of segment lengths and dropouts.
     """
 

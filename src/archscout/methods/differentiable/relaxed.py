@@ -77,7 +77,6 @@ class RelaxedSearch(Job[SearchResult]):
     """A differentiable search; a method overrides `mixing` and `architecture_step`.
 
     Args:
-        context: of the search.
         warmup_epochs: first epochs in which only the weights learn.
     """
 

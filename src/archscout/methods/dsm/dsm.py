@@ -37,7 +37,6 @@ class DsmSearch(Job[SearchResult]):
     Args:
         space: what is searched.
         scorer: judges.
-        settings: of the method.
         seed: of everything random.
         device: of controllers and codes.
         admit: whether an architecture keeps the limits; None admits all.

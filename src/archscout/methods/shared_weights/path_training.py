@@ -60,8 +60,6 @@ class PathTrainer(Stored):
     """A supernet and its optimiser; trains one path a step.
 
     Args:
-        context: of the search.
-        settings: of the training.
         epochs: of the whole search, for the schedule.
     """
 
@@ -170,7 +168,6 @@ class Ranking(Stored):
     The candidates are no part of the state: they are drawn again, identically, from the seed and the policy.
 
     Args:
-        context, settings: of the search.
         trainer: whose shared weights judge.
     """
 
