@@ -39,7 +39,7 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured; see `benchmarks.steps.Setup`. `recompute`: 1 sets `supernet.recompute` of the library's side."""
+    """What is measured; see `benchmarks.steps.Setup`. `recompute`: 1 sets `supernet.recompute` for the library."""
 
     steps: int = 5
     channels: int = 16
