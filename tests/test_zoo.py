@@ -83,7 +83,7 @@ def genotype_of(name: str) -> CellGenotype:
     return architecture
 
 
-def distributed(name: str) -> PerCellGenotype:
+def per_cell(name: str) -> PerCellGenotype:
     architecture = load_zoo(name).architecture
     assert isinstance(architecture, PerCellGenotype)
     return architecture
@@ -128,8 +128,8 @@ def test_published_text_of_recurrent_cells_round_trips(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NESTED)
-def test_published_text_of_distributed_cells_round_trips(name: str) -> None:
-    architecture = distributed(name)
+def test_published_text_of_per_cell_genotypes_round_trips(name: str) -> None:
+    architecture = per_cell(name)
     text = format_nested(architecture)
     assert text.startswith("Genotype_nested(genes=[[('") and "\n" not in text
     assert resolve_architecture(text) == architecture
@@ -137,7 +137,7 @@ def test_published_text_of_distributed_cells_round_trips(name: str) -> None:
 
 def test_distributed_cells_are_the_published_ones() -> None:
     """Numbers of operations over all cells: docs/methods/ddarts.md#published-sizes."""
-    counts = {name: sum(len(node) for cell in distributed(name).cells for node in cell.nodes) for name in NESTED}
+    counts = {name: sum(len(node) for cell in per_cell(name).cells for node in cell.nodes) for name in NESTED}
     assert [counts[f"dd.{data}.{rule}"] for data in ("cifar10", "cifar100") for rule in ("edge", "sparse")] == [
         202,
         63,
@@ -152,7 +152,7 @@ def test_distributed_cells_are_the_published_ones() -> None:
         for rule, expected in (("edge", edge), ("sparse", sparse)):
             assert tuple(counts[f"do.{network}.{data}.{rule}"] for data in ("cifar10", "cifar100")) == expected
     operations = Counter(
-        item.operation for cell in distributed("dd.cifar100.sparse").cells for node in cell.nodes for item in node
+        item.operation for cell in per_cell("dd.cifar100.sparse").cells for node in cell.nodes for item in node
     )
     short = {SHORT[name]: count for name, count in operations.items()}
     assert short == {"sep5": 34, "max3": 12, "sep3": 9, "dil5": 3, "dil3": 2, "avg3": 2, "skip": 1}
@@ -165,16 +165,16 @@ def test_handcrafted_networks_repeat_their_wirings() -> None:
         ("xception", "0001111111102", (1, 2, 11, 12)),
     ):
         for found in [name, f"{name}.published", *(each for each in NESTED if name in each)]:
-            assert "".join(map(str, distributed(found).sequence)) == sequence
-            assert distributed(found).reductions == reductions
+            assert "".join(map(str, per_cell(found).sequence)) == sequence
+            assert per_cell(found).reductions == reductions
     for each in NESTED:
         if each.startswith("dd"):
-            assert (distributed(each).sequence, distributed(each).reductions) == (tuple(range(8)), (2, 6))
+            assert (per_cell(each).sequence, per_cell(each).reductions) == (tuple(range(8)), (2, 6))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "xception"])
 def test_baselines_follow_each_other_where_the_published_ones_skip_a_cell(name: str) -> None:
-    for genotype, start in ((distributed(name), 1), (distributed(f"{name}.published"), 0)):
+    for genotype, start in ((per_cell(name), 1), (per_cell(f"{name}.published"), 0)):
         for cell in genotype.genes:
             assert {item.source for node in cell.nodes for item in node if item.source < 2} == {start}
             assert cell.pruned() == cell

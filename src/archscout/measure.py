@@ -7,9 +7,7 @@ accumulate of a convolution (any number of dimensions, grouped, transposed), of 
 product, and of a recurrent layer; for one sample, in evaluation mode. Positions in zero padding count like any other.
 Biases, normalisation, activations, pooling, additions and element-wise gates count nothing. A FLOP count by the usual
 tools is twice this number. D-DARTS adds two for each element that a batch norm writes and one for each that an
-average pool with a window does: `batch_norms=True`. They are counted by watching which operations run on shapes alone
-(torch's meta device), so a product written as `a @ b` inside a forward pass counts as much as an `nn.Linear`, and
-nothing is allocated.
+average pool with a window does: `batch_norms=True`. `archscout.counting` does the counting.
 
 **Latency** is the median wall time of a forward pass, with the number of CPU threads stated, as it decides the result.
 
@@ -19,30 +17,29 @@ nothing is allocated.
 from __future__ import annotations
 
 import copy
-import math
 import os
 import sys
 import tempfile
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 
-from archscout.errors import SettingsError, SpaceError
+from archscout.counting import MultiplyAdds, count_madds, count_multiply_adds, count_parameters
+from archscout.errors import SettingsError
 from archscout.seeds import generator
 
 __all__ = [
     "Latency",
     "Measurements",
+    "MultiplyAdds",
     "count_madds",
+    "count_multiply_adds",
     "count_parameters",
     "input_type",
     "measure",
@@ -90,142 +87,6 @@ def measure(
 def input_type(vocabulary: int | None) -> torch.dtype:
     """Of a network's inputs: integers where there is a vocabulary (as in `TaskSpec`), else real numbers."""
     return torch.float32 if vocabulary is None else torch.long
-
-
-def count_parameters(model: nn.Module, *, exclude: Sequence[str] = ()) -> int:
-    """The number of trainable parameters; a shared one counts once.
-
-    Args:
-        exclude: names of submodules to leave out with all below them, for example `("auxiliary_head",)`.
-    """
-    counted = {
-        id(parameter): parameter.numel()
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-        if parameter.requires_grad and not any(name.startswith(f"{prefix}.") for prefix in exclude)
-    }
-    return sum(counted.values())
-
-
-def _matrix_product(first: int) -> Callable[[Sequence[Any], Tensor], int]:
-    """Counts `(..., n, k) @ (..., k, m)`, or a product with a vector, whose left factor is argument number `first`."""
-
-    def count(args: Sequence[Any], output: Tensor) -> int:
-        left, right = args[first], args[first + 1]
-        return int(left.numel() * (right.shape[-1] if right.dim() > 1 else 1))
-
-    return count
-
-
-def _convolution(args: Sequence[Any], output: Tensor) -> int:
-    inputs, weight, transposed = args[0], args[1], args[6]
-    # A weight is (out, in / groups, *kernel): the work for each output; transposed (in, out / groups, *kernel): for
-    # each input.
-    return int((inputs if transposed else output).numel() * math.prod(weight.shape[1:]))
-
-
-_COUNTED: dict[Any, Callable[[Sequence[Any], Tensor], int]] = {
-    torch.ops.aten.mm: _matrix_product(0),
-    torch.ops.aten.bmm: _matrix_product(0),
-    torch.ops.aten.mv: _matrix_product(0),
-    torch.ops.aten.dot: _matrix_product(0),
-    torch.ops.aten.addmm: _matrix_product(1),
-    torch.ops.aten.addbmm: _matrix_product(1),
-    torch.ops.aten.baddbmm: _matrix_product(1),
-    torch.ops.aten.addmv: _matrix_product(1),
-    torch.ops.aten.convolution: _convolution,
-}
-
-
-def _batch_norm(args: Sequence[Any], output: Any) -> int:
-    return 2 * int(args[0].numel())
-
-
-def _average_pool(args: Sequence[Any], output: Any) -> int:
-    return int(output.numel())
-
-
-# The further operations that the authors of D-DARTS count (docs/methods/ddarts.md#published-sizes).
-_COUNTED_NORMS: dict[Any, Callable[[Sequence[Any], Any], int]] = {
-    torch.ops.aten.native_batch_norm: _batch_norm,
-    torch.ops.aten._native_batch_norm_legit_no_training: _batch_norm,
-    torch.ops.aten.cudnn_batch_norm: _batch_norm,
-    torch.ops.aten.miopen_batch_norm: _batch_norm,
-    torch.ops.aten.avg_pool2d: _average_pool,
-}
-
-
-class _MultiplyAddCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the multiply-adds of the operations that run inside the context."""
-
-    def __init__(self, counted: Mapping[Any, Callable[[Sequence[Any], Any], int]]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.counted = counted
-        self.total = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # saves torch the import of its compiler, a second
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        count = self.counted.get(func.overloadpacket)
-        if count is not None:
-            self.total += count(args, output)
-        return output
-
-
-def _skeleton(model: nn.Module) -> nn.Module:
-    """A copy of the model with tensors on the meta device and without hooks; allocates no tensor memory."""
-    replacements: dict[int, Any] = {}
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if isinstance(value, OrderedDict) and "_hooks" in name:
-                replacements[id(value)] = OrderedDict()
-        attributes = [value for value in vars(module).values() if isinstance(value, Tensor)]
-        for tensor in (*module._parameters.values(), *module._buffers.values(), *attributes):
-            if tensor is not None:
-                empty = torch.empty_like(tensor, device="meta", requires_grad=False)
-                is_parameter = isinstance(tensor, nn.Parameter)
-                replacements[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
-    return copy.deepcopy(model, replacements)
-
-
-def count_madds(
-    model: nn.Module,
-    input_shape: Sequence[int],
-    *,
-    dtype: torch.dtype = torch.float32,
-    batch_norms: bool = False,
-) -> int:
-    """Multiply-adds of one sample in evaluation mode, by the convention in this module's docstring.
-
-    The model itself is neither run nor changed.
-
-    Args:
-        input_shape: of one sample, without the batch dimension.
-        dtype: of the input; an integer type for networks that begin with an embedding.
-        batch_norms: add batch norms and average pools, as in this module's docstring.
-
-    Raises:
-        SpaceError: the network cannot run on such inputs.
-    """
-    counter = _MultiplyAddCounter({**_COUNTED, **_COUNTED_NORMS} if batch_norms else _COUNTED)
-    try:
-        # Without gradients, and never in inference mode, not even the caller's: only then do composite operations
-        # (recurrent layers, attention) reach the counter as the matrix products that they consist of.
-        with torch.inference_mode(False), torch.no_grad():
-            skeleton = _skeleton(model).eval()
-            with torch.device("meta"), counter:
-                skeleton(torch.empty(1, *input_shape, dtype=dtype))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SpaceError(
-            f"cannot count the multiply-adds of {type(model).__name__} for one input of shape {tuple(input_shape)}: "
-            f"{reason} Counting runs the network on shapes alone, so its forward pass must not read values."
-        ) from error
-    return counter.total
 
 
 def measure_latency(

@@ -7,11 +7,11 @@ on import, and name the importing module as an entry point of the group `archsco
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from archscout.errors import ArchscoutError, UnknownNameError
 
@@ -37,19 +37,34 @@ def load_plugins() -> None:
             entry.load()
 
 
+@runtime_checkable
+class Described(Protocol):
+    """Something registered that has a line for lists; of others it is the first line of the docstring."""
+
+    @property
+    def description(self) -> str:
+        """One line."""
+        ...
+
+
+def _description(entry: object) -> str:
+    return entry.description if isinstance(entry, Described) else (entry.__doc__ or "").strip().split("\n")[0]
+
+
 class Registry(Generic[T]):
     """Names to things of one kind, for example `Registry("method", "archscout.methods")`.
 
     Args:
         noun: what is registered, for messages.
         package: the package whose import registers the built-in entries; imported on first look-up.
-        check: raises an ArchscoutError if an entry lacks what its kind needs, when it is registered.
+        lines: makes the lines of the built-in entries for lists, by the name that a list shows.
     """
 
-    def __init__(self, noun: str, package: str, check: Callable[[str, T], None] | None = None) -> None:
+    def __init__(self, noun: str, package: str, lines: Callable[[], Mapping[str, str]] = dict) -> None:
         self.noun = noun
         self._package = package
-        self._check = check
+        self.lines = lines
+        self._check: Callable[[str, T], None] | None = None
         self._entries: dict[str, T] = {}
         self._former: dict[str, str] = {}
 
@@ -77,6 +92,10 @@ class Registry(Generic[T]):
 
         return add
 
+    def check_with(self, check: Callable[[str, T], None]) -> None:
+        """Let every entry be checked when it is registered: `check(name, entry)` raises an ArchscoutError."""
+        self._check = check
+
     def unregister(self, name: str) -> None:
         """Remove an entry, for example at the end of a test."""
         self._entries.pop(name, None)
@@ -103,6 +122,16 @@ class Registry(Generic[T]):
     def items(self) -> list[tuple[str, T]]:
         """Name and entry of all that is registered, sorted by name."""
         return [(name, self._entries[name]) for name in self.names()]
+
+    def describe(self, show: Callable[[str, T], str] = lambda name, _: name) -> dict[str, str]:
+        """A line on everything there is. Imports plug-ins, but not the package of the built-in entries.
+
+        Args:
+            show: the name that a list shows for an entry.
+        """
+        load_plugins()
+        registered = {show(name, entry): _description(entry) for name, entry in self._entries.items()}
+        return dict(sorted((registered | dict(self.lines())).items()))
 
     def __contains__(self, name: object) -> bool:
         self._load()

@@ -25,8 +25,9 @@ from archscout.atomic import atomic_directory, sweep, write_atomic
 from archscout.errors import RunError
 from archscout.state import pack, tensor_bytes, unpack
 
-__all__ = ["RunDirectory"]
+__all__ = ["TRAINING", "RunDirectory"]
 
+TRAINING = "training.json"  # what the stages of a run have changed in the settings of its final training
 KEPT_CHECKPOINTS = 2  # of the stage that runs: if the newest is damaged, the one before serves
 
 

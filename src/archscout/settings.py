@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from archscout.errors import SettingsError, closest
 
-__all__ = ["Settings", "apply_overrides", "load_yaml", "merge", "parse_override"]
+__all__ = ["Settings", "apply_overrides", "flat", "load_yaml", "merge", "parse_override"]
 
 
 class Settings(BaseModel):
@@ -107,6 +107,18 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names; a range stays one."""
+    content: dict[str, Any] = {}
+    for name, value in values.items():
+        full = f"{prefix}{name}"
+        if isinstance(value, Mapping) and "low" not in value:
+            content |= flat(value, f"{full}.")
+        else:
+            content[full] = value
+    return content
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -2,20 +2,20 @@
 
 A state is any nesting of dict, list, tuple, tensor, str, int, float, bool and None; dictionary keys may be integers,
 as in the states of optimisers. Floats survive exactly.
+
+torch is imported when a state is there, as the command line reads run directories without it.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from archscout.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["pack", "read_state", "state_bytes", "state_from_bytes", "tensor_bytes", "unpack"]
 
@@ -27,6 +27,8 @@ def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    from torch import Tensor
+
     if isinstance(value, Tensor):
         # A copy: safetensors refuses tensors that share memory, and wants them contiguous.
         tensors[path] = value.detach().to("cpu", copy=True).contiguous()
@@ -61,17 +63,21 @@ def unpack(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 def tensor_bytes(tensors: dict[str, Tensor]) -> int:
     """Bytes that the tensors take on disk."""
-    return sum(tensor.numel() * torch.empty((), dtype=tensor.dtype).element_size() for tensor in tensors.values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def state_bytes(state: Any) -> bytes:
     """A state as one safetensors file, with the JSON tree in its metadata."""
+    from safetensors.torch import save
+
     tree, tensors = pack(state)
     return save(tensors, metadata={"archscout": json.dumps(tree)})
 
 
 def state_from_bytes(content: bytes) -> Any:
     """The inverse of `state_bytes`."""
+    from safetensors.torch import load
+
     length = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines its files
     tree = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["archscout"])
     return unpack(tree, load(content))
@@ -79,6 +85,8 @@ def state_from_bytes(content: bytes) -> Any:
 
 def read_state(path: Path) -> Any:
     """The inverse of `state_bytes`. Raises RunError where the file is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             tree = json.loads((file.metadata() or {})["archscout"])

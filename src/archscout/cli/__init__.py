@@ -1,4 +1,8 @@
-"""The command line: one command for each verb, thin. torch is imported only when a command needs it."""
+"""The command line: one command for each verb, thin.
+
+The modules of the commands import torch, and what needs it, inside of functions: `--help`, `list`, `status` and the
+shell's completion answer at once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from typing import Annotated
 
 import typer
 
+from archscout.cli import architectures, data, estimate, listing, run, status, table, trained
 from archscout.errors import ArchscoutError
+from archscout.memory import keep_freed_memory
 from archscout.version import __version__
 
 __all__ = ["app", "main"]
@@ -16,7 +22,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="archscout",
-    help="Find a small, accurate network for your task, and take it home as a plain PyTorch module.\n\n"
+    help="Find a small, accurate network for your task, as a plain PyTorch module.\n\n"
     "Start with: [bold]archscout run digits[/bold]",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -40,15 +46,13 @@ def options(
     """Options of archscout itself."""
 
 
+for module in (run, trained, status, listing, estimate, architectures, data, table):
+    module.register(app)
+
+
 def main() -> None:
     """Run the command line. Expected errors are one paragraph on stderr and an exit code, never a traceback."""
-    from archscout.cli import architectures, data, generating, looking, tables, verbs  # they register their commands
-    from archscout.memory import keep_freed_memory
-
     keep_freed_memory()
-
-    for module in (verbs, looking, architectures, data, generating, tables):
-        module.register(app)
     try:
         app()
     except ArchscoutError as error:

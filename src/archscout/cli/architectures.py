@@ -1,26 +1,102 @@
-"""Commands on architectures and their weights: derive, distance, import-weights."""
+"""Commands on architectures and their weights: show, derive, distance, import-weights."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from archscout.cli.verbs import DataOption, JsonOption
+from archscout.cli.options import ARCHITECTURE, DataOption, JsonOption
 
 __all__ = ["register"]
 
-ARCHITECTURE_HELP = "Name from the zoo, file, run directory, or published text."
+
+def show(
+    architecture: Annotated[str, typer.Argument(help=f"{ARCHITECTURE}.")],
+    task: Annotated[str | None, typer.Option(help="Count parameters and MAdds for a task.")] = None,
+    init_channels: Annotated[int | None, typer.Option(help="Channels before the first reduction.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Number of cells.")] = None,
+    auxiliary: Annotated[bool, typer.Option("--auxiliary", help="Count the auxiliary head too.")] = False,
+    width: Annotated[float | None, typer.Option(help="Width multiplier (mobilenet), or width (recurrent).")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the images in pixels (mobilenet).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw it into a file.", metavar="FILE")] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(help="Draw what changed from this architecture, e.g. the baseline.", metavar="NAME|FILE"),
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Show an architecture: its cells, its size on a task, its drawing."""
+    from archscout.errors import SettingsError
+    from archscout.spaces import architecture_to_json
+    from archscout.zoo import resolve_architecture
+
+    found = resolve_architecture(architecture)
+    content: dict[str, Any] = {"architecture": json.loads(architecture_to_json(found))}
+    place: dict[str, Any] = {}
+    if task is not None:
+        sizes = {
+            "init_channels": init_channels,
+            "layers": layers,
+            "auxiliary": auxiliary or None,
+            "width": width,
+            "resolution": resolution,
+        }
+        place = _place(found, task, data, {key: value for key, value in sizes.items() if value is not None})
+        content |= _cost(found, **place)
+    if beside is not None and svg is None:
+        raise SettingsError("--beside draws what changed: name a file for the drawing with --svg.")
+    if svg is not None:
+        from archscout.atomic import write_atomic
+        from archscout.viz import draw, draw_changes
+
+        drawing = draw(found, **place) if beside is None else draw_changes(found, resolve_architecture(beside))
+        write_atomic(svg, drawing)
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+        return
+    typer.echo(found.describe())
+    if task is not None:
+        typer.echo(f"{task}: {content['parameters']:,} parameters, {content['madds']:,} MAdds")
+        typer.echo(f"{content['madds_with_batch_norms']:,} MAdds with batch norms and average pools")
+    if svg is not None:
+        typer.echo(f"drawn: {svg}")
+
+
+def _place(architecture: Any, task: str, data: Path | None, size: dict[str, Any]) -> dict[str, Any]:
+    """The task's spec and the size of the network."""
+    from archscout.spaces import get_space
+    from archscout.tasks import task_spec
+
+    space = get_space(architecture.space)
+    return {"spec": task_spec(task, data), "size": space.size_model.read(size, where="size")}
+
+
+def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, int]:
+    import torch
+
+    from archscout.measure import count_multiply_adds, count_parameters, input_type
+    from archscout.spaces import get_space
+
+    with torch.device("meta"):
+        network = get_space(architecture.space).build(architecture, spec, size)
+    counted = count_multiply_adds(network, spec.input_shape, dtype=input_type(spec.vocabulary))
+    return {
+        "parameters": count_parameters(network),
+        "madds": counted.products,
+        "madds_with_batch_norms": counted.products + counted.norms,
+    }
 
 
 def derive(
-    architecture: Annotated[str, typer.Argument(help=ARCHITECTURE_HELP)],
+    architecture: Annotated[str, typer.Argument(help=f"{ARCHITECTURE}.")],
     layers: Annotated[int, typer.Option(help="Number of cells.")],
     out: Annotated[Path, typer.Option(help="File for the architecture.", metavar="FILE")],
 ) -> None:
-    """Make a network of another depth from cells that were searched one by one, as those of D-DARTS."""
+    """Make a deeper or shallower network of cells that were searched one by one, as in D-DARTS."""
     from archscout import api
     from archscout.atomic import write_atomic
     from archscout.spaces import architecture_to_json
@@ -32,18 +108,18 @@ def derive(
 
 
 def distance(
-    architectures: Annotated[list[str], typer.Argument(help=f"Two or more. {ARCHITECTURE_HELP}", metavar="A B...")],
+    architectures: Annotated[list[str], typer.Argument(help=f"Two or more. {ARCHITECTURE}.", metavar="A B...")],
     as_json: JsonOption = False,
     svg: Annotated[Path | None, typer.Option(help="Draw all distances into a file.", metavar="FILE")] = None,
 ) -> None:
-    """Say how far architectures are apart: the architecture distance of DARTOpti, from 0 to 1."""
-    from archscout.api import load_architecture
+    """Measure how far apart architectures are, from 0 to 1: the architecture distance of DARTOpti."""
     from archscout.errors import SettingsError
     from archscout.spaces.cells.distance import distance_matrix
+    from archscout.zoo import resolve_architecture
 
     if len(architectures) < 2:
         raise SettingsError("a distance needs two architectures or more: archscout distance resnet18 resnet50")
-    matrix = distance_matrix([load_architecture(name) for name in architectures])
+    matrix = distance_matrix([resolve_architecture(name) for name in architectures])
     names = [_short(name) for name in architectures]
     if svg is not None:
         from archscout.atomic import write_atomic
@@ -75,15 +151,15 @@ def _short(name: str) -> str:
 
 def import_weights(
     file: Annotated[Path, typer.Argument(help="Released checkpoint: .pth.tar, .pth, .pt.", metavar="FILE")],
-    architecture: Annotated[str, typer.Option(help=ARCHITECTURE_HELP)],
+    architecture: Annotated[str, typer.Option(help=f"{ARCHITECTURE}.")],
     out: Annotated[Path, typer.Option(help="Model file to write.", metavar="FILE")] = Path("model.safetensors"),
-    task: Annotated[str | None, typer.Option(help="What it was trained on; default: by its number of classes.")] = None,
-    init_channels: Annotated[int | None, typer.Option(help="Default: read off the checkpoint's stem.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task it was trained on; default: by its number of classes.")] = None,
+    init_channels: Annotated[int | None, typer.Option(help="Default: as in the checkpoint.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of cells; default: the architecture's.")] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a released checkpoint of the DARTS family into a model file, without running anything that it holds."""
+    """Convert a released checkpoint of the DARTS family to a model file; no code in it is run."""
     from dataclasses import asdict
 
     from archscout.api import import_weights as run
@@ -103,6 +179,7 @@ def import_weights(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command()(show)
     app.command()(derive)
     app.command()(distance)
     app.command(name="import-weights")(import_weights)

@@ -1,4 +1,4 @@
-"""Commands about data files: `archscout data fetch`, `data nasbench360`, `data prepare`."""
+"""Commands about data: check-data, `data fetch`, `data nasbench360`, `data prepare`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from archscout.cli.options import DataOption
 from archscout.cli.progress import download_bar
-from archscout.cli.verbs import DataOption
 
 __all__ = ["register"]
 
 group = typer.Typer(
-    help="Get or look after the official files of a task. Nothing is downloaded unless asked for here.",
+    help="Download, list or convert the official files of a task; nothing else in archscout downloads.",
     no_args_is_help=True,
 )
 
@@ -35,14 +35,13 @@ def fetch(
 
 @group.command()
 def nasbench360(
-    name: Annotated[str | None, typer.Argument(help="One of the ten tasks; without it all.", metavar="TASK")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of the ten tasks; default: all.", metavar="TASK")] = None,
     data: Annotated[
         Path | None, typer.Option("--root", "--data", help="Folder of the data files.", metavar="DIR")
     ] = None,
 ) -> None:
     """Say which files a task of NAS-Bench-360 needs, which are there, and where they are published."""
-    from archscout.tasks.published.nasbench360.files import PUBLISHED
-    from archscout.tasks.published.nasbench360.inventory import inventory
+    from archscout.tasks.published.nasbench360.files import PUBLISHED, inventory
     from archscout.tasks.registry import data_root
 
     root = data_root(data)
@@ -55,7 +54,7 @@ def nasbench360(
 def prepare(
     name: Annotated[str, typer.Argument(help="Registered task.", metavar="TASK")], data: DataOption = None
 ) -> None:
-    """Convert a task's published files (pickles, MATLAB files, sounds) to plain arrays now, not at the first run."""
+    """Convert a task's published files (pickles, MATLAB files, sounds) to plain arrays before the first run does it."""
     from archscout.tasks import load_task
     from archscout.tasks.readers.prepared import FOLDER
     from archscout.tasks.registry import data_root
@@ -67,6 +66,21 @@ def prepare(
     typer.echo(f"prepared arrays are kept in {folder}" if folder.is_dir() else "this task needs no preparation")
 
 
+def check_data(
+    source: Annotated[
+        str,
+        typer.Argument(help="Folder of images, texts or series, .npz or .ts file, or registered task.", metavar="PATH"),
+    ],
+    data: DataOption = None,
+) -> None:
+    """Check data, and say how archscout reads it: shapes, classes, splits, ranges."""
+    from archscout.tasks.checks import check_data as check
+
+    for line in check(source, data).lines():
+        typer.echo(line)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command(name="check-data")(check_data)
     app.add_typer(group, name="data")

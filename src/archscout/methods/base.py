@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from archscout import catalog
 from archscout.engine import Engine
 from archscout.errors import ArchscoutError, RunError, SpaceError
 from archscout.jobs import Job
@@ -251,7 +252,8 @@ def check_method(name: str, method: Method) -> None:
         raise ArchscoutError(f"the method '{name}' cannot be registered: {wrong}. See docs/extending.md.")
 
 
-METHODS: Registry[Method] = Registry("method", "archscout.methods", check_method)
+METHODS: Registry[Method] = catalog.METHODS
+METHODS.check_with(check_method)
 
 
 def register_method(method: Method, *, formerly: Sequence[str] = ()) -> Method:

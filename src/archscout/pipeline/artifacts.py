@@ -25,10 +25,9 @@ from archscout.spaces import (
 from archscout.spaces.base import without_auxiliary_head
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["INITIAL_WEIGHTS", "TRAINING", "build_plain", "load_network", "network_bytes"]
+__all__ = ["INITIAL_WEIGHTS", "build_plain", "load_network", "network_bytes"]
 
 INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
-TRAINING = "training.json"  # settings that a tuning hands to it
 FORMAT = "archscout.network"
 
 

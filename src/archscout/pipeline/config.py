@@ -189,8 +189,8 @@ def _full_key(model: type[RunSettings], override: str) -> str:
     return override
 
 
-def write_config(run: RunDirectory, settings: RunSettings, command: str) -> None:
-    """Write `config.yaml`: the settings as resolved, the command, and the versions."""
+def write_config(run: RunDirectory, settings: RunSettings, command: str, stages: Sequence[str]) -> None:
+    """Write `config.yaml`: the settings as resolved, the command, the names of the stages, and the versions."""
     import torch
 
     content = {
@@ -198,6 +198,7 @@ def write_config(run: RunDirectory, settings: RunSettings, command: str) -> None
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "command": command,
+        "stages": list(stages),
         "settings": settings.model_dump(mode="json"),
     }
     run.write("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -13,14 +13,14 @@ from archscout.driver import Observer
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
 from archscout.methods.base import METHODS, ReadsTable, SearchContext, SearchStage, SplitsDevelopment, TaskSource
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, load_network
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_network
 from archscout.pipeline.config import RunSettings
-from archscout.rundir import RunDirectory
+from archscout.rundir import TRAINING, RunDirectory
 from archscout.settings import merge
 from archscout.spaces import Architecture, ModuleSpace, SearchSpace, architecture_from_json, get_space
 from archscout.state import read_state
 from archscout.tasks import Task, load_task
-from archscout.tasks.absent import absent_task
+from archscout.tasks.registry import absent_task
 from archscout.tuning import tuning_stage
 
 __all__ = ["FINAL_STAGES", "RunContents"]

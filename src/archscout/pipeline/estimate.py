@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -19,11 +19,11 @@ from archscout.pipeline.run import Run
 from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.tasks.task import Split, Task
+from archscout.training.optimizers import SgdSettings
 
 __all__ = ["Estimate", "StageEstimate", "estimate_run"]
 
 SAMPLES = 30  # architectures that the mean size is taken over
-MEASURED_SAMPLES = 256  # of the train split: one or two steps of usual batch sizes
 MEASURED_WORDS = 80  # of every column of a text: two or three segments
 
 
@@ -50,13 +50,13 @@ class Estimate:
 def estimate_run(run: Run) -> Estimate:
     """Measure a few steps of every job of a run, without writing anything.
 
-    The jobs get a small part of the data, so that an epoch is a few steps: the first warms up, the second is timed, the
-    third is measured for memory. The total follows from the progress that the job itself reports. A stage that needs
-    what an earlier one leaves behind is left out; one that needs an architecture gets a random one.
+    The jobs get so little data that an epoch is one step of each of its phases. Each phase is timed once, after a first
+    step that warms up, and measured once for memory. The total follows from the progress that the job itself reports.
+    A stage that needs what an earlier one leaves behind is left out; one that needs an architecture gets a random one.
     """
-    whole = run.task
-    run.task, scale = _part(whole, max(_largest_batch(run.settings.search), _largest_batch(run.settings.train)))
-    context, space, spec = replace(run.context, folder=None), run.space, run.task.spec
+    settings, whole = run.settings, run.task
+    run.task, scale = _part(whole, settings.search, *([] if settings.tuning is None else [settings.train]))
+    context, space, spec = replace(run.context, task=run.task, folder=None), run.space, whole.spec
     draw = Random(derive_seed(run.settings.seed, "estimate"))
     low, high = (context.cost(architecture) for architecture in space.extremes(spec, run.settings.network))
     costs = [context.cost(space.random(draw)) for _ in range(SAMPLES)]
@@ -77,7 +77,7 @@ def estimate_run(run: Run) -> Estimate:
     size = run.settings.network
     largest = space.extremes(spec, size)[1]
     if run.settings.train.epochs > 0:
-        task, scale = _part(whole, _largest_batch(run.settings.train))
+        task, scale = _part(whole, run.settings.train)
         training = _training(task, run, space.build(largest, spec, size))
         stages.append(_measure_job("train", training, run.engine, scale))
     return Estimate(low, mean, high, tuple(stages))
@@ -88,26 +88,31 @@ def _training(task: Task, run: Run, network: torch.nn.Module) -> Job[torch.nn.Mo
     return job
 
 
-def _part(task: Task, batch_size: int) -> tuple[Task, float]:
-    """The task with as little data as a few steps need, and how much smaller it is.
+def _part(task: Task, *settings: Any) -> tuple[Task, float]:
+    """The task with as little data as a training step needs, and how much smaller it is.
 
-    A text is cut into `batch_size` columns: some words of each are needed, in training and in validation.
+    A text is cut into as many columns as a batch has: some words of each are needed, in training and in validation.
     """
-    share = MEASURED_SAMPLES / len(task.train)
+    sizes = [size for each in settings for size in _batch_sizes(each)]
     if task.spec.kind == "language":
-        share = batch_size * MEASURED_WORDS / min(len(task.train), len(task.validation))
+        words = MEASURED_WORDS * max((size for size, _ in sizes), default=1)
+        share = words / min(len(task.train), len(task.validation))
+    else:
+        share = max((size for size, trains in sizes if trains), default=1) / len(task.train)
     share = min(1.0, share)
     part = replace(task, train=_first(task.train, share), validation=_first(task.validation, share))
     return part, len(task.train) / len(part.train)
 
 
-def _largest_batch(settings: Any) -> int:
-    """The largest batch size anywhere in settings."""
-    if not isinstance(settings, Settings):
-        return 1
-    values = {name: getattr(settings, name) for name in type(settings).model_fields}
-    own = values.get("batch_size")
-    return max([own if isinstance(own, int) else 1, *(_largest_batch(value) for value in values.values())])
+def _batch_sizes(settings: Any) -> Iterator[tuple[int, bool]]:
+    """All batch sizes in settings, and of each whether it is for training: then an optimiser's settings lie beside."""
+    if isinstance(settings, Settings):
+        values = dict(settings)
+        trains = any(isinstance(value, SgdSettings) for value in values.values())
+        if isinstance(values.get("batch_size"), int):
+            yield values["batch_size"], trains
+        for value in values.values():
+            yield from _batch_sizes(value)
 
 
 def _first(split: Split, share: float) -> Split:
@@ -116,24 +121,32 @@ def _first(split: Split, share: float) -> Split:
 
 def _measure_job(name: str, job: Job[Any], engine: Engine, scale: float) -> StageEstimate:
     steps_of = job.run()
-    warm = _cycle(steps_of)
-    before = job.progress
+    reported: list[Metrics] = []
+    progress: list[float] = []
+
+    def advance() -> bool:
+        metrics = next(steps_of, None)
+        if metrics is not None:
+            reported.append(metrics)
+            progress.append(job.progress)
+        return metrics is not None
+
+    first = time.perf_counter()
+    peak = peak_memory(advance, engine.device)
     began = time.perf_counter()
-    timed = _cycle(steps_of) or warm
-    seconds = time.perf_counter() - began
-    gained = job.progress - before
+    while not _epoch_begins(reported[-2:]) and advance():
+        pass
+    seconds = time.perf_counter() - (began if len(reported) > 1 else first)
+    timed = reported[1:] or reported
+    gained = progress[-1] - (progress[0] if len(progress) > 1 else 0.0)
     steps = sum(metrics.get("steps", 1.0) for metrics in timed)
-    peak = max(peak_memory(lambda: next(steps_of, None), engine.device) for _ in timed)
+    for _ in timed[1:]:  # the first of these phases was measured above: phases take turns
+        peak = max(peak, peak_memory(advance, engine.device))
     job.close()
     total = scale * seconds / gained if gained > 0 else float("nan")
     return StageEstimate(name, seconds / max(1.0, steps), total, peak)
 
 
-def _cycle(steps: Iterator[Metrics]) -> list[Metrics]:
-    """Go on until the epoch changes, so that each phase of the job has its share; one step where there are none."""
-    metrics: list[Metrics] = []
-    for each in steps:
-        metrics.append(each)
-        if "epoch" not in each or (len(metrics) > 1 and each["epoch"] != metrics[-2].get("epoch")):
-            break
-    return metrics
+def _epoch_begins(last: Sequence[Metrics]) -> bool:
+    """Whether the later of two advances is in another epoch than the one before; without epochs each counts as one."""
+    return len(last) == 2 and (last[0].get("epoch") != last[1].get("epoch") or "epoch" not in last[1])

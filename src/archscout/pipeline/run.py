@@ -64,7 +64,7 @@ class Run(RunContents):
         with directory.hold():
             if architecture is not None:
                 directory.write("architecture.json", architecture_to_json(architecture))
-            write_config(directory, settings, command)
+            write_config(directory, settings, command, run.stage_names())
         return run
 
     @classmethod

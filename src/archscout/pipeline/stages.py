@@ -14,9 +14,10 @@ from archscout.exporting import export_network
 from archscout.jobs import Job
 from archscout.measure import measure, measure_latency
 from archscout.methods.base import SearchStage
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, TRAINING, network_bytes
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, network_bytes
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.summary import report_html
+from archscout.rundir import TRAINING
 from archscout.settings import merge
 from archscout.spaces import architecture_to_json
 from archscout.state import state_bytes

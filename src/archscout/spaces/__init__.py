@@ -7,8 +7,7 @@ from archscout.spaces.architecture import (
     architecture_to_json,
 )
 from archscout.spaces.base import SPACES, SearchSpace, get_space
-from archscout.spaces.cells.diverse import DiverseSpace
-from archscout.spaces.cells.diverse_genotype import DiverseGenotype
+from archscout.spaces.cells.diverse import DiverseGenotype, DiverseSpace
 from archscout.spaces.cells.genotype import Cell, CellGenotype, Input
 from archscout.spaces.cells.per_cell import PerCellSpace
 from archscout.spaces.cells.per_cell_genotype import PerCellGenotype

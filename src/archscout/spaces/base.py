@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
+from archscout import catalog
 from archscout.errors import SpaceError
 from archscout.measure import Measurements
 from archscout.registry import Registry
@@ -469,7 +470,8 @@ def check_space(name: str, kind: type) -> None:
             raise SpaceError(f"the space '{name}': options_model and size_model must be Settings, not {field!r}.")
 
 
-SPACES: Registry[Any] = Registry("space", "archscout.spaces", check_space)
+SPACES: Registry[Any] = catalog.SPACES
+SPACES.check_with(check_space)
 
 
 def get_space(name: str, options: dict[str, Any] | None = None) -> SearchSpace:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archscout import catalog
 from archscout.errors import ArchitectureError, UnknownNameError
 from archscout.registry import Registry
 from archscout.spaces.architecture import Architecture, architecture_from_json
 
 __all__ = ["NAMED_ARCHITECTURES", "TEXT_FORMS", "TextForm", "register_text_form", "resolve_architecture"]
 
-NAMED_ARCHITECTURES: Registry[Any] = Registry("zoo architecture", "archscout.zoo")
+NAMED_ARCHITECTURES: Registry[Any] = catalog.ZOO
 """What has a name: entries with an attribute `architecture`. The zoo fills it, see `archscout.zoo.ZOO`."""
 
 MAX_BYTES = 1_000_000

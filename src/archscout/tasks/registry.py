@@ -8,19 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, get_args
 
+import torch
+
+from archscout import catalog
 from archscout.errors import DataError, UnknownNameError
 from archscout.registry import Registry
+from archscout.tasks.metrics.classification import accuracy, cross_entropy
+from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskKind, TaskSpec
-from archscout.tasks.task import Task
+from archscout.tasks.task import Split, Task
+from archscout.tasks.transforms import uint8_to_float
 
 __all__ = [
     "FAMILIES",
     "READERS",
-    "TASKS",
     "Reader",
+    "TASKS",
     "TaskEntry",
     "TaskFamily",
     "TaskLoader",
+    "absent_task",
     "data_root",
     "load_task",
     "register_family",
@@ -28,7 +35,6 @@ __all__ = [
     "register_task",
     "task_spec",
 ]
-
 
 ReaderLoader = TypeVar("ReaderLoader", bound=Callable[..., Task])
 TaskLoader = Callable[[Path], Task]
@@ -98,8 +104,9 @@ def _check_task(name: str, entry: TaskEntry) -> None:
         raise DataError(f"the task '{name}' has no loader: register_task(spec) decorates a function (root) -> Task.")
 
 
-TASKS: Registry[TaskEntry] = Registry("task", "archscout.tasks", _check_task)
-FAMILIES: Registry[TaskFamily] = Registry("task family", "archscout.tasks")
+TASKS: Registry[TaskEntry] = catalog.TASKS
+TASKS.check_with(_check_task)
+FAMILIES: Registry[TaskFamily] = catalog.FAMILIES
 READERS: Registry[Reader] = Registry("reader", "archscout.tasks")
 
 
@@ -194,3 +201,29 @@ def load_task(name: str, data: Path | None = None) -> Task:
         )
     forms = ", ".join(family.form for _, family in FAMILIES.items())
     raise UnknownNameError("task", name, TASKS, f"Names with a part of your own: {forms}.")
+
+
+# Stands in where the data set of a table is none of our tasks: the shapes that the table's networks were trained on.
+TABLE = TaskSpec("table", "classification", (3, 32, 32), 10)
+
+
+def absent_task(dataset: str | None) -> Task:
+    """A task without data, for searches that read all they need from a table.
+
+    It has the shapes of the registered task of that name, else of small images, and three empty splits.
+    """
+    known = TASKS.get(dataset).spec if dataset is not None and dataset in TASKS else None
+    spec = known or TaskSpec(dataset or TABLE.name, TABLE.kind, TABLE.input_shape, TABLE.outputs)
+    source = ArraySource(torch.zeros(0, *spec.input_shape, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+    nothing = Split(source, torch.arange(0))
+    return Task(
+        spec=spec,
+        train=nothing,
+        validation=nothing,
+        test=nothing,
+        loss=cross_entropy,
+        metric=accuracy(spec.outputs),
+        to_float=uint8_to_float,
+        normalize=lambda inputs: inputs,
+        provenance={"data": "none was read: scores are from a table"},
+    )

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from archscout.errors import DataError
 from archscout.tasks.color import auto_augment, color_jitter
+from archscout.tasks.resident import Resident
 from archscout.tasks.task import Transform
 
 __all__ = [
@@ -61,16 +62,11 @@ def uint8_to_float(raw: Tensor) -> Tensor:
 
 def normalizer(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
     """Subtract the mean and divide by the standard deviation of each channel (axis 1)."""
-    # Kept on each device, so that a batch copies nothing from the host.
-    resident: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+    statistics = Resident(torch.tensor([list(mean), list(std)]))
 
     def normalize(inputs: Tensor) -> Tensor:
-        key = (inputs.device, inputs.dtype)
-        if key not in resident:
-            resident[key] = (torch.tensor(mean).to(*key), torch.tensor(std).to(*key))
-        centre, scale = resident[key]
-        shape = (1, -1) + (1,) * (inputs.dim() - 2)
-        return (inputs - centre.view(shape)) / scale.view(shape)
+        known = statistics.on(inputs.device).to(inputs.dtype).view(2, 1, -1, *(1,) * (inputs.dim() - 2))
+        return (inputs - known[0]) / known[1]
 
     return normalize
 

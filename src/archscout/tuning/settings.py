@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from archscout.settings import Settings, merge
+from archscout.settings import Settings, flat, merge
 
-__all__ = ["RangeSettings", "TuningSettings", "Value", "flat", "nested", "published_share"]
+__all__ = ["RangeSettings", "TuningSettings", "Value", "nested", "published_share"]
 
 Value = bool | int | float | str | None
 
@@ -110,18 +110,6 @@ def published_share(batches: int) -> float:
         batches: of an epoch of the final training.
     """
     return next((share for limit, share in PUBLISHED_SHARES if batches < limit), SMALLEST_SHARE)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names; a range stays one."""
-    content: dict[str, Any] = {}
-    for name, value in values.items():
-        full = f"{prefix}{name}"
-        if isinstance(value, Mapping) and "low" not in value:
-            content |= flat(value, f"{full}.")
-        else:
-            content[full] = value
-    return content
 
 
 def nested(parameters: Mapping[str, Value]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import Field
 
+from archscout import catalog
 from archscout.errors import ArchitectureError, UnknownNameError
 from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces import Architecture, architecture_from_json
-from archscout.spaces.resolve import NAMED_ARCHITECTURES
 
 __all__ = [
     "ZOO",
@@ -78,8 +78,14 @@ class ZooEntry:
     published: Mapping[str, PublishedFigures] = field(default_factory=dict, hash=False)
     recounted: Mapping[str, RecountedNetwork] = field(default_factory=dict, hash=False)
 
+    @property
+    def description(self) -> str:
+        """The title, for lists."""
+        return self.title
 
-ZOO: Registry[ZooEntry] = NAMED_ARCHITECTURES
+
+ZOO: Registry[ZooEntry] = catalog.ZOO
+
 
 _FIELDS = {"name", "title", "source", "architecture", "published", "recounted"}
 

@@ -14,7 +14,7 @@ from archscout.nn.recurrent.mixture import mixture_segment
 from archscout.nn.recurrent.reference import ACTIVATION_FUNCTIONS, reference_segment
 from archscout.nn.recurrent.word_model import RecurrentSize
 from archscout.spaces import RecurrentSpace, get_space
-from archscout.spaces.recurrent.choices import edge_index
+from archscout.spaces.recurrent.genotype import edge_index
 from archscout.testing.cases import small_text
 
 

@@ -24,7 +24,7 @@ from archscout.spaces.nasbench201 import SPACE_SIZE, NasBench201Size
 from archscout.spaces.nasbench201.table import Table
 from archscout.state import pack, unpack
 from archscout.tasks import Split, Task, load_task
-from archscout.tasks.absent import absent_task
+from archscout.tasks.registry import absent_task
 
 SPACE = NasBench201Space()
 NAMES = ["random", "evolution", "reinforce", "local"]

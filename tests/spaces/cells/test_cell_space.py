@@ -1,4 +1,4 @@
-"""The cell space against the oracles of the specification."""
+"""The cell space against published sizes and formulas."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from torch import nn
 from archscout.errors import ArchitectureError, SpaceError
 from archscout.measure import measure, measure_latency
 from archscout.spaces import get_space
-from archscout.spaces.cells.diverse import diverse_reductions
-from archscout.spaces.cells.diverse_genotype import DiverseGenotype, unused_cell
+from archscout.spaces.cells.diverse import DiverseGenotype, diverse_reductions, unused_cell
 from archscout.spaces.kernels.pattern import with_kernels
 from archscout.tasks.spec import TaskSpec
 from archscout.viz import draw

@@ -1,4 +1,4 @@
-"""Networks whose cells may all differ, against the oracles of the specification (d_darts)."""
+"""Networks whose cells may all differ, against published sizes and wirings."""
 
 from __future__ import annotations
 

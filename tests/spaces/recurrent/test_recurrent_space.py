@@ -22,7 +22,7 @@ from archscout.spaces import (
     get_space,
 )
 from archscout.spaces.published.darts import format_published, parse_published, parse_published_genotype
-from archscout.spaces.recurrent.choices import edge_index
+from archscout.spaces.recurrent.genotype import edge_index
 from archscout.tasks import TaskSpec, task_spec
 from archscout.zoo import load_zoo
 

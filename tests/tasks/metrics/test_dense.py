@@ -13,7 +13,7 @@ from archscout.tasks.metrics.dense import (
     relative_l2,
     relative_l2_loss,
 )
-from archscout.tasks.published.nasbench360.protein_metrics import clipped_distance_loss, mae8
+from archscout.tasks.published.nasbench360.proteins import clipped_distance_loss, mae8
 
 
 def pooled(metric: Metric, outputs: Tensor, targets: Tensor, sizes: list[int]) -> float:

@@ -6,6 +6,7 @@ Source: docs/methods/pdarts.md#operations-and-networks-of-d2nas.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 from typing import ClassVar
@@ -18,9 +19,9 @@ from archscout.errors import SpaceError
 from archscout.nn.kernels.layers import kernel_layers
 from archscout.nn.operations import make_operation
 from archscout.settings import Settings
+from archscout.spaces.architecture import ARCHITECTURES
 from archscout.spaces.base import SPACES
 from archscout.spaces.cells.choices import CellChoices
-from archscout.spaces.cells.diverse_genotype import DiverseGenotype, unused_cell
 from archscout.spaces.cells.genotype import Cell, CellGenotype, Input
 from archscout.spaces.cells.layout import plan_row
 from archscout.spaces.cells.mixture import MixturePlan
@@ -29,7 +30,7 @@ from archscout.spaces.cells.relaxation import CellRelaxation
 from archscout.spaces.kernels.pattern import KernelPattern, build_with_kernels
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["DiverseOptions", "DiverseSize", "DiverseSpace", "diverse_reductions"]
+__all__ = ["DiverseGenotype", "DiverseOptions", "DiverseSize", "DiverseSpace", "diverse_reductions", "unused_cell"]
 
 KINDS = ("classification", "multilabel", "dense")
 SMALLEST_SIDE = 4
@@ -49,6 +50,34 @@ class DiverseSize(Settings):
     layers: int = Field(
         default=2, ge=1, description="cells; those at layers // 3 and max(3, 2 * layers // 3) reduce, dense: none"
     )
+
+
+def unused_cell(nodes: int) -> Cell:
+    """What stands for the reduction cell where there is none: skip connections from the two nodes before (spec d2nas
+    1.2)."""
+    inputs = tuple((Input("skip_connect", node - 2), Input("skip_connect", node - 1)) for node in range(2, nodes + 2))
+    return Cell(inputs, tuple(range(2, nodes + 2)))
+
+
+@ARCHITECTURES.register("archscout.diverse_genotype")
+@dataclass(frozen=True)
+class DiverseGenotype(CellGenotype):
+    """A normal and a reduction cell for images or sequences; dense networks have no reduction cells.
+
+    Source: D2NAS, Lee et al. 2024; docs/methods/pdarts.md#operations-and-networks-of-d2nas.
+    """
+
+    format: ClassVar[str] = "archscout.diverse_genotype"
+    space: ClassVar[str] = "diverse-cells"
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the reduction cell is one, and not what stands for none."""
+        return self.reduce != unused_cell(len(self.reduce.nodes))
+
+    def describe(self) -> str:
+        """Both cells, a line for each node; without the reduction cell where there is none."""
+        return super().describe() if self.reduces else "\n".join(self.normal.lines("cell"))
 
 
 def diverse_reductions(layers: int, spec: TaskSpec) -> tuple[int, ...]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import random
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from archscout.errors import ArchitectureError, closest
 from archscout.spaces.architecture import ARCHITECTURES
 from archscout.spaces.resolve import register_text_form
 
-__all__ = ["EDGES", "NODES", "OPERATIONS", "SPACE_SIZE", "NasBench201Cell"]
+__all__ = [
+    "EDGES",
+    "NODES",
+    "NasBench201Cell",
+    "OPERATIONS",
+    "SPACE_SIZE",
+    "cell_at",
+    "official_index",
+    "official_keys",
+]
 
 # Index order of the codes (docs/nasbench201.md#cells).
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -198,3 +209,32 @@ def _number(name: object, where: str) -> int:
         near = closest(name, OPERATIONS) if isinstance(name, str) else []
         raise ArchitectureError(f"{where}: unknown operation {_seen(name)}. Closest: {', '.join(near or OPERATIONS)}.")
     return OPERATIONS.index(name)
+
+
+# The official order of the cells, in which files of NAS-Bench-201 and NATS-Bench number them.
+SHUFFLE_SEED = 88  # docs/nasbench201.md#cells
+
+
+@cache
+def official_keys() -> tuple[int, ...]:
+    """The key of each cell in official order: all codes in product order, shuffled by Python's generator."""
+    keys = list(range(SPACE_SIZE))  # a key counts in the order of the product
+    random.Random(SHUFFLE_SEED).shuffle(keys)
+    return tuple(keys)
+
+
+@cache
+def _indices() -> dict[int, int]:
+    return {key: index for index, key in enumerate(official_keys())}
+
+
+def official_index(cell: NasBench201Cell) -> int:
+    """The number of a cell in official files."""
+    return _indices()[cell.key]
+
+
+def cell_at(index: int) -> NasBench201Cell:
+    """The cell of an official number. Raises ArchitectureError."""
+    if not 0 <= index < SPACE_SIZE:
+        raise ArchitectureError(f"NAS-Bench-201 has no cell #{index}; allowed: 0 to {SPACE_SIZE - 1}.")
+    return NasBench201Cell.from_key(official_keys()[index])

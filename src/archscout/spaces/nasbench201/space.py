@@ -13,12 +13,11 @@ from archscout.errors import SpaceError
 from archscout.settings import Settings
 from archscout.spaces.base import SPACES, LayerCode
 from archscout.spaces.nasbench201.cell import EDGES, OPERATIONS, NasBench201Cell
-from archscout.spaces.nasbench201.choices import NasBench201Choices
 from archscout.spaces.nasbench201.network import NasBench201Network
 from archscout.spaces.nasbench201.supernet import NasBench201Supernet
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["NasBench201Options", "NasBench201Size", "NasBench201Space"]
+__all__ = ["NasBench201Choices", "NasBench201Options", "NasBench201Size", "NasBench201Space"]
 
 # As published: six one-hot columns for an edge, of which the last stays zero, since there are five operations.
 PUBLISHED_COLUMNS = 6
@@ -33,6 +32,30 @@ class NasBench201Size(Settings):
 
     init_channels: int = Field(default=16, ge=2, description="channels of the first stage; doubled at each reduction")
     cells: int = Field(default=5, ge=1, description="cells in each of the three stages")
+
+
+class NasBench201Choices:
+    """A `Factorization` without structure: every edge has an operation.
+
+    Attributes:
+        structure: none.
+        operations: the five operations for each of the six edges.
+    """
+
+    structure: Sequence[int] = ()
+    operations: Sequence[Sequence[str]] = (OPERATIONS,) * len(EDGES)
+
+    def active(self, structure: Sequence[int]) -> Sequence[int]:
+        """All edges."""
+        return range(len(EDGES))
+
+    def assemble(self, structure: Sequence[int], operations: Sequence[int]) -> NasBench201Cell:
+        """The cell of one operation for each edge."""
+        return NasBench201Cell(tuple(operations))
+
+    def disassemble(self, architecture: NasBench201Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The inverse of `assemble`."""
+        return (), architecture.code
 
 
 @SPACES.register("nasbench201")

@@ -11,8 +11,7 @@ from typing import Any
 
 from archscout.errors import ArchitectureError, DataError
 from archscout.spaces.nasbench201.archive import read_archive
-from archscout.spaces.nasbench201.cell import NasBench201Cell
-from archscout.spaces.nasbench201.enumeration import official_index
+from archscout.spaces.nasbench201.cell import NasBench201Cell, official_index
 from archscout.spaces.nasbench201.table import Column, Table
 
 __all__ = ["import_table"]

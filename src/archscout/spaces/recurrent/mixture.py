@@ -11,8 +11,7 @@ from archscout.nn.recurrent.decoder import DeferredLogits
 from archscout.nn.recurrent.mixture import mixture_segment
 from archscout.nn.recurrent.reference import ACTIVATIONS
 from archscout.nn.recurrent.word_model import RecurrentSize, WordModel
-from archscout.spaces.recurrent.choices import edge_index
-from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype
+from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype, edge_index
 
 __all__ = ["RecurrentMixture"]
 

@@ -16,8 +16,7 @@ from archscout.errors import SpaceError
 from archscout.nn.recurrent.word_model import RecurrentSize
 from archscout.settings import Settings
 from archscout.spaces.base import SPACES
-from archscout.spaces.recurrent.choices import RecurrentChoices
-from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype
+from archscout.spaces.recurrent.genotype import Node, RecurrentChoices, RecurrentGenotype
 from archscout.spaces.recurrent.mixture import RecurrentMixture
 from archscout.spaces.recurrent.network import RecurrentNetwork
 from archscout.spaces.recurrent.supernet import RecurrentSupernet

@@ -46,7 +46,7 @@ def render_report(content: ReportContent) -> str:
         candidates=[item for index, item in enumerate(ranked) if index < MOST_CANDIDATES or item.chosen],
         most_candidates=MOST_CANDIDATES,
     )
-    return clean(page)
+    return clean(page.lstrip())  # the macros leave empty lines before the page
 
 
 def _headline(numbers: Sequence[NumberView]) -> NumberView | None:

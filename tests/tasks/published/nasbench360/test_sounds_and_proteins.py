@@ -12,10 +12,9 @@ from scipy.io import wavfile
 from archscout.engine import Engine
 from archscout.errors import DataError
 from archscout.tasks.metrics.classification import IGNORED
-from archscout.tasks.published.nasbench360.audio import log_mel, mel_filters, read_wav
+from archscout.tasks.published.nasbench360.audio import log_mel, mask_spectrogram, mel_filters, mix_background, read_wav
 from archscout.tasks.published.nasbench360.fsd50k import read_fsd50k
 from archscout.tasks.published.nasbench360.psicov import read_psicov
-from archscout.tasks.published.nasbench360.spectrogram_augmentation import mask_spectrogram, mix_background
 from archscout.tasks.readers.pickles import read_pickled
 from archscout.tasks.streams import evaluation_batches
 from archscout.training.evaluation import evaluate_network

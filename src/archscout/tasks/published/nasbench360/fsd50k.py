@@ -12,12 +12,19 @@ from torch.nn import functional as F
 
 from archscout.errors import DataError
 from archscout.tasks.metrics.ranking import mean_average_precision
-from archscout.tasks.published.nasbench360.audio import HOP, MELS, RATE, log_mel, read_wav
+from archscout.tasks.published.nasbench360.audio import (
+    HOP,
+    MELS,
+    RATE,
+    log_mel,
+    mask_spectrogram,
+    mix_background,
+    read_wav,
+)
 from archscout.tasks.published.nasbench360.clips import ChunkSource, ClipSource
 from archscout.tasks.published.nasbench360.files import hint, locate
 from archscout.tasks.published.nasbench360.point_tasks import multilabel_task
 from archscout.tasks.published.nasbench360.sound_lists import Chunks, read_chunks, read_label_map
-from archscout.tasks.published.nasbench360.spectrogram_augmentation import mask_spectrogram, mix_background
 from archscout.tasks.readers.prepared import file_key, load_array, prepared
 from archscout.tasks.registry import register_task
 from archscout.tasks.spec import TaskSpec

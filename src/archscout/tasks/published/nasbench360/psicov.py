@@ -12,8 +12,7 @@ from archscout.seeds import generator
 from archscout.tasks.published.nasbench360.files import check_count, hint, locate
 from archscout.tasks.published.nasbench360.point_tasks import as_float, unchanged
 from archscout.tasks.published.nasbench360.protein_files import CHANNELS, prepare_proteins, protein_files
-from archscout.tasks.published.nasbench360.protein_metrics import clipped_distance_loss, mae8, pool_known
-from archscout.tasks.published.nasbench360.proteins import ProteinSource
+from archscout.tasks.published.nasbench360.proteins import ProteinSource, clipped_distance_loss, mae8, pool_known
 from archscout.tasks.readers.prepared import file_key, prepared
 from archscout.tasks.registry import register_task
 from archscout.tasks.spec import TaskSpec

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archscout.cli.options import JsonOption
+
 if TYPE_CHECKING:
     from archscout.spaces import NasBench201Cell
 
 __all__ = ["register"]
 
 TableArgument = Annotated[Path, typer.Argument(help="Table of archscout.", metavar="FILE")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 group = typer.Typer(help="Tables of NAS-Bench-201: every cell with its measured accuracies.", no_args_is_help=True)
 

@@ -5,25 +5,14 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from archscout.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["BaseOption", "ModelOption", "load_model"]
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", help="A network of your own, or a function that makes it.", metavar="MODULE:NAME"),
-]
-BaseOption = Annotated[
-    str | None,
-    typer.Option("--architecture", help="To start from, for dash: zoo name, file or run.", metavar="NAME|FILE"),
-]
+__all__ = ["load_model"]
 
 
 def load_model(text: str | None) -> nn.Module | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from archscout.cli.own_model import load_model
+from archscout.cli.user_model import load_model
 from archscout.errors import SettingsError
 
 SOURCE = """

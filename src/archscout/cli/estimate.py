@@ -1,0 +1,59 @@
+"""`archscout estimate`: what a run would cost."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from archscout.cli.options import (
+    DataOption,
+    JsonOption,
+    MethodOption,
+    RecipeOption,
+    SetOption,
+    SpaceOption,
+    TaskArgument,
+)
+
+__all__ = ["register"]
+
+
+def estimate(
+    task: TaskArgument,
+    method: MethodOption = None,
+    data: DataOption = None,
+    recipe: RecipeOption = None,
+    overrides: SetOption = None,
+    space: SpaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate a run before it starts: sizes of networks, memory and seconds of its steps on this machine."""
+    from dataclasses import asdict
+
+    from archscout.pipeline.config import resolve_settings
+    from archscout.pipeline.estimate import estimate_run
+    from archscout.pipeline.run import Run
+    from archscout.rundir import RunDirectory
+
+    values = {"data": None if data is None else str(data), "space": space}
+    settings = resolve_settings(task, method=method, recipe=recipe, values=values, overrides=overrides or ())
+    run = Run(RunDirectory("."), settings)
+    run.check()
+    found = estimate_run(run)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+        return
+    typer.echo(f"{run.task.spec.describe()}; {run.engine.describe()}")
+    for name, cost in (("smallest", found.smallest), ("mean", found.mean), ("largest", found.largest)):
+        typer.echo(f"{name:<9} {cost.parameters:>12,} parameters {cost.madds:>15,} MAdds")
+    for stage in found.stages:
+        typer.echo(
+            f"{stage.name:<9} {stage.seconds_per_step:.3f} s a step, about {stage.seconds_total / 60:.0f} min in all, "
+            f"{stage.peak_bytes / 2**20:,.0f} MiB at the peak of a step"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(estimate)

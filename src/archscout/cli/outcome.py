@@ -1,0 +1,54 @@
+"""What is printed at the end of a run or a stage: the result, and the next command."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from archscout.pipeline.run import Run
+
+__all__ = ["print_outcome"]
+
+
+def print_outcome(run: Run, as_json: bool) -> None:
+    """Print what came out, and the next command."""
+    if not run.engine.is_main:
+        return
+    directory = run.directory
+    result = run.result if directory.has("result.json") else None
+    if as_json:
+        content = result or {"architecture": directory.read_json("architecture.json"), **_trial_facts(run)}
+        typer.echo(json.dumps({"run": str(directory.path), **content}, indent=2))
+        return
+    if result is None:
+        typer.echo(run.architecture.describe())
+        facts = _trial_facts(run)
+        if facts and facts["trials"] > 1:
+            typer.echo(
+                f"{facts['report']}: {facts['mean']:.3f} +- {facts['std']:.3f} over {facts['trials']} trials of "
+                f"{facts['queries']:g} queries"
+            )
+    else:
+        metric = run.task.metric
+        typer.echo(
+            f"test {metric.name} {metric.format(result['test'][metric.name])} "
+            f"on {result['test']['samples']:,} samples, "
+            f"{result['parameters']:,} parameters, {result['madds']:,} MAdds"
+        )
+    pending = run.pending()
+    if pending:
+        verb = pending[0] if pending[0] in ("train", "evaluate", "export", "report") else "resume"
+        typer.echo(f"Next: archscout {verb} {directory.path}")
+    else:
+        typer.echo(f"Report: {directory.path / 'report.html'}")
+
+
+def _trial_facts(run: Run) -> dict[str, Any]:
+    """Mean and spread over trials, of searches that have such."""
+    for facts in run.search_facts.values():
+        if "mean" in facts:
+            return {name: value for name, value in facts.items() if name not in ("each", "course")}
+    return {}
