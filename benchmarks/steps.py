@@ -101,7 +101,7 @@ class _RecordingSpace(CellSpace):
 
 
 class _Library:
-    """The search job on random images; an epoch is one round, so `advance` runs the two kinds of round in turn."""
+    """The search job on random images; an epoch is one round, so that both kinds of round take turns."""
 
     def __init__(self, setup: Setup) -> None:
         self.space = _RecordingSpace()

@@ -135,7 +135,7 @@ def test_published_text_of_per_cell_genotypes_round_trips(name: str) -> None:
     assert resolve_architecture(text) == architecture
 
 
-def test_distributed_cells_are_the_published_ones() -> None:
+def test_per_cell_genotypes_are_the_published_ones() -> None:
     """Numbers of operations over all cells: docs/methods/ddarts.md#published-sizes."""
     counts = {name: sum(len(node) for cell in per_cell(name).cells for node in cell.nodes) for name in NESTED}
     assert [counts[f"dd.{data}.{rule}"] for data in ("cifar10", "cifar100") for rule in ("edge", "sparse")] == [

@@ -155,7 +155,6 @@ def resume(
     """Go on with a run where it was, up to a stage.
 
     Args:
-        path: of the run directory.
         until: the last stage to run; None: all.
         executor: another one may take over the run's independent trainings.
         observers: who watches.
@@ -186,7 +185,6 @@ def generate(path: Path | str, prompt: str = "", *, words: int = 100, temperatur
     """Text that a trained language model writes after a prompt.
 
     Args:
-        path: of the run.
         prompt: words between blanks; a line ends with a line break.
         words: how many to write.
         temperature: below 1 the likely words become likelier, above 1 less so.

@@ -188,7 +188,7 @@ def _average_pool(args: Sequence[Any], output: Any) -> int:
     return int(output.numel())
 
 
-# The further operations that the authors of D-DARTS count (verified on six of their figures, spec d_darts 7.2).
+# The further operations that the authors of D-DARTS count (docs/methods/ddarts.md#published-sizes).
 _NORMS: dict[Any, Callable[[Sequence[Any], Any], int]] = {
     torch.ops.aten.native_batch_norm: _batch_norm,
     torch.ops.aten._native_batch_norm_legit_no_training: _batch_norm,

@@ -106,13 +106,13 @@ class Driver:
 
     def message(self, text: str) -> None:
         """Tell the observers."""
-        self._tell("message", text)
+        self._tell("message", lambda observer: observer.message(text))
 
-    def _tell(self, event: str, *facts: Any) -> None:
+    def _tell(self, event: str, call: Callable[[Observer], None]) -> None:
         """Call a function of every observer; one that fails is complained of once, and the run goes on."""
         for number, observer in enumerate(self._observers):
             try:
-                getattr(observer, event)(*facts)
+                call(observer)
             except Exception as error:
                 if (number, event) in self._complained:
                     continue
@@ -135,7 +135,7 @@ class Driver:
 
     def _run_job(self, stage: str, job: Job[R]) -> R:
         step, spent = self._restore(stage, job)
-        self._tell("started", stage, step)
+        self._tell("started", lambda observer: observer.started(stage, step))
         began = saved = time.monotonic()
         at = step  # of the last checkpoint
         with self._run.metrics_log() as log:
@@ -156,7 +156,7 @@ class Driver:
         seconds = spent + time.monotonic() - began
         if at != step:
             self._save(stage, step, job, seconds, required=True)
-        self._tell("finished", stage, seconds)
+        self._tell("finished", lambda observer: observer.finished(stage, seconds))
         return job.result()
 
     def _restore(self, stage: str, job: Job[Any]) -> tuple[int, float]:
@@ -187,7 +187,7 @@ class Driver:
             with suppress(OSError):
                 log.close()  # tries to write the rest once more, and would hide the error below
             raise self._run.write_error(self._run.path / "metrics.jsonl", error) from None
-        self._tell("advanced", stage, step, metrics, seconds)
+        self._tell("advanced", lambda observer: observer.advanced(stage, step, metrics, seconds))
 
     def _must_stop(self, now: float) -> bool:
         return self._signals.received is not None or (self._deadline is not None and now >= self._deadline)
@@ -203,7 +203,7 @@ class Driver:
                 raise wrong from None
             self.message(f"warning: no checkpoint was written, the one before is kept: {wrong}")
             return None
-        self._tell("checkpointed", stage, step, job)
+        self._tell("checkpointed", lambda observer: observer.checkpointed(stage, step, job))
         return step
 
     def _stop(self, stage: str, step: int) -> None:

@@ -2,7 +2,7 @@
 
 Several processes are started with `torchrun`; each holds a replica and its own share of every batch. Gradients are
 averaged by one all-reduce over a flat buffer of those parameters that have a gradient, running statistics likewise
-after every advance of a job: weights and statistics are equal in all processes wherever a checkpoint can be written.
+after every unit of a job's work: wherever a checkpoint can be written, all processes have equal weights and statistics.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class Engine:
     def average_buffers(self, module: nn.Module) -> None:
         """Replace the running statistics of a module by their mean over all processes.
 
-        Each process has seen other samples. Called at the end of every advance, so that evaluation and checkpoints are
-        the same whichever process does them.
+        Each process has seen other samples. Called after every unit of work, so that evaluation and checkpoints are the
+        same whichever process does them.
         """
         if self.world_size > 1:
             self._average_in_place([buffer for buffer in module.buffers() if buffer.is_floating_point()])

@@ -44,7 +44,6 @@ def load_inert(content: bytes, allowed: Allowed, *, encoding: str = "ASCII") -> 
     """What a pickle holds, with stand-ins for what it names.
 
     Args:
-        content: the pickle.
         allowed: see `Allowed`.
         encoding: of Python 2's strings; "bytes" leaves them as they are.
 

@@ -95,7 +95,7 @@ def _begin_worker(parent: int, threads: int | None) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A parent that was killed cannot say so: its children look after it."""
+    """End this process when its parent is gone: a parent that was killed cannot end its workers itself."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

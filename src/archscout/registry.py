@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from archscout.errors import ArchscoutError, UnknownNameError
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "line_of"]
 
 T = TypeVar("T")
 
@@ -47,7 +47,8 @@ class Described(Protocol):
         ...
 
 
-def _description(entry: object) -> str:
+def line_of(entry: object) -> str:
+    """What lists show of a registered thing."""
     return entry.description if isinstance(entry, Described) else (entry.__doc__ or "").strip().split("\n")[0]
 
 
@@ -130,7 +131,7 @@ class Registry(Generic[T]):
             show: the name that a list shows for an entry.
         """
         load_plugins()
-        registered = {show(name, entry): _description(entry) for name, entry in self._entries.items()}
+        registered = {show(name, entry): line_of(entry) for name, entry in self._entries.items()}
         return dict(sorted((registered | dict(self.lines())).items()))
 
     def __contains__(self, name: object) -> bool:

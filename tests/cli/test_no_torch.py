@@ -14,7 +14,7 @@ import yaml
 from archscout.catalog import FAMILIES, METHODS, SPACES, TASKS, ZOO
 from archscout.cli import app
 from archscout.cli.listing import Kind
-from archscout.registry import Registry
+from archscout.registry import Registry, line_of
 
 PROGRAM = """
 import sys
@@ -74,9 +74,9 @@ def test_completion_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize("registry", [METHODS, SPACES, TASKS, ZOO], ids=lambda registry: str(registry.noun))
-def test_the_catalog_names_what_is_registered(registry: Registry[object]) -> None:
-    assert set(registry.lines()) == set(registry.names())
+def test_the_catalog_says_of_each_registered_thing_what_it_says_itself(registry: Registry[object]) -> None:
+    assert dict(registry.lines()) == {name: line_of(entry) for name, entry in registry.items()}
 
 
 def test_the_catalog_shows_families_of_tasks_by_their_form() -> None:
-    assert set(FAMILIES.lines()) == {family.form for _, family in FAMILIES.items()}
+    assert dict(FAMILIES.lines()) == {family.form: line_of(family) for _, family in FAMILIES.items()}

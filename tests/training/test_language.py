@@ -106,7 +106,7 @@ def test_the_result_has_the_weights_that_were_best_on_validation() -> None:
 
 
 def test_a_resumed_training_ends_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archscout.training.language.STEPS_PER_ADVANCE", 4)  # an epoch is 11 to 14 steps
+    monkeypatch.setattr("archscout.training.language.STEPS_PER_YIELD", 4)  # an epoch is 11 to 14 steps
     reference, first, second = (job_of(epochs=4, average_from=1) for _ in range(3))
     for _ in reference.run():
         pass

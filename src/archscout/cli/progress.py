@@ -6,14 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Column
 
 from archscout.driver import Observer
-from archscout.jobs import Job, Metrics
+
+if TYPE_CHECKING:
+    from archscout.jobs import Job, Metrics
 
 __all__ = ["LineObserver", "TerminalObserver", "download_bar", "make_observer"]
 

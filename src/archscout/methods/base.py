@@ -260,7 +260,6 @@ def register_method(method: Method, *, formerly: Sequence[str] = ()) -> Method:
     """Make a method known under its name.
 
     Args:
-        method: complete.
         formerly: names of earlier versions that files and commands may still use.
 
     Raises:

@@ -56,7 +56,6 @@ def context_workers(context: SearchContext, count: int | None, most: int | None 
     processes of torchrun share each training.
 
     Args:
-        context: of the search.
         count: as the settings say; None takes one for each core, and one where there is a GPU.
         most: more are of no use.
     """

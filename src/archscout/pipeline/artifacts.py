@@ -60,7 +60,6 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
     """The network in a `model.safetensors`, in evaluation mode, and the task that it serves.
 
     Args:
-        path: of the file.
         model: the network of the caller's own that was searched; the file holds its weights, not its code.
 
     Raises:

@@ -94,7 +94,7 @@ def _part(task: Task, *settings: Any) -> tuple[Task, float]:
     A text is cut into as many columns as a batch has: some words of each are needed, in training and in validation.
     """
     sizes = [size for each in settings for size in _batch_sizes(each)]
-    if task.spec.kind == "language":
+    if task.spec.is_text:
         words = MEASURED_WORDS * max((size for size, _ in sizes), default=1)
         share = words / min(len(task.train), len(task.validation))
     else:
@@ -148,5 +148,5 @@ def _measure_job(name: str, job: Job[Any], engine: Engine, scale: float) -> Stag
 
 
 def _epoch_begins(last: Sequence[Metrics]) -> bool:
-    """Whether the later of two advances is in another epoch than the one before; without epochs each counts as one."""
+    """Whether the later of two units of work begins an epoch; without epochs each counts as one."""
     return len(last) == 2 and (last[0].get("epoch") != last[1].get("epoch") or "epoch" not in last[1])

@@ -22,8 +22,8 @@ __all__ = ["Batch", "BatchStream", "check_processes"]
 class Batch(NamedTuple):
     """What a step learns from.
 
-    `rate_scale` multiplies the learning rate of the step (length of a text segment); `starts` tells that a text begins
-    here: nothing is remembered from the batch before.
+    `rate_scale` multiplies the learning rate of the step, by the length of a text's segment. Where a text begins,
+    `starts` is true, and nothing is remembered from the batch before.
     """
 
     inputs: Tensor
@@ -39,9 +39,7 @@ class BatchStream:
         task: for preparation and augmentation.
         split: what to draw from; reshuffled each epoch.
         batch_size: per process.
-        device: where the batches are wanted.
         seed: of order and augmentation.
-        augment: whether to augment.
         extra: transforms after normalisation.
         drop_last: leave out the last batch of an epoch where it is smaller; always kept if it is the only one.
         share: of an epoch's n batches the first floor(share * n) + 1 (docs/methods/d2nas.md#tuning); None takes all.
@@ -114,7 +112,7 @@ class BatchStream:
         self.epoch, self.position, self._iterator = self.epoch + 1, 0, None
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and position, and the number of processes, without which they mean nothing."""
+        """Epoch and position, which hold for the saved number of processes only."""
         return {"epoch": self.epoch, "position": self.position, "world_size": self._world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

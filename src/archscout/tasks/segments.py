@@ -65,7 +65,6 @@ class SegmentStream:
     Args:
         split: of a text.
         batch_size: columns, per process. The text is cut to a multiple of all columns, as published.
-        device: where the segments are wanted.
         seed: of the lengths.
         settings: of the lengths.
         rank, world_size: each process has its own columns.
@@ -133,7 +132,7 @@ class SegmentStream:
         self._lengths = self._draw_lengths()
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, position and step, and the number of processes, without which they mean nothing."""
+        """Epoch, position and step, which hold for the saved number of processes only."""
         return {"epoch": self.epoch, "position": self.position, "step": self.step, "world_size": self._world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -153,8 +152,8 @@ class SegmentStream:
 def evaluation_segments(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """The whole text once, in order, in at most `batch_size` columns.
 
-    Every word but the first is a target exactly once: the columns overlap by one word, and what the last column lacks
-    is filled up with targets that count nothing.
+    Every word but the first is a target exactly once: the columns overlap by one word, and the last column is filled up
+    with targets that are ignored.
     """
     words = _words(split)
     if len(words) < 2:

@@ -31,7 +31,7 @@ KINDS: tuple[TaskKind, ...] = ("classification", "multilabel", "dense")
 
 @dataclass(frozen=True)
 class Judgement:
-    """What goes with the targets: number of outputs, loss, deciding metric and further ones."""
+    """What follows from the targets: number of outputs, loss, deciding metric and further ones."""
 
     outputs: int
     loss: Loss
@@ -66,8 +66,6 @@ def read_targets(kind: TaskKind, values: Any, inputs: Tensor, where: str) -> Ten
     """Checked targets: `(N,)` int64, `(N, K)` uint8, `(N, K, *positions)` float32, or classes `(N, *positions)` int64.
 
     Args:
-        kind: of the task.
-        values: array or tensor.
         inputs: of the same split, channels first.
         where: their name, for messages.
 
@@ -94,7 +92,6 @@ def read_labels(values: Any, samples: int, where: str) -> Tensor:
     """Labels `(N,)` or `(N, 1)` of any number type that holds whole numbers, as int64 `(N,)`.
 
     Args:
-        values: array or tensor.
         samples: how many there must be.
         where: their name, for messages.
 
@@ -192,7 +189,6 @@ def judgement(
     """Outputs, loss and metrics of checked targets.
 
     Args:
-        kind: of the task.
         targets: name (for messages) to targets; `y_train` first.
         train: which of `y_train` are the train split.
         class_names: fix the number of outputs where there are classes or labels.
@@ -221,7 +217,7 @@ def judgement(
 
 
 def _regression(targets: Tensor) -> Judgement:
-    """Networks give values that are standardised by channel over the train split."""
+    """Networks learn values that are standardised by channel over the train split; losses and metrics undo that."""
     channels = targets.double().transpose(0, 1).flatten(1)
     deviation = channels.std(1, correction=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)

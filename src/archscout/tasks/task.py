@@ -51,12 +51,12 @@ class Task:
         loss: what training minimises.
         metric: what decides; `extra_metrics` are reported beside it.
         to_float: raw batch as stored (often uint8) to float32, pixels in [0, 1].
-        normalize: that to network input; deterministic.
+        normalize: what `to_float` returns to network input; deterministic.
         augmentations: applied in training, after conversion to float in [0, 1] and before normalisation.
         class_names: one for each output, where they have names.
         provenance: what a reader of a result wants to know of the data: files, digests, counts.
         pool_loss: how losses of batches are added up, see `metrics.pooled_mean`.
-        evaluation_batch_size: largest batch in an evaluation, where samples are larger there than in training.
+        evaluation_batch_size: largest batch of an evaluation, for tasks that judge larger samples than they train on.
         from_arrays: `archscout.tasks.readers.arrays.task_from_arrays`, which makes a task from arrays.
         from_datasets: `archscout.tasks.readers.arrays.task_from_datasets`, which makes one from map-style datasets.
     """
@@ -97,7 +97,7 @@ class Task:
         return Split(self.train.source, torch.cat([self.train.indices, self.validation.indices]))
 
     def split_digests(self) -> dict[str, dict[str, int | str]]:
-        """Samples of train, validation and test, and the SHA-256 of their indices: results of equal ones compare."""
+        """Samples of each split, and the SHA-256 of their indices: results on equal splits can be compared."""
         return {
             name: {
                 "samples": len(self.split(name)),

@@ -73,11 +73,7 @@ def _same(first: tuple[Any, dict[str, torch.Tensor]], second: tuple[Any, dict[st
 
 
 def check_resumes(make: Callable[[], Job[SearchResult]]) -> None:
-    """A search that is stopped after each of its steps, and resumed by a new job, ends bit-equal with one that is not.
-
-    Args:
-        make: a fresh job.
-    """
+    """A search that stops after each of its steps, and goes on in a new job, gives the same numbers, bit for bit."""
     log, expected = run_to_end(make())
     job = make()
     stopped: list[Metrics] = []

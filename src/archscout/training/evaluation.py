@@ -24,7 +24,6 @@ def pooled_metrics(
     Args:
         forward: inputs `(N, ...)` to outputs; the caller has set evaluation mode. The segments of a text come in order.
         task, split: what to read.
-        engine: where to compute.
         batch_size: has no influence on the result beyond rounding.
     """
     accumulators = {metric.name: metric.create().to(engine.device) for metric in task.metrics}

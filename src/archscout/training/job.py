@@ -28,7 +28,7 @@ from archscout.training.optimizers import SgdSettings
 
 __all__ = ["TrainSettings", "TrainingJob"]
 
-STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
+STEPS_PER_YIELD = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
 
 class TrainSettings(AugmentationSettings):
@@ -68,8 +68,6 @@ class TrainingJob(Job[nn.Module]):
     Args:
         network: freshly initialised; trained in place.
         task: what to learn.
-        settings: the recipe.
-        engine: where to compute.
         seed: of order, augmentation and drop path.
     """
 
@@ -120,7 +118,7 @@ class TrainingJob(Job[nn.Module]):
         """Epoch after epoch over the batches of the split; validation in between, where it is held out."""
         for epoch in range(self.stream.epoch, self._settings.epochs):
             self._begin_epoch(epoch)
-            for batches in chunks(self.stream, STEPS_PER_ADVANCE):
+            for batches in chunks(self.stream, STEPS_PER_YIELD):
                 metrics = {"epoch": float(epoch), **self._train(batches)}
                 if self.stream.epoch != epoch and self._validates(epoch):
                     values = evaluate_network(self.current, self._task, self._task.validation, self._engine)

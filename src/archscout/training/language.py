@@ -36,7 +36,7 @@ from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = ["LanguageTrainSettings", "LanguageTrainingJob", "TextSgdSettings"]
 
-STEPS_PER_ADVANCE = 20
+STEPS_PER_YIELD = 20
 
 
 class TextSgdSettings(SgdSettings):
@@ -76,8 +76,6 @@ class LanguageTrainingJob(Job[nn.Module]):
     Args:
         network: freshly initialised, with `unroll`; trained in place.
         task: of kind language.
-        settings: the recipe.
-        engine: where to compute.
         seed: of segment lengths and dropouts.
     """
 
@@ -114,7 +112,7 @@ class LanguageTrainingJob(Job[nn.Module]):
     def run(self) -> Iterator[Metrics]:
         """Epoch after epoch over the segments of the text; each ends with a validation."""
         for epoch in range(self.stream.epoch, self._settings.epochs):
-            for segments in chunks(self.stream, STEPS_PER_ADVANCE):
+            for segments in chunks(self.stream, STEPS_PER_YIELD):
                 self.network.train()
                 losses = [self._train_step(segment, epoch) for segment in segments]
                 metrics = {

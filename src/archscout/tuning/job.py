@@ -66,7 +66,6 @@ class TuningJob(Job[SearchResult]):
     Args:
         context: of the search; `train` are the settings that are tuned.
         architecture: whose evaluation network is trained.
-        settings: of the tuning.
     """
 
     def __init__(self, context: SearchContext, architecture: Architecture, settings: TuningSettings) -> None:

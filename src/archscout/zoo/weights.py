@@ -110,7 +110,6 @@ def load_weighted_network(source: str, weights: Path | str, spec: TaskSpec) -> n
 
     Args:
         source: a zoo name, file or text, as for `resolve_architecture`.
-        weights: as for `read_weights`.
         spec: of the task that the weights are for.
 
     Raises:

@@ -224,7 +224,6 @@ class ProgressiveSearch(Job[SearchResult]):
     """The search: its stages one after the other.
 
     Args:
-        context: of the search.
         settings: None takes the context's.
     """
 

@@ -35,7 +35,7 @@ from archscout.training.language import TextSgdSettings
 
 __all__ = ["RecurrentDartsSearch", "RecurrentDartsSettings"]
 
-STEPS_PER_ADVANCE = 5
+STEPS_PER_YIELD = 5
 
 
 class RecurrentDartsSettings(Settings):
@@ -110,7 +110,7 @@ class RecurrentDartsSearch(Job[SearchResult]):
     def run(self) -> Iterator[Metrics]:
         """Segment by segment a step of the architecture parameters, then one of the weights."""
         for epoch in range(self.train.epoch, self.settings.epochs):
-            for segments in chunks(self.train, STEPS_PER_ADVANCE):
+            for segments in chunks(self.train, STEPS_PER_YIELD):
                 losses = [self.step(segment, self.validation.next_batch(), epoch) for segment in segments]
                 yield {"epoch": float(epoch), **self._metrics(losses)}
 

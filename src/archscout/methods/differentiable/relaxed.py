@@ -28,9 +28,9 @@ from archscout.tasks.streams import chunks
 from archscout.training.evaluation import StepMeter, pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
-__all__ = ["STEPS_PER_ADVANCE", "AlphaSettings", "MixtureSettings", "RelaxedSearch", "RelaxedSettings"]
+__all__ = ["STEPS_PER_YIELD", "AlphaSettings", "MixtureSettings", "RelaxedSearch", "RelaxedSettings"]
 
-STEPS_PER_ADVANCE = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
+STEPS_PER_YIELD = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 COLLAPSE = 0.5  # share of skip connections from which on a search is said to collapse
 
 
@@ -77,7 +77,6 @@ class RelaxedSearch(Job[SearchResult]):
     """A differentiable search; a method overrides `mixing` and `architecture_step`.
 
     Args:
-        context: of the search.
         warmup_epochs: first epochs in which only the weights learn.
     """
 
@@ -164,7 +163,7 @@ class RelaxedSearch(Job[SearchResult]):
         while not self.ended and self.stream.epoch < self.settings.epochs:
             epoch = self.stream.epoch
             self.begin_epoch(epoch)
-            for batches in chunks(self.stream, STEPS_PER_ADVANCE):
+            for batches in chunks(self.stream, STEPS_PER_YIELD):
                 meter = StepMeter(self.context.task, self.context.engine)
                 for train in batches:
                     if not self.warming_up:

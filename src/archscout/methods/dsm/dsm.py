@@ -27,7 +27,7 @@ from archscout.spaces.base import LayerCoded
 
 __all__ = ["DsmSearch", "DsmSettings"]
 
-STEPS_PER_ADVANCE = 25  # of a quick scorer
+STEPS_PER_YIELD = 25  # of a quick scorer
 GROUP = {"cpu": 16}  # trials that fit a CPU's cache together; a GPU takes all
 
 
@@ -37,7 +37,6 @@ class DsmSearch(Job[SearchResult]):
     Args:
         space: what is searched.
         scorer: judges.
-        settings: of the method.
         seed: of everything random.
         device: of controllers and codes.
         admit: whether an architecture keeps the limits; None admits all.
@@ -78,7 +77,7 @@ class DsmSearch(Job[SearchResult]):
         while len(self.trials) < self._settings.trials:
             group = self.running or self.begin()
             while not group.done:
-                for _ in range(STEPS_PER_ADVANCE if self.scorer.quick else 1):
+                for _ in range(STEPS_PER_YIELD if self.scorer.quick else 1):
                     if not group.done:
                         group.step()
                 yield group.metrics()

@@ -129,7 +129,6 @@ class DsmTrials(Stored):
     """Some trials, from the scores of their first centres on.
 
     Args:
-        common: what all trials share.
         trials: their numbers.
         course: gets the steps of trial 0.
         resumed: a state will be loaded: no first centres are drawn and scored.

@@ -42,7 +42,7 @@ from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = ["KernelSearch", "KernelSearchSettings", "transform_gradients"]
 
-STEPS_PER_ADVANCE = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
+STEPS_PER_YIELD = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 INITIAL_DEVIATION = 1e-3  # of the architecture parameters; docs/methods/dash.md#kernel-search
 SIZE_PENALTY = 1e-5  # docs/methods/dash.md#kernel-search
 DENSE_FIELD = 10  # times a kernel's size, on dense tasks, instead of its field; docs/methods/dash.md#kernel-search
@@ -213,7 +213,7 @@ class KernelSearch(Job[SearchResult]):
             epoch = self.stream.epoch
             self._set_rates(epoch)
             self.network.train()
-            for batches in chunks(self.stream, STEPS_PER_ADVANCE, self.steps_per_epoch):
+            for batches in chunks(self.stream, STEPS_PER_YIELD, self.steps_per_epoch):
                 meter = StepMeter(self.context.task, self.context.engine)
                 for batch in batches:
                     meter.add(*self._step(batch))

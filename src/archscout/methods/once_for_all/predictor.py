@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SCALE = 100.0  # scores are learnt in percent
-EPOCHS_PER_ADVANCE = 10
+EPOCHS_PER_YIELD = 10
 
 
 class PredictorSettings(Settings):
@@ -151,7 +151,7 @@ class PredictorTraining(Job[SearchResult]):
         """Some epochs at a time; the predictor is too small to gain from a GPU and stays on the CPU."""
         while self.epoch < self._settings.epochs:
             loss = 0.0
-            for _ in range(min(EPOCHS_PER_ADVANCE, self._settings.epochs - self.epoch)):
+            for _ in range(min(EPOCHS_PER_YIELD, self._settings.epochs - self.epoch)):
                 loss = self._train_epoch()
                 self.epoch += 1
             with torch.inference_mode():

@@ -46,7 +46,6 @@ class LimitedSearch(Job[SearchResult]):
 
     Args:
         context: of the search; the stages before are over.
-        settings: of this stage.
         inherit_weights: hand the shared weights of the result to the final training.
     """
 

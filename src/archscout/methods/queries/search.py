@@ -24,7 +24,7 @@ from archscout.spaces.architecture import Architecture
 
 __all__ = ["QuerySearch", "Strategy", "StrategyMaker", "make_query_search", "prepared", "register_strategy"]
 
-ROUNDS_PER_ADVANCE = 20  # of a quick scorer
+ROUNDS_PER_YIELD = 20  # of a quick scorer
 TRIES = 10_000  # proposals in a row that are free or beyond the limits, after which a trial ends
 
 Strategy = Generator[Sequence[Architecture], Sequence[float], None]
@@ -105,7 +105,7 @@ class QuerySearch(Job[SearchResult]):
         """Rounds of questions and answers, until every trial has spent its budget."""
         yield from prepared(self.scorer)
         while running := [trial for trial in self._trials if not trial.spent]:
-            for _ in range(ROUNDS_PER_ADVANCE if self.scorer.quick else 1):
+            for _ in range(ROUNDS_PER_YIELD if self.scorer.quick else 1):
                 self._round(running)
                 running = [trial for trial in running if not trial.spent]
             best = [max(trial.seen.values()) for trial in self._trials if trial.seen]

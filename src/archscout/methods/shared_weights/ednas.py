@@ -26,7 +26,7 @@ from pydantic import Field
 from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import Method, SearchContext, SearchResult, SearchStage, register_method
 from archscout.methods.shared_weights.path_training import (
-    STEPS_PER_ADVANCE,
+    STEPS_PER_YIELD,
     ChildSettings,
     PathTrainer,
     Ranking,
@@ -131,7 +131,7 @@ class EdnasSearch(Job[SearchResult]):
     def train_policy(self, epoch: int) -> dict[str, float]:
         """Some steps of the policy, at most to the end of the epoch."""
         steps, total, skips = 0, 0.0, 0.0
-        while steps < STEPS_PER_ADVANCE and self.batches.epoch == epoch:
+        while steps < STEPS_PER_YIELD and self.batches.epoch == epoch:
             reward, skip_share = self.policy_step()
             total, skips, steps = total + reward, skips + skip_share, steps + 1
         return {

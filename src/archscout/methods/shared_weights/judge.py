@@ -37,7 +37,6 @@ class SubnetJudge:
     """Cuts networks out of a trained supernet and scores them on the validation split.
 
     Args:
-        context: of the search.
         settings: how to judge.
         supernet: the shared weights; None takes those that the stage `supernet` has left.
     """

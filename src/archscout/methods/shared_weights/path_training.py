@@ -27,9 +27,9 @@ from archscout.training.augmentation import AugmentationSettings, augmented
 from archscout.training.evaluation import StepMeter, pooled_metrics
 from archscout.training.optimizers import SgdSettings
 
-__all__ = ["STEPS_PER_ADVANCE", "ChildSettings", "PathTrainer", "Ranking", "RankingSettings"]
+__all__ = ["STEPS_PER_YIELD", "ChildSettings", "PathTrainer", "Ranking", "RankingSettings"]
 
-STEPS_PER_ADVANCE = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
+STEPS_PER_YIELD = 20  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 
 
 class ChildSettings(AugmentationSettings):
@@ -60,8 +60,6 @@ class PathTrainer(Stored):
     """A supernet and its optimiser; trains one path a step.
 
     Args:
-        context: of the search.
-        settings: of the training.
         epochs: of the whole search, for the schedule.
     """
 
@@ -100,7 +98,7 @@ class PathTrainer(Stored):
         """
         epoch, engine = self.stream.epoch, self._context.engine
         meter, steps = StepMeter(self._context.task, engine), 0
-        while steps < STEPS_PER_ADVANCE and self.stream.epoch == epoch:
+        while steps < STEPS_PER_YIELD and self.stream.epoch == epoch:
             meter.add(*self.step(draw(self.stream.step // self._settings.steps_per_architecture)))
             steps += 1
         engine.average_buffers(self.network)
@@ -170,7 +168,6 @@ class Ranking(Stored):
     The candidates are no part of the state: they are drawn again, identically, from the seed and the policy.
 
     Args:
-        context, settings: of the search.
         trainer: whose shared weights judge.
     """
 
@@ -232,7 +229,7 @@ class Ranking(Stored):
         seed = derive_seed(context.seed, "one batch", number)
         order = torch.randperm(len(context.task.validation), generator=torch.Generator().manual_seed(seed))
         chosen = order[: self._settings.batch_size]
-        if context.task.spec.kind == "language":  # a passage, not words from anywhere
+        if context.task.spec.is_text:  # a passage, not words from anywhere
             chosen = torch.arange(len(chosen)) + min(int(chosen[0]), len(order) - len(chosen))
         part = context.task.validation.subset(chosen)
         carry = Carry(self._trainer.network)

@@ -16,7 +16,6 @@ def wanted_gradients(ctx: Any, start: int = 0) -> list[bool]:
     weight gradients only to drop them. (torch itself prunes its own operations so.)
 
     Args:
-        ctx: of the function.
         start: how many arguments come before the tensors; the tensors follow without anything between them.
     """
     nodes = [node for node, _ in ctx.next_functions]  # of the tensors only

@@ -29,7 +29,7 @@ class CellChoices:
 
     Args:
         nodes: computed nodes in a cell.
-        operations: on each edge.
+        operations: their names, the same on every edge.
         make: the architecture of a normal and a reduction cell.
     """
 

@@ -24,7 +24,7 @@ MAX_LAYERS = 200
 def derived_genes(genes: int, layers: int) -> list[int]:
     """The gene of each of `layers` cells, for a search of `genes` cells.
 
-    Up to as many cells as genes, cell i has gene i.
+    With no more cells than genes, cell i has gene i.
 
     Raises:
         SettingsError: the rule gives no such network; the message has the numbers of cells for which it does.

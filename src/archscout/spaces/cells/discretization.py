@@ -39,9 +39,7 @@ def discretize_cell(
     an input is kept: a cell must have one.
 
     Args:
-        weights: see `Weights`.
         operations: names of the columns.
-        nodes: computed nodes.
         rule, threshold: see `DiscretizationRule`.
         skip_limit: most skip connections in the cell, for `progressive`; None: any number.
     """

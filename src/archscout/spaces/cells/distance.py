@@ -61,7 +61,7 @@ def distance(first: Architecture, second: Architecture) -> float:
 
 
 def distance_matrix(architectures: Sequence[Architecture]) -> list[list[float]]:
-    """All distances; symmetric, with zeros on the diagonal. Raises SpaceError."""
+    """The distance of every pair; symmetric, with zeros on the diagonal. Raises SpaceError."""
     count = len(architectures)
     matrix = [[0.0] * count for _ in range(count)]
     for row in range(count):

@@ -53,8 +53,10 @@ class DiverseSize(Settings):
 
 
 def unused_cell(nodes: int) -> Cell:
-    """What stands for the reduction cell where there is none: skip connections from the two nodes before (spec d2nas
-    1.2)."""
+    """What stands for the reduction cell where there is none: skip connections from the two nodes before.
+
+    Source: docs/methods/pdarts.md#operations-and-networks-of-d2nas.
+    """
     inputs = tuple((Input("skip_connect", node - 2), Input("skip_connect", node - 1)) for node in range(2, nodes + 2))
     return Cell(inputs, tuple(range(2, nodes + 2)))
 
@@ -72,7 +74,7 @@ class DiverseGenotype(CellGenotype):
 
     @property
     def reduces(self) -> bool:
-        """Whether the reduction cell is one, and not what stands for none."""
+        """Whether there is a reduction cell, and not `unused_cell` in its place."""
         return self.reduce != unused_cell(len(self.reduce.nodes))
 
     def describe(self) -> str:
@@ -184,7 +186,7 @@ class DiverseSpace:
         return kernel_layers(network)
 
     def relaxation(self, spec: TaskSpec, size: DiverseSize) -> CellRelaxation:
-        """Two architecture tensors, one for all normal and one for all reduction cells; one where dense."""
+        """Two architecture tensors, for all normal and for all reduction cells; dense networks have the first only."""
         self.check(spec)
         reductions = diverse_reductions(size.layers, spec)
         owners = [int(index in reductions) for index in range(size.layers)]

@@ -91,7 +91,7 @@ class Cell:
                 )
 
     def pruned(self, where: str = "the cell") -> Cell:
-        """The cell as it is built: without what reads a node that does not exist or does not lead to the output.
+        """The cell as it is built: without inputs from nodes that do not exist, and without nodes that no output needs.
 
         Nodes keep their numbers.
 

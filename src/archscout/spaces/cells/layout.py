@@ -59,7 +59,6 @@ def plan_cells(
     """Lay out a network of normal cells with two reduction cells.
 
     Args:
-        layers: number of cells.
         channels, stem_channels, stem_reduced: as for `plan_row`.
         widths: how many nodes a normal and a reduction cell concatenate.
     """

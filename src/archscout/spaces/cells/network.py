@@ -26,8 +26,8 @@ class EvaluationCell(nn.Module):
     """One cell with fixed operations.
 
     Args:
-        cell: pruned.
-        layout: its place.
+        cell: as `Cell.pruned` returns it.
+        layout: its place in the network.
         drop_nodes: drop path drops the sum of a node, skips included, instead of single operations.
         dims: 2 for images, 1 for sequences.
     """

@@ -21,7 +21,6 @@ class CellRelaxation:
 
     Args:
         spec: of the task; images or sequences.
-        plan: of the supernet.
         assemble: makes the architecture of the K discretized cells.
         start: a cell for each of the K tensors to start from, or None.
     """

@@ -120,8 +120,8 @@ class _SequenceBlock(nn.Module):
 class ResidualSequenceNetwork(nn.Module):
     """Three blocks of widths m, 2 m and 2 m at full length, kernels 8, 5 and 3 in each.
 
-    Every convolution sees as far to the left as to the right; the published ones are causal, and compute outputs in
-    the padding that they throw away.
+    Every convolution sees as far to the left as to the right. The published ones are causal: they also compute outputs
+    in the padding, and throw them away.
 
     Args:
         spec: sequences `(C, L)`.

@@ -55,7 +55,6 @@ class MobileNet(nn.Module):
 
     Args:
         config: kernels, expansions, depths, resolution.
-        plan: channels and strides.
         dropout: before the classifier.
         resolution: to which images are brought where the config has none; None leaves them as they are.
     """

@@ -20,11 +20,10 @@ __all__ = ["MobileNetSupernet"]
 class MobileNetSupernet(nn.Module):
     """Four blocks in each stage, each with a 7 x 7 kernel and the largest expansion; a network uses the first ones.
 
-    In evaluation mode the running statistics are those of all networks mixed, and fit none of them: extract a
-    network and re-calibrate it before it is judged.
+    In evaluation mode the running statistics are those of all networks mixed, which fit no single one: extract a
+    network and calibrate it again before it is judged.
 
     Args:
-        plan: channels and strides.
         dropout: before the classifier.
         resolution: to which images are brought where the architecture has none; None leaves them as they are.
     """

@@ -145,9 +145,9 @@ class NasBench201Cell:
     def canonical(self) -> str:
         """The string by which NAS-Bench-201 counts 6,466 different cells (docs/nasbench201.md#equal-cells).
 
-        A skip connection stands for its source, an edge of `none`, or from node that is one such edge, is `#`, and
-        the terms of a node are sorted. Cells with equal strings compute the same. Not every such pair has equal
-        strings: a node with two empty edges, `#+#`, is not taken for an empty one.
+        A skip connection is written as its source. `#` is written for an edge of `none`, and for any edge from a node
+        that is itself `#`. The terms of a node are sorted. Cells with equal strings compute the same, but some cells
+        that compute the same have different strings: a node with two empty edges is written `#+#`, not `#`.
         """
         nodes = ["0"]
         for target in range(1, NODES):

@@ -59,7 +59,6 @@ class Table:
     """Values of all cells. Read one with `Table.open`, or make one with `Table.from_records`.
 
     Args:
-        columns: their names.
         values: float32 `(columns, 15625)`; a cell's place is its key.
 
     Raises:

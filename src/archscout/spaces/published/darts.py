@@ -5,8 +5,8 @@
     NAME = Genotype(recurrent=[('sigmoid', 0), ('relu', 1), ...], concat=range(1, 9))
 
 The items of a cell belong to its nodes 2, 3, 4, ... in order, two to a node; those of a recurrent cell to its nodes 1,
-2, 3, ..., one to a node. The text is parsed to a syntax tree, and
-only the forms above are read from it; nothing is evaluated.
+2, 3, ..., one to a node. The text is parsed to a syntax tree, and only the forms above are read from it; nothing is
+evaluated.
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ class PublishedReader:
         )
 
     def _position(self, node: ast.AST) -> str:
-        line, offset = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+        line, offset = 1, 0
+        if isinstance(node, ast.stmt | ast.expr | ast.keyword):  # the others have no place
+            line, offset = node.lineno, node.col_offset
         # The syntax tree counts UTF-8 bytes.
         before = self._text.split("\n")[line - 1].encode()[:offset]
         return f"line {line}, column {len(before.decode(errors='replace')) + 1}"

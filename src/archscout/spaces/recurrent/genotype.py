@@ -1,4 +1,4 @@
-"""The genotype of a recurrent cell: a tree of nodes, each with one predecessor and one activation."""
+"""The genotype of a recurrent cell, a tree of nodes with one predecessor and one activation each, and its choices."""
 
 from __future__ import annotations
 
@@ -101,7 +101,11 @@ def edge_index(node: int, source: int) -> int:
 
 
 class RecurrentChoices:
-    """Implements `archscout.spaces.base.Factorization` for cells with a number of nodes."""
+    """Implements `archscout.spaces.base.Factorization` for cells with a number of nodes.
+
+    Node 1 is fed by node 0; every later node chooses among all nodes before it. Each of these edges has its own choice
+    of an activation, used only where the edge is.
+    """
 
     def __init__(self, nodes: int) -> None:
         self._nodes = nodes

@@ -24,9 +24,7 @@ class RecurrentNetwork(WordModel):
     22,960,000 parameters at width 850 and 10,000 words.
 
     Args:
-        genotype: of the cell.
-        words: in the vocabulary.
-        size: see there.
+        words: how many the vocabulary has.
     """
 
     def __init__(self, genotype: RecurrentGenotype, words: int, size: RecurrentSize) -> None:

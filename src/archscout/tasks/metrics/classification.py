@@ -176,7 +176,7 @@ class _Perplexity(torchmetrics.Metric):
 def perplexity() -> Metric:
     """Perplexity, pooled over words: lower is better. Its reward is 80 / perplexity.
 
-    Outputs are logits `(N, T, V)`, or `DeferredLogits` of as many; targets `(N, T)`, of which `IGNORED` count nothing.
+    Outputs are logits `(N, T, V)`, or `DeferredLogits` of as many; targets `(N, T)`. `IGNORED` ones are left out.
     """
     return Metric("perplexity", "min", _Perplexity, _reward_of_perplexity)
 

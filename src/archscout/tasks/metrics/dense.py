@@ -1,6 +1,6 @@
 """Losses and pooled metrics of dense tasks: one value, or class, at every position.
 
-Outputs are `(N, outputs, *positions)`. Positions whose target is `IGNORED` count nothing.
+Outputs are `(N, outputs, *positions)`. Positions whose target is `IGNORED` are left out.
 """
 
 from __future__ import annotations
@@ -93,7 +93,6 @@ def mean_squared_error(decode: Decode = _same, scale: Resident | None = None) ->
     """Mean squared error over all positions.
 
     Args:
-        decode: of the outputs.
         scale: both are divided by it first, so that the loss is of the order of 1; may differ between channels.
             None divides by nothing.
     """
@@ -141,7 +140,7 @@ def position_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing:
 
 
 def pixel_accuracy(classes: int) -> Metric:
-    """Share of the positions whose class is right, pooled over all; `IGNORED` ones count nothing."""
+    """Share of the positions whose class is right, pooled over all; `IGNORED` ones are left out."""
 
     def create() -> torchmetrics.Metric:
         return MulticlassAccuracy(

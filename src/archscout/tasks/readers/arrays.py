@@ -67,8 +67,6 @@ def task_from_arrays(
 
     Args:
         x_train, x_test, x_val: inputs; all of one sample shape.
-        y_train, y_test, y_val: targets, see above.
-        name: of the task.
         class_names: one for each class, in the order of the labels; fixes the number of classes.
         validation_fraction: of the train samples, held out with each class in proportion; unused with `x_val`.
         seed: of that split.
@@ -145,7 +143,6 @@ def task_from_datasets(
     Args:
         train, test, validation: with `__len__` and `__getitem__`; inputs are arrays, tensors or Pillow images of one
             shape. A sample that is a mapping is read by its columns.
-        name: of the task.
         class_names: default: what the train dataset says of itself (`classes`, or the feature of its label column).
         image_column, label_column: of mappings; default: the usual names.
         options: as for `task_from_arrays`.
@@ -193,7 +190,6 @@ def npz_task(path: Path, **options: Any) -> Task:
     file are refused.
 
     Args:
-        path: of the file.
         options: as for `task_from_arrays`.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -15,9 +15,31 @@ from archscout.errors import DataError
 __all__ = ["DatasetArrays", "read_dataset"]
 
 MEMORY_LIMIT = 4 * 2**30  # bytes
-IMAGE_COLUMNS = ("image", "img", "image", "pixel_values", "x", "input")
+IMAGE_COLUMNS = ("image", "img", "picture", "pixel_values", "x", "input")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class", "y")
 PAIR_TYPES = (tuple, list)
+
+
+@runtime_checkable
+class _MapStyle(Protocol):
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+@runtime_checkable
+class _HasClasses(Protocol):  # torchvision's datasets
+    classes: Any
+
+
+@runtime_checkable
+class _HasFeatures(Protocol):  # Hugging Face's datasets
+    features: Any
+
+
+@runtime_checkable
+class _ClassLabel(Protocol):  # Hugging Face's feature of labels
+    names: Any
 
 
 @dataclass(frozen=True)
@@ -43,7 +65,7 @@ def read_dataset(
     Raises:
         DataError: no map-style dataset, empty, samples of another form or of different shapes, or larger than 4 GiB.
     """
-    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+    if not isinstance(dataset, _MapStyle):
         raise DataError(
             f"the {part} dataset is a {type(dataset).__name__} without a length or without access by index; give a "
             "map-style dataset, or arrays."
@@ -122,10 +144,10 @@ def _label_value(label: Any, part: str, index: int) -> float:
 
 
 def _class_names(dataset: Any, columns: tuple[str, str] | None) -> tuple[str, ...]:
-    """What the dataset says of its classes: `classes` of torchvision's, the label feature of Hugging Face's."""
+    """The names of the classes: torchvision's `classes`, or those in the label feature of Hugging Face's."""
     if columns is not None:
-        features = getattr(dataset, "features", None) or {}
-        names = getattr(features.get(columns[1]), "names", None)
+        feature = dataset.features.get(columns[1]) if isinstance(dataset, _HasFeatures) and dataset.features else None
+        names = feature.names if isinstance(feature, _ClassLabel) else None
     else:
-        names = getattr(dataset, "classes", None)
+        names = dataset.classes if isinstance(dataset, _HasClasses) else None
     return tuple(str(name) for name in names) if isinstance(names, PAIR_TYPES) else ()

@@ -35,7 +35,7 @@ STATISTICS_SAMPLES = 512  # images read for mean and standard deviation, where r
 STATISTICS_BATCH = 64
 
 
-# Asked last: any folder that no other reader knows should be one of images, and what is wrong with it is told.
+# Asked last: a folder that no other reader knows is taken for one of images, and the error says what it lacks.
 @register_reader("images", "a folder of images (one folder for each class)", Path.is_dir, priority=-1)
 def folder_task(
     path: Path,
@@ -62,7 +62,6 @@ def folder_task(
     images are read.
 
     Args:
-        path: the folder.
         name: of the task; default: the folder's name.
         image_size: side of the images that the network sees, in pixels; default as above.
         validation_fraction, test_fraction: what to hold out where the folder has no such split.

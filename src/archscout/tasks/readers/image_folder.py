@@ -67,7 +67,6 @@ def scan_classes(root: Path, below: str = "", class_names: Sequence[str] | None 
     """The images of `root/below/<class>/`.
 
     Args:
-        root: the task's folder.
         below: the split's folder in it, for example "train".
         class_names: what the classes must be, where another split has told.
 

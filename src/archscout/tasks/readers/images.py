@@ -114,7 +114,7 @@ def _start_worker(_: int) -> None:
     # reaches all processes of a terminal, is the parent's to handle.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What the parent left to its collector, other loaders among it, must not be finalised here a second time.
+    # Objects that the parent has yet to finalise, other loaders among them, must not be finalised here as well.
     gc.freeze()
 
 

@@ -26,7 +26,6 @@ def read_python2_pickle(path: Path, arrays: tuple[str, ...] | None = None) -> di
     """The dictionary in a pickle of the CIFAR kind, its byte-string keys as text, its arrays as read-only uint8.
 
     Args:
-        path: of the file.
         arrays: keys of the arrays to rebuild, others are left out; None rebuilds all.
 
     Raises:
@@ -80,7 +79,6 @@ def read_pickled(path: Path, hint: str = "") -> Any:
     Arrays are read-only, object arrays are of dtype object with rebuilt entries; byte strings become text.
 
     Args:
-        path: of the file.
         hint: ends every message; how to get the file.
 
     Raises:

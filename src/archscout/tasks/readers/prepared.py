@@ -46,7 +46,6 @@ def prepared(root: Path, name: str, key: Mapping[str, Any], build: Callable[[Pat
 
     Args:
         root: the folder of data files.
-        name: of the task.
         key: what the arrays depend on: files, options, seeds.
         build: writes the arrays into an empty folder.
 

@@ -88,7 +88,6 @@ def draw_mobilenet(
     """A network as SVG text: a box for each block, as tall as its expansion and coloured by its kernel.
 
     Args:
-        config: the blocks.
         plan: channels and strides.
         size: height and width of the images that reach the stem, in pixels.
         theme: as in `archscout.viz.draw`.

@@ -38,7 +38,6 @@ def darcy_task(
         spec: from `darcy_spec`.
         permeability, pressure: `(N, H, W)`, float32.
         sizes: of train, validation and test, together N.
-        provenance: of the data.
     """
     train, validation, test = torch.split(torch.arange(sum(sizes)), list(sizes))
     source = ArraySource(permeability.unsqueeze(1), pressure.unsqueeze(1))

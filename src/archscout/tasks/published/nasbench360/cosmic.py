@@ -37,7 +37,7 @@ class SkySource:
 
     Args:
         images: `(N, 1, H, W)`, float32.
-        targets: `(N, 1, H, W)`: 1 a cosmic ray, 0 none, `IGNORED` not told.
+        targets: `(N, 1, H, W)`: 1 a cosmic ray, 0 none, `IGNORED` not known.
         sky: `(N,)`.
     """
 
@@ -73,7 +73,6 @@ def read_cosmic(root: Path, counts: tuple[int, int] = COUNTS) -> Task:
     The centre of each field's 256 x 256 is kept. No sky is added in evaluation, so that scores are repeatable.
 
     Args:
-        root: the data folder.
         counts: of the fields in `train_dirs.npy` and `test_dirs.npy`.
 
     Raises:

@@ -32,7 +32,6 @@ def read_darcy(root: Path, nodes: int = NODES, sizes: tuple[int, int, int] = SIZ
     """The task of the published MATLAB files, version 5 or 7.3 (HDF5).
 
     Args:
-        root: the data folder.
         nodes: of each axis in the files.
         sizes: of train and validation, from the first file, and of test, from the second.
 

@@ -160,9 +160,8 @@ def numeric_array(path: Path, task: str, shape: tuple[int | None, ...] | None) -
     """An `.npy` file of numbers, checked and mapped.
 
     Args:
-        path: of the file.
         task: for messages.
-        shape: wanted; None fits any size, or, in place of all, anything, unchecked.
+        shape: that it must have, with None for an axis of any size; None alone: nothing is checked.
 
     Raises:
         DataError: missing, truncated, of objects, of another shape, or with values that are not finite.

@@ -32,10 +32,8 @@ class ProteinSource:
 
     Args:
         folder: with `<number>.npz` of each protein.
-        count: of proteins.
         side: of a crop.
         whole_side: of a whole map; longer proteins lose their end.
-        is_whole: yield whole maps.
     """
 
     def __init__(self, folder: Path, count: int, side: int, whole_side: int, *, is_whole: bool = False) -> None:
@@ -102,7 +100,7 @@ def _crop(
 
 
 def _overlap(offset: int, length: int, side: int) -> tuple[slice, slice]:
-    """Where the residues lie in a window that begins at `offset` of the padded axis, and which they are."""
+    """Where residues lie in a window that begins at `offset` of the padded axis, and which residues these are."""
     begin = max(0, MARGIN - offset)
     first = max(0, offset - MARGIN)
     size = max(0, min(side - begin, length - first))

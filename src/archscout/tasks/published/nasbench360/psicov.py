@@ -39,7 +39,6 @@ def read_psicov(root: Path, counts: tuple[int, int] = COUNTS, held: int = VALIDA
     Validation proteins are held out of deepcov with a fixed seed: the 150 test proteins decide nothing.
 
     Args:
-        root: the data folder.
         counts: of the proteins in `deepcov.lst` and in `psicov.lst`.
         held: proteins for validation.
 

@@ -39,7 +39,6 @@ def read_satellite(root: Path, counts: tuple[int, int] = COUNTS) -> Task:
     not normalised, as in DASH and D2NAS; NAS-Bench-360 itself standardises each series.
 
     Args:
-        root: the data folder.
         counts: of training and of test series.
 
     Raises:

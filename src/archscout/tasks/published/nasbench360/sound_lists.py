@@ -83,7 +83,7 @@ def _numbers(text: str, label_map: Mapping[str, int], where: str) -> list[int]:
 
 
 def _found(base: Path, name: str, before: Path | None, where: str) -> Path:
-    """A recording, wherever the data folder was when the list was written: beside the one before, mostly."""
+    """A recording, wherever the data folder was when the list was written; most lie in the folder of the one before."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts:
         raise DataError(f"{where}: '{name[:200]}' leads out of its folder. {hint('fsd50k')}")

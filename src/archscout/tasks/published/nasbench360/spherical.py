@@ -39,7 +39,6 @@ def read_spherical(root: Path, counts: tuple[int, int] = COUNTS) -> Task:
     Values are not scaled, as published: networks begin with a batch norm.
 
     Args:
-        root: the data folder.
         counts: of training and of test images.
 
     Raises:
