@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -51,6 +55,23 @@ def test_the_docs_show_the_method_as_it_is() -> None:
     text = (ROOT / "examples/own_method.py").read_text()
     assert f"```python\n{text}```" in (ROOT / "docs/extending.md").read_text()
     assert len(text.splitlines()) < 80
+
+
+def test_an_installed_package_brings_the_method(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples/own_method.py", tmp_path / "halving.py")
+    facts = tmp_path / "halving-1.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: halving\nVersion: 1\n")
+    (facts / "entry_points.txt").write_text("[archscout.plugins]\nmine = halving\n")
+    program = (
+        "from archscout.pipeline.config import resolve_settings\n"
+        "print(resolve_settings('digits', method='halving').search)"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert ended.stdout.startswith("architectures=16"), ended.stderr
 
 
 @pytest.mark.usefixtures("methods")
