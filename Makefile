@@ -1,10 +1,11 @@
 # make demo: from a fresh checkout to a report.   make test: lint, imports, types and all tests.
+# make test-wheel: the built wheel in an empty environment.   make test-lowest: the lowest allowed dependencies.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-slow lint types tests bench clean
+.PHONY: demo test test-slow test-wheel test-lowest lint types tests bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,8 +39,14 @@ tests: $(VENV)/installed-test
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow
 
+test-wheel:
+	PYTHON=$(PYTHON) .ci/wheel
+
+test-lowest:
+	PYTHON=$(PYTHON) .ci/weekly
+
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-lowest

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -15,12 +17,13 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from archscout.errors import ArchscoutError, UnknownNameError
 
-__all__ = ["Registry", "line_of"]
+__all__ = ["Registry", "line_of", "without_plugins"]
 
 T = TypeVar("T")
 
 PLUGIN_GROUP = "archscout.plugins"
 _loaded_plugins: set[str] = set()
+_paused: ContextVar[bool] = ContextVar("paused", default=False)
 
 
 @cache
@@ -31,10 +34,20 @@ def _plugin_entries() -> tuple[EntryPoint, ...]:
 
 def load_plugins() -> None:
     """Import the modules that installed packages name as `archscout.plugins` entry points, once each."""
-    for entry in _plugin_entries():
+    for entry in () if _paused.get() else _plugin_entries():
         if entry.value not in _loaded_plugins:
             _loaded_plugins.add(entry.value)
             entry.load()
+
+
+@contextmanager
+def without_plugins() -> Iterator[None]:
+    """For look-ups while a module of archscout is imported, which a plug-in may want to import, too."""
+    token = _paused.set(True)
+    try:
+        yield
+    finally:
+        _paused.reset(token)
 
 
 @runtime_checkable

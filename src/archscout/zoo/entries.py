@@ -12,7 +12,7 @@ from pydantic import Field
 
 from archscout import catalog
 from archscout.errors import ArchitectureError, UnknownNameError
-from archscout.registry import Registry
+from archscout.registry import Registry, without_plugins
 from archscout.settings import Settings
 from archscout.spaces import Architecture, architecture_from_json
 
@@ -155,4 +155,5 @@ def _register_own_files() -> None:
             register_zoo_entry(read_zoo_entry(file.read_text(encoding="utf-8"), file.name))
 
 
-_register_own_files()
+with without_plugins():
+    _register_own_files()
