@@ -68,7 +68,8 @@ def compare_trials(setup: Setup) -> dict[str, list[float]]:
     for number in range(setup.rounds + 1):
         began = time.perf_counter()
         next(search.run())
-        library = 1e3 * (time.perf_counter() - began) / ROUND_STEPS / len(search.trials or ())
+        assert search.running is not None
+        library = 1e3 * (time.perf_counter() - began) / ROUND_STEPS / len(search.running)
         began = time.perf_counter()
         for _ in range(ROUND_STEPS):
             twin.step()
