@@ -39,7 +39,7 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured; see `benchmarks.steps.Setup`."""
+    """What is measured; see `benchmarks.steps.Setup`. `recompute`: 1 sets `supernet.recompute` for the library."""
 
     steps: int = 5
     channels: int = 16
@@ -47,6 +47,7 @@ class Setup:
     batch: int = 32
     size: int = 32
     threads: int = 2
+    recompute: int = 0
 
 
 @dataclass
@@ -81,8 +82,9 @@ def _contexts(setup: Setup, task: Task) -> tuple[SearchContext, SearchContext]:
     """For D-DARTS, and for DARTS."""
     engine = Engine.create("cpu", threads=setup.threads)
     rows = PerCellSpace(PerCellOptions(cells=setup.layers))
-    wide = PerCellSize(init_channels=setup.channels)
-    cells = CellSize(init_channels=setup.channels, layers=setup.layers)
+    again = bool(setup.recompute)
+    wide = PerCellSize(init_channels=setup.channels, recompute=again)
+    cells = CellSize(init_channels=setup.channels, layers=setup.layers, recompute=again)
     quiet = DDartsSettings(batch_size=setup.batch, ablation_weight=0.0)
     return (
         SearchContext(task, rows, quiet, wide, wide, engine, seed=0),

@@ -51,7 +51,7 @@ class PlainLayer(nn.Module):
 
 
 class PlainController(nn.Module):
-    """The controller of one trial; arguments as in `archscout.methods.dsm.shape.ControllerShape`."""
+    """The controller of one trial; arguments as in `archscout.methods.dsm.controller.ControllerShape`."""
 
     def __init__(self, slots: int, edits: int, allowed: Sequence[Sequence[bool]], features: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The plain twin of the mixture kernel: one module for each edge and operation, as published code does it."""
+"""The twin of `archscout.nn.mixture`: one module of `archscout.nn.operations` for each edge and operation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from archscout.nn.mixture import DILATED, POOLS, SEPARABLE, MixedSource
-from archscout.nn.operations import make_operation
+from archscout.nn.mixture import POOLS, MixedSource
+from archscout.nn.operations import DILATED, SEPARABLE, make_operation
 
 __all__ = ["PlainSource", "copy_weights"]
 
@@ -45,7 +45,7 @@ class PlainSource(nn.Module):
 
 
 def copy_weights(fast: MixedSource, plain: PlainSource) -> list[tuple[nn.Parameter, int | None, nn.Parameter]]:
-    """Copy the kernel's weights to the twin.
+    """Copy the source's weights to the twin.
 
     Returns:
         `(ours, row, theirs)`: the twin's parameter equals the row of ours, or the whole of it.
@@ -64,10 +64,9 @@ def copy_weights(fast: MixedSource, plain: PlainSource) -> list[tuple[nn.Paramet
             continue
         if name in SEPARABLE or name in DILATED:
             for stage, offset in ((fast.first, 0), (fast.second, 4)):
-                if stage is not None and name in stage.names:
-                    first_row = sum(len(targets_of(each)) for each in stage.names[: stage.names.index(name)])
+                if stage is not None and name in stage.depthwise:
                     tie(stage.depthwise[name], [module[offset + 1].weight for module in modules])
-                    tie(stage.pointwise, [module[offset + 2].weight for module in modules], first_row)
+                    tie(stage.pointwise, [module[offset + 2].weight for module in modules], stage._start[name])
         elif name == "skip_connect" and fast.stride == 2:
             tie(fast.reduce_even, [module.even.weight for module in modules])
             tie(fast.reduce_odd, [module.odd.weight for module in modules])

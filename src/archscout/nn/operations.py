@@ -24,7 +24,7 @@ from archscout.errors import ArchitectureError
 from archscout.nn.dimensions import LAYERS
 from archscout.nn.fast.layout import as_image, concatenate, on_plain_cpu, relu_halves
 
-__all__ = ["FactorizedReduce", "ReluConvNorm", "make_operation", "pad_to_even"]
+__all__ = ["DILATED", "SEPARABLE", "FactorizedReduce", "ReluConvNorm", "make_operation", "pad_to_even"]
 
 
 class ReluConvNorm(nn.Sequential):
@@ -161,12 +161,12 @@ _IMAGE_MAKERS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "conv_7x1_1x7": lambda channels, stride, affine: _factorized(channels, stride, affine, 7),
     "bottleneck_1x3x1": _bottleneck,
 }
-_SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7}
-_DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
+SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7}
+DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
 _NAMES = (
     *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
-    *_SEPARABLE,
-    *_DILATED,
+    *SEPARABLE,
+    *DILATED,
     *_IMAGE_MAKERS,
 )
 
@@ -187,10 +187,10 @@ def make_operation(name: str, channels: int, stride: int, *, search: bool, dims:
     if name not in _NAMES:
         raise ArchitectureError(f"unknown operation '{name}'; known: {', '.join(_NAMES)}.")
     affine, layers = not search, LAYERS[dims]
-    if name in _SEPARABLE:
-        return _separable(channels, stride, affine, dims, _SEPARABLE[name])
-    if name in _DILATED:
-        return _dilated(channels, stride, affine, dims, _DILATED[name])
+    if name in SEPARABLE:
+        return _separable(channels, stride, affine, dims, SEPARABLE[name])
+    if name in DILATED:
+        return _dilated(channels, stride, affine, dims, DILATED[name])
     if name == "none":
         return Zero(stride)
     if name == "skip_connect":

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from archscout.methods.dsm.controller import Controller
-from archscout.methods.dsm.shape import GLOBAL_SQUASH, LOCAL_SQUASH, ControllerShape, OptimizerSettings
+from archscout.methods.dsm.controller import GLOBAL_SQUASH, LOCAL_SQUASH, Controller, ControllerShape, OptimizerSettings
 from archscout.seeds import generator
 from archscout.spaces import NasBench201Space
 from benchmarks.plain_controller import PlainController

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from archscout.methods.differentiable.bilevel import Functional
 from archscout.nn.mixture import MixedSource
 from archscout.spaces import get_space
 from archscout.spaces.cells.mixture import MixtureSupernet
@@ -80,3 +81,22 @@ def test_outputs_and_gradients_equal_the_plain_pass(spec: TaskSpec, subsets: boo
     for mine, other in zip(found, expected, strict=True):
         assert (mine - other).abs().max() <= 1e-10 * max(1.0, float(other.abs().max()))
     assert not found[1][~live].any()
+
+
+@pytest.mark.parametrize("name", ["cells", "per-cell", "diverse-cells"])
+def test_a_supernet_that_recomputes_has_the_gradients_at_other_weights_too(name: str) -> None:
+    found = []
+    for recompute in (False, True):
+        space: Any = get_space(name, {"nodes": 2} if name == "diverse-cells" else {})
+        sizes = {"init_channels": 2, "layers": None if name == "per-cell" else 3, "recompute": recompute}
+        relaxation = space.relaxation(SPECS[0], space.size_model(**sizes))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = relaxation.supernet().double()
+        inputs = torch.linspace(-1, 1, 4 * 144, dtype=torch.float64).view(4, 2, 9, 8)
+        mixing = torch.full(relaxation.shape, 0.5, dtype=torch.float64, requires_grad=True)
+        functional = Functional(network)
+        moved = [(1.1 * weight).detach().requires_grad_() for weight in functional.weights]
+        loss = functional(moved, inputs, mixing).square().sum()
+        found.append([loss, *torch.autograd.grad(loss, [mixing, *moved], allow_unused=True, materialize_grads=True)])
+    assert all(torch.equal(kept, again) for kept, again in zip(*found, strict=True))

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from archscout.methods.dsm.shape import GNN_LAYERS, HIDDEN
-
 __all__ = ["Backward", "Tape"]
 
 
@@ -47,11 +45,12 @@ class Backward:
         self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], low: Tensor, high: Tensor, mean: Tensor
     ) -> None:
         self._weights, self._gradients = weights, gradients
+        self._width = weights["node_bias"].shape[-1]
         self._low, self._high, self._mean, self._slots = low, high, mean, len(mean)
 
     def decoder(self, tape: Tape, weight: Tensor, entropy_weight: float) -> Tensor:
         """Gradients of the decoder's weights; returns the gradient of the graph's states."""
-        w, g, d, states = self._weights, self._gradients, HIDDEN, tape.states
+        w, g, d, states = self._weights, self._gradients, self._width, tape.states
         trials, steps, proposals, _ = tape.inputs.shape
         d_raw = [_logit_gradient(*recorded, weight=weight, entropy_weight=entropy_weight) for recorded in tape.logits]
         d_hidden = tape.hidden.new_empty(trials, steps, proposals, d)
@@ -82,7 +81,7 @@ class Backward:
 
     def _lstm(self, tape: Tape, d_hidden: Tensor) -> Tensor:
         """Back through time; returns the gradient of the inputs `(T, steps, B, 64)`."""
-        w, g, d = self._weights, self._gradients, HIDDEN
+        w, g, d = self._weights, self._gradients, self._width
         steps = d_hidden.shape[1]
         i, f, c, o = torch.split(tape.gates, d, dim=-1)
         through_cell = o * (1 - tape.squashed**2)
@@ -113,10 +112,10 @@ class Backward:
 
     def graph(self, tape: Tape, d_after: Tensor) -> None:
         """Gradients of the graph network's weights from that of its states."""
-        w, g, d = self._weights, self._gradients, HIDDEN
+        w, g, d = self._weights, self._gradients, self._width
         d_edge: Tensor | None = None
         edges = len(self._low)
-        for layer in reversed(range(GNN_LAYERS)):
+        for layer in reversed(range(len(tape.layers))):
             h, e, p, z, joined, after = tape.layers[layer]
             d_e = torch.zeros_like(e)
             if d_edge is not None:

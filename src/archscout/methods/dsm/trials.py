@@ -17,8 +17,7 @@ from torch import Tensor
 from archscout.errors import SpaceError
 from archscout.jobs import State, Stored
 from archscout.methods.dsm.centres import first_centres, initial_architectures
-from archscout.methods.dsm.controller import Controller
-from archscout.methods.dsm.shape import ControllerShape, Decisions, OptimizerSettings
+from archscout.methods.dsm.controller import Controller, ControllerShape, Decisions, OptimizerSettings
 from archscout.methods.queries.result import SearchCourse, Trial, TrialLedger
 from archscout.methods.queries.scoring import CodeScorer
 from archscout.methods.queries.settings import QuerySettings

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.nn.fast.differentiation import wanted_gradients
 from archscout.nn.fast.layout import as_image, channels_last, on_plain_cpu, pick_even
 from archscout.nn.fast.phases import from_phases, to_phases
 
-__all__ = ["DepthwiseConv1d", "DepthwiseConv2d", "depthwise_conv", "depthwise_gradients"]
+__all__ = ["DepthwiseConv1d", "DepthwiseConv2d", "depthwise_conv"]
 
 FAST_COLUMNS = 3  # the widest kernel for which oneDNN has a fast weight gradient
 
@@ -114,7 +113,7 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, weight = ctx.saved_tensors
         stride, dilation = ctx.stride, ctx.dilation
-        found = depthwise_gradients(gradients[0], inputs, weight, wanted_gradients(ctx), stride, dilation)
+        found = _gradients(gradients[0], inputs, weight, _wanted_gradients(ctx), stride, dilation)
         return *found, None, None
 
 
@@ -131,7 +130,7 @@ class _StridedInputGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         gradient, weight = ctx.saved_tensors
-        wanted = wanted_gradients(ctx)
+        wanted = _wanted_gradients(ctx)
         into_gradient = depthwise_conv(gradients[0], weight, 2) if wanted[0] else None
         into_weight = _weight_gradient(gradient, gradients[0], weight.shape[-1], 2, 1) if wanted[1] else None
         return into_gradient, into_weight, None
@@ -158,13 +157,13 @@ class _WeightGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         gradient, inputs = ctx.saved_tensors
-        stride, dilation, wanted = ctx.stride, ctx.dilation, wanted_gradients(ctx)
+        stride, dilation, wanted = ctx.stride, ctx.dilation, _wanted_gradients(ctx)
         into_gradient = depthwise_conv(inputs, gradients[0], stride, dilation) if wanted[0] else None
         into_inputs = _input_gradient(gradient, gradients[0], inputs.shape, stride, dilation) if wanted[1] else None
         return into_gradient, into_inputs, None, None, None
 
 
-def depthwise_gradients(
+def _gradients(
     gradient: Tensor, inputs: Tensor, weight: Tensor, wanted: Sequence[bool], stride: int = 1, dilation: int = 1
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of `depthwise_conv` for inputs and weight on a CPU; None: not wanted.
@@ -261,3 +260,20 @@ def _torch_gradients(
         [*wanted, False],
     )
     return (into_inputs if wanted[0] else None), (into_weight if wanted[1] else None)
+
+
+def _wanted_gradients(ctx: Any) -> list[bool]:
+    """Which gradients of a function's tensors, its first arguments, the backward pass at hand goes on with.
+
+    `needs_input_grad` alone says what could be asked for: the second derivative for the architecture would compute all
+    weight gradients only to drop them. (torch itself prunes its own operations so.)
+    """
+    nodes = [node for node, _ in ctx.next_functions]  # of the tensors only
+    return [
+        needed and (_is_leaf(node) or torch._C._will_engine_execute_node(node))
+        for needed, node in zip(ctx.needs_input_grad, nodes, strict=False)
+    ]
+
+
+def _is_leaf(node: Any) -> bool:
+    return hasattr(node, "variable")  # the engine answers for inner nodes only

@@ -22,10 +22,7 @@ __all__ = [
     "concatenate",
     "on_plain_cpu",
     "pick_even",
-    "relu",
     "relu_halves",
-    "repeat_channels",
-    "split",
     "without_autocast",
 ]
 
@@ -87,31 +84,6 @@ def concatenate(parts: Sequence[Tensor]) -> Tensor:
     return joined
 
 
-def split(inputs: Tensor, count: int) -> Sequence[Tensor]:
-    """`torch.chunk(inputs, count, dim=1)` of `(N, C, H, W)` or `(N, C, L)` into equal parts, views as torch's are."""
-    sizes = [inputs.shape[1] // count] * count
-    if count == 1 or not _needed(inputs):
-        return torch.split(inputs, sizes, dim=1)
-    parts: Sequence[Tensor] = _Split.apply(inputs, sizes, False)  # type: ignore[no-untyped-call]
-    return parts
-
-
-def repeat_channels(inputs: Tensor, times: int) -> Tensor:
-    """`torch.cat([inputs] * times, dim=1)`."""
-    if times == 1:
-        return inputs
-    repeated: Tensor = _Repeat.apply(inputs, times)  # type: ignore[no-untyped-call]
-    return repeated
-
-
-def relu(inputs: Tensor, *, inplace: bool = False) -> Tensor:
-    """`F.relu`. Its second derivative, which torch fills with zeros and adds, costs nothing here."""
-    if not _needed(inputs):
-        return F.relu(inputs, inplace)
-    activated: Tensor = _Relu.apply(inputs, inplace)  # type: ignore[no-untyped-call]
-    return activated
-
-
 def _needed(inputs: Tensor) -> bool:
     return (
         inputs.requires_grad
@@ -165,7 +137,7 @@ class _Concatenate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        parts: tuple[Tensor, ...] = _Split.apply(gradients[0], ctx.sizes, True)  # type: ignore[no-untyped-call]
+        parts: tuple[Tensor, ...] = _Split.apply(gradients[0], ctx.sizes)  # type: ignore[no-untyped-call]
         return parts
 
 
@@ -173,67 +145,9 @@ class _Split(torch.autograd.Function):
     # The derivative of torch's own split adds up as many tensors of the whole size as there are parts.
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, sizes: Sequence[int], copy: bool) -> tuple[Tensor, ...]:
-        parts = torch.split(inputs, list(sizes), dim=1)
-        return tuple(channels_last(part) for part in parts) if copy else tuple(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return concatenate(gradients), None, None
-
-
-class _Repeat(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, times: int) -> Tensor:
-        ctx.times = times
-        last = inputs.movedim(1, -1).unsqueeze(-2)
-        return last.expand(*last.shape[:-2], times, last.shape[-1]).flatten(-2).movedim(-1, 1)
+    def forward(ctx: Any, inputs: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+        return tuple(channels_last(part) for part in torch.split(inputs, list(sizes), dim=1))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient: Tensor = _AddUp.apply(gradients[0], ctx.times)  # type: ignore[no-untyped-call]
-        return gradient, None
-
-
-class _AddUp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, repeated: Tensor, times: int) -> Tensor:
-        ctx.times = times
-        first, second, *rest = torch.chunk(channels_last(repeated), times, dim=1)
-        total = first + second  # one by one: twice as fast as a sum
-        for part in rest:
-            total += part
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient: Tensor = _Repeat.apply(gradients[0], ctx.times)  # type: ignore[no-untyped-call]
-        return gradient, None
-
-
-class _Relu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, inplace: bool) -> Tensor:
-        if inplace:
-            ctx.mark_dirty(inputs)
-        activated = F.relu(inputs, inplace)
-        ctx.save_for_backward(activated)
-        return activated
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient: Tensor = _ReluGradient.apply(gradients[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
-        return gradient, None
-
-
-class _ReluGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, activated: Tensor) -> Tensor:
-        ctx.save_for_backward(activated)
-        masked: Tensor = torch.ops.aten.threshold_backward(gradient, activated, 0)
-        return masked
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient: Tensor = _ReluGradient.apply(gradients[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
-        return gradient, None
+        return concatenate(gradients), None

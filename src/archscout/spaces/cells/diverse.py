@@ -50,6 +50,10 @@ class DiverseSize(Settings):
     layers: int = Field(
         default=2, ge=1, description="cells; those at layers // 3 and max(3, 2 * layers // 3) reduce, dense: none"
     )
+    recompute: bool = Field(
+        default=False,
+        description="compute convolutions again in the backward pass, to save memory (mixed supernets only)",
+    )
 
 
 def unused_cell(nodes: int) -> Cell:
@@ -200,6 +204,7 @@ class DiverseSpace:
             nodes=self.options.nodes,
             width=self.options.nodes,
             operations=self.operations,
+            recompute=size.recompute,
         )
         return CellRelaxation(spec, plan, assemble=self._assemble)
 

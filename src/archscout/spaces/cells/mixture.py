@@ -12,7 +12,6 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from archscout.nn.fast.edge_sums import NodeSum
 from archscout.nn.fast.layout import concatenate
 from archscout.nn.heads import make_head
 from archscout.nn.mixture import MixedSource
@@ -46,6 +45,7 @@ class MixturePlan:
         nodes: computed nodes in a cell.
         width: how many of them, from the last one back, make up a cell's output.
         operations: on each edge, in the order of the mixing weights' columns.
+        recompute: see `archscout.nn.mixture`.
     """
 
     init_channels: int
@@ -55,6 +55,7 @@ class MixturePlan:
     nodes: int
     width: int
     operations: Sequence[str]
+    recompute: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,18 +82,26 @@ class MixtureCell(nn.Module):
             stride = 2 if layout.reduces and source < 2 else 1
             rows = [edge_index(target, source) for target in targets]
             alive = None if live is None else [live[row] for row in rows]
-            self.sources.append(MixedSource(layout.channels, stride, len(rows), plan.operations, dims=dims, live=alive))
+            self.sources.append(
+                MixedSource(
+                    *(layout.channels, stride, len(rows), plan.operations),
+                    dims=dims,
+                    live=alive,
+                    recompute=plan.recompute,
+                )
+            )
             self._rows.append(rows)
 
     def forward(self, before: Tensor, last: Tensor, mixing: Tensor) -> Tensor:
         """Outputs of the two cells before to this cell's output, with mixing weights `(E, O)`."""
         states = [self.preprocess0(before), self.preprocess1(last)]
-        sums = [NodeSum() for _ in range(self._nodes)]
+        sums: dict[int, Tensor] = {}
         for number, (source, rows) in enumerate(zip(self.sources, self._rows, strict=True)):
             if number >= 2:
-                states.append(sums[number - 2].finish())
-            source(states[number], mixing[rows], sums[-len(rows) :])
-        states.append(sums[-1].finish())
+                states.append(sums[number])
+            for node, edge in enumerate(source(states[number], mixing[rows]), start=max(2, number + 1)):
+                sums[node] = sums[node] + edge if node in sums else edge
+        states.append(sums[self._nodes + 1])
         return concatenate(states[-self._width :])
 
 

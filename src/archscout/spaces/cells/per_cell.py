@@ -61,6 +61,10 @@ class PerCellSize(Settings):
         default="auto", description="auto: imagenet_quarter (the published one) from 96 pixels on"
     )
     auxiliary: bool = Field(default=False, description="auxiliary head for training (evaluation networks only)")
+    recompute: bool = Field(
+        default=False,
+        description="compute convolutions again in the backward pass, to save memory (mixed supernets only)",
+    )
 
 
 @SPACES.register("per-cell", formerly=("distributed",))
@@ -231,6 +235,7 @@ class PerCellSpace:
             nodes=self.nodes,
             width=min(SUPERNET_WIDTH, self.nodes),
             operations=self.operations,
+            recompute=size.recompute,
         )
         return CellRelaxation(
             spec, plan, assemble=self.assemble, start=None if self.baseline is None else self.baseline.genes

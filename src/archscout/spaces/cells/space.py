@@ -45,6 +45,10 @@ class CellSize(Settings):
     layers: int = Field(default=8, ge=1, description="cells; those at layers // 3 and 2 * layers // 3 reduce")
     stem: Literal["auto", "small", "imagenet"] = Field(default="auto", description="auto: imagenet from 96 pixels on")
     auxiliary: bool = Field(default=False, description="auxiliary head for training (evaluation networks only)")
+    recompute: bool = Field(
+        default=False,
+        description="compute convolutions again in the backward pass, to save memory (mixed supernets only)",
+    )
 
 
 @SPACES.register("cells")
@@ -146,6 +150,7 @@ class CellSpace:
             nodes=self.options.nodes,
             width=self.options.nodes,
             operations=self.operations,
+            recompute=size.recompute,
         )
         return CellRelaxation(spec, plan, assemble=lambda cells: CellGenotype(*cells))
 

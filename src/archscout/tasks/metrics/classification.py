@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
-import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from archscout.nn.recurrent.decoder import IGNORED, DeferredLogits
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 __all__ = [
     "IGNORED",
     "Loss",
     "Metric",
     "PooledLoss",
+    "Terms",
     "accuracy",
     "complement_reward",
     "cross_entropy",
     "language_loss",
     "macro_f1",
+    "mean_of",
     "perplexity",
     "pooled_mean",
     "pooled_sum",
@@ -103,6 +106,26 @@ class Metric:
         return f"{100 * value:.2f} %" if self.percent else f"{value:.4g}"
 
 
+Terms = Callable[[Any, Tensor], tuple[Tensor, Tensor]]
+"""Outputs and targets of a batch, to the sum of some terms and their number."""
+
+
+def mean_of(terms: Terms, finish: Callable[[Tensor], Tensor] = torch.clone) -> Callable[[], torchmetrics.Metric]:
+    """Makes the accumulator of a metric that is the mean of terms over all samples.
+
+    Args:
+        terms: of a batch.
+        finish: of the mean, to the value; by default the mean itself.
+    """
+
+    def create() -> torchmetrics.Metric:
+        from archscout.tasks.metrics.accumulators import MeanOfTerms
+
+        return MeanOfTerms(terms, finish)
+
+    return create
+
+
 def _identity(value: float) -> float:
     return value
 
@@ -126,6 +149,8 @@ def top_k_accuracy(outputs: int, k: int) -> Metric:
     """Top-k accuracy in [0, 1], pooled over samples."""
 
     def create() -> torchmetrics.Metric:
+        from torchmetrics.classification import MulticlassAccuracy
+
         return MulticlassAccuracy(
             num_classes=outputs, top_k=k, average="micro", validate_args=False, sync_on_compute=False
         )
@@ -141,6 +166,8 @@ def macro_f1(outputs: int) -> Metric:
     """
 
     def create() -> torchmetrics.Metric:
+        from torchmetrics.classification import MulticlassF1Score
+
         return MulticlassF1Score(num_classes=outputs, average="macro", validate_args=False, sync_on_compute=False)
 
     return Metric(name="macro_f1", direction="max", create=create, reward=_identity)
@@ -151,34 +178,12 @@ def cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 
     return F.cross_entropy(outputs.float(), targets.to(torch.long), label_smoothing=label_smoothing)
 
 
-class _Perplexity(torchmetrics.Metric):
-    """`exp(sum of negative log-likelihoods / number of words)`."""
-
-    total: Tensor
-    words: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("words", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, outputs: Tensor | DeferredLogits, targets: Tensor) -> None:
-        """Add a segment."""
-        total, words = _likelihood(outputs, targets)
-        self.total += total.detach()
-        self.words += words
-
-    def compute(self) -> Tensor:
-        """The perplexity of all segments together."""
-        return (self.total / self.words).exp()
-
-
 def perplexity() -> Metric:
     """Perplexity, pooled over words: lower is better. Its reward is 80 / perplexity.
 
     Outputs are logits `(N, T, V)`, or `DeferredLogits` of as many; targets `(N, T)`. `IGNORED` ones are left out.
     """
-    return Metric("perplexity", "min", _Perplexity, _reward_of_perplexity)
+    return Metric("perplexity", "min", mean_of(_likelihood, torch.exp), _reward_of_perplexity)
 
 
 def _reward_of_perplexity(value: float) -> float:

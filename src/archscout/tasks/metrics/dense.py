@@ -6,15 +6,24 @@ Outputs are `(N, outputs, *positions)`. Positions whose target is `IGNORED` are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from archscout.tasks.metrics.classification import IGNORED, Loss, Metric, complement_reward, reciprocal_reward
+from archscout.tasks.metrics.classification import (
+    IGNORED,
+    Loss,
+    Metric,
+    complement_reward,
+    mean_of,
+    reciprocal_reward,
+)
 from archscout.tasks.resident import Resident
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 __all__ = [
     "Decode",
@@ -37,22 +46,6 @@ def _same(outputs: Tensor) -> Tensor:
     return outputs
 
 
-class SumAndCount(torchmetrics.Metric):
-    """Base of a metric that is a sum over a number of terms; 0 where there was no term at all."""
-
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def compute(self) -> Tensor:
-        """The mean of all terms."""
-        return self.total / self.count.clamp(min=1)
-
-
 def _relative_norms(outputs: Tensor, targets: Tensor) -> Tensor:
     """`||output - target|| / ||target||` of each sample, `(N,)`."""
     difference: Tensor = (outputs.float() - targets).flatten(1).norm(dim=1)
@@ -73,20 +66,14 @@ def relative_l2_loss(decode: Decode = _same) -> Loss:
     return loss
 
 
-class _RelativeL2(SumAndCount):
-    def __init__(self, decode: Decode) -> None:
-        super().__init__()
-        self._decode = decode
-
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add samples."""
-        self.total += _relative_norms(self._decode(outputs.float()), targets).double().sum()
-        self.count += len(targets)
-
-
 def relative_l2(decode: Decode = _same) -> Metric:
     """The relative L2 error of a sample, averaged over all samples; lower is better."""
-    return Metric("relative_l2", "min", lambda: _RelativeL2(decode), reciprocal_reward)
+
+    def terms(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        norms = _relative_norms(decode(outputs.float()), targets)
+        return norms.double().sum(), torch.tensor(len(targets), device=norms.device)
+
+    return Metric("relative_l2", "min", mean_of(terms), reciprocal_reward)
 
 
 def mean_squared_error(decode: Decode = _same, scale: Resident | None = None) -> Loss:
@@ -107,20 +94,14 @@ def mean_squared_error(decode: Decode = _same, scale: Resident | None = None) ->
     return loss
 
 
-class _AbsoluteError(SumAndCount):
-    def __init__(self, decode: Decode) -> None:
-        super().__init__()
-        self._decode = decode
-
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add samples."""
-        self.total += (self._decode(outputs.float()) - targets).abs().double().sum()
-        self.count += targets.numel()
-
-
 def mean_absolute_error(decode: Decode = _same) -> Metric:
     """Mean absolute error over all positions of all samples, in the units of the targets; lower is better."""
-    return Metric("mean_absolute_error", "min", lambda: _AbsoluteError(decode), reciprocal_reward)
+
+    def terms(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        errors = (decode(outputs.float()) - targets).abs()
+        return errors.double().sum(), torch.tensor(targets.numel(), device=errors.device)
+
+    return Metric("mean_absolute_error", "min", mean_of(terms), reciprocal_reward)
 
 
 def masked_binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -143,6 +124,8 @@ def pixel_accuracy(classes: int) -> Metric:
     """Share of the positions whose class is right, pooled over all; `IGNORED` ones are left out."""
 
     def create() -> torchmetrics.Metric:
+        from torchmetrics.classification import MulticlassAccuracy
+
         return MulticlassAccuracy(
             classes, average="micro", ignore_index=IGNORED, validate_args=False, sync_on_compute=False
         )
@@ -154,6 +137,8 @@ def mean_intersection(classes: int) -> Metric:
     """Intersection over union of each class, pooled over all positions, then the mean over classes that occur."""
 
     def create() -> torchmetrics.Metric:
+        from torchmetrics.classification import MulticlassJaccardIndex
+
         return MulticlassJaccardIndex(
             classes, average="macro", ignore_index=IGNORED, validate_args=False, sync_on_compute=False
         )
@@ -161,17 +146,14 @@ def mean_intersection(classes: int) -> Metric:
     return Metric("mean_iou", "max", create, lambda value: value)
 
 
-class _FalseNegativeRate(SumAndCount):
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add samples; logits at or above 0 are probabilities at or above 0.5."""
-        positive = targets == 1
-        self.total += (positive & (outputs < 0)).sum()
-        self.count += positive.sum()
-
-
 def false_negative_rate() -> Metric:
     """Share of the positive positions that are missed at probability 0.5, pooled over positions; lower is better.
 
     Outputs are logits. Batches without positives add nothing; without any positive the rate is 0.
     """
-    return Metric("false_negative_rate", "min", _FalseNegativeRate, complement_reward, percent=True)
+
+    def terms(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        positive = targets == 1
+        return (positive & (outputs < 0)).sum(), positive.sum()
+
+    return Metric("false_negative_rate", "min", mean_of(terms), complement_reward, percent=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
 
 from archscout.seeds import generator
 from archscout.tasks.metrics.classification import accuracy, cross_entropy
@@ -27,6 +26,8 @@ SPLIT_SEED = 0  # the split belongs to the task, not to the run: results of diff
 @register_task(SPEC)
 def digits_task(root: Path) -> Task:
     """Handwritten digits of scikit-learn: 8 x 8 grey images, 10 classes; no files needed."""
+    from sklearn.datasets import load_digits  # takes half a second, which other tasks need not wait for
+
     data = load_digits()
     # Pixels are 0..16; stored as 0..255, as images are.
     pixels = torch.from_numpy(data.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)

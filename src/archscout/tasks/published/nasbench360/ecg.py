@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from archscout.errors import DataError
@@ -143,6 +142,8 @@ def _split_records(count: int) -> tuple[np.ndarray[Any, Any], ...]:
     held = max(1, round(HELD * count))
     if count < 3:
         return (np.arange(count), np.arange(0), np.arange(0))
+    from sklearn.model_selection import train_test_split  # takes half a second, which other tasks need not wait for
+
     rest, test = train_test_split(np.arange(count), test_size=held, random_state=0)
     train, validation = train_test_split(rest, test_size=held, random_state=0)
     return train, validation, test

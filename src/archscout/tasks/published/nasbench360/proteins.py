@@ -13,8 +13,7 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import derive_seed
-from archscout.tasks.metrics.classification import IGNORED, Metric, reciprocal_reward
-from archscout.tasks.metrics.dense import SumAndCount
+from archscout.tasks.metrics.classification import IGNORED, Metric, mean_of, reciprocal_reward
 from archscout.tasks.published.nasbench360.protein_files import CHANNELS, PROFILES
 
 __all__ = ["ProteinSource", "clipped_distance_loss", "mae8", "pool_known"]
@@ -127,18 +126,16 @@ def pool_known(loss: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return loss.double() * count, count
 
 
-class _Mae8(SumAndCount):
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add proteins."""
-        predicted, distances, separation = outputs[:, 0].float(), targets[:, 0], targets[:, 1]
-        # Rows and columns of a whole map, and of a crop with equal offsets, are the same residues.
-        aligned = (separation.diagonal(dim1=1, dim2=2) <= 0).all(1).view(-1, 1, 1)
-        predicted = torch.where(aligned, (predicted + predicted.transpose(1, 2)) / 2, predicted).clamp(min=NEAREST)
-        counts = (separation >= SEPARATION) & (distances != IGNORED) & (distances <= CONTACT)
-        pairs = counts.sum((1, 2))
-        errors = ((predicted - distances).abs() * counts).sum((1, 2)).double() / pairs.clamp(min=1)
-        self.total += errors.sum()
-        self.count += (pairs > 0).sum()
+def _contact_errors(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The errors of proteins, and how many of them have such pairs; see `mae8`."""
+    predicted, distances, separation = outputs[:, 0].float(), targets[:, 0], targets[:, 1]
+    # Rows and columns of a whole map, and of a crop with equal offsets, are the same residues.
+    aligned = (separation.diagonal(dim1=1, dim2=2) <= 0).all(1).view(-1, 1, 1)
+    predicted = torch.where(aligned, (predicted + predicted.transpose(1, 2)) / 2, predicted).clamp(min=NEAREST)
+    counts = (separation >= SEPARATION) & (distances != IGNORED) & (distances <= CONTACT)
+    pairs = counts.sum((1, 2))
+    errors = ((predicted - distances).abs() * counts).sum((1, 2)).double() / pairs.clamp(min=1)
+    return errors.sum(), (pairs > 0).sum()
 
 
 def mae8() -> Metric:
@@ -148,4 +145,4 @@ def mae8() -> Metric:
     places apart and truly within 8 Angstrom. A protein without such pairs counts nothing.
     Source: docs/nasbench360.md#what-is-done-with-the-data.
     """
-    return Metric("mae8", "min", _Mae8, reciprocal_reward)
+    return Metric("mae8", "min", mean_of(_contact_errors), reciprocal_reward)
