@@ -152,6 +152,7 @@ class PathTrainer(Stored):
             judge = SubnetJudge(self._context, JudgeSettings(batch_size=max(2, batch_size)), self.network)
             return [judge.score(architecture) for architecture in architectures]
         task, engine = self._context.task, self._context.engine
+        self.network.eval()
         accumulators = [task.metric.create().to(engine.device) for _ in architectures]
         carry = Carry(self.network)
         with torch.inference_mode():
