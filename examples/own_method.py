@@ -53,7 +53,6 @@ class Halving(Job[SearchResult]):
             yield self.halve()
 
     def halve(self) -> Metrics:
-        self.trainer.network.eval()
         scores = self.trainer.scores([self.drawn[number] for number in self.left], batch_size=250)
         for number, score in zip(self.left, scores, strict=True):
             self.scores[number] = score
