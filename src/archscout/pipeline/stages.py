@@ -90,7 +90,7 @@ def _train(run: RunContents, driver: Driver) -> None:
     trained = driver.drive("train", job)
     content = network_bytes(trained, run.space, settings.space_options, architecture, run.task.spec, settings.network)
     run.directory.write("model.safetensors", content)
-    if run.task.spec.vocabulary is not None:  # the numbers that the network speaks in mean nothing without it
+    if run.task.spec.vocabulary is not None:  # the network gives numbers of words: this list tells which
         run.directory.write("vocabulary.txt", "\n".join(run.task.class_names) + "\n")
 
 

@@ -205,7 +205,11 @@ class MixtureNetwork(Protocol):
         ...
 
     def without(self, owner: int, mixing: Tensor, states: Sequence[tuple[Tensor, Tensor]], instead: Tensor) -> Tensor:
-        """Outputs where the first cell of an architecture tensor takes other mixing weights `(E, O)` instead."""
+        """Outputs of the network in which one cell has other mixing weights, `instead` of shape `(E, O)`.
+
+        It is the first of the cells that share the architecture tensor `owner`; `states` are those of the whole
+        network, whose cells before it need not be computed again.
+        """
         ...
 
 

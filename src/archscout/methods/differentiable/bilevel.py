@@ -2,8 +2,8 @@
 
 Source: arXiv 1806.09055; docs/methods/darts.md#second-order.
 
-The weights `w` minimise the training loss for given architecture parameters `alpha`; `alpha` shall minimise the
-validation loss of those weights. First order takes the weights as they are:
+For every `alpha` there are weights `w` that minimise the training loss; wanted is the `alpha` whose weights have the
+lowest validation loss. First order takes the weights as they are:
 
     g = d L_val(w, alpha) / d alpha
 

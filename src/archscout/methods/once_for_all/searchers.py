@@ -1,4 +1,4 @@
-"""Who proposes architectures to the predictor: exchangeable, and `SEARCHERS` holds one maker for each name.
+"""Searchers: they propose architectures, which the predictor scores. `SEARCHERS` has a maker for each name.
 
 A searcher is a function of a space, a scorer, a test whether an architecture is admitted, the smallest architecture,
 and a seed.

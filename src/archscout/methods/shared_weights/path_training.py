@@ -230,7 +230,7 @@ class Ranking(Stored):
         seed = derive_seed(context.seed, "one batch", number)
         order = torch.randperm(len(context.task.validation), generator=torch.Generator().manual_seed(seed))
         chosen = order[: self._settings.batch_size]
-        if context.task.spec.is_text:  # a passage, not words from anywhere
+        if context.task.spec.is_text:  # words of a text are judged in their order
             chosen = torch.arange(len(chosen)) + min(int(chosen[0]), len(order) - len(chosen))
         part = context.task.validation.subset(chosen)
         carry = Carry(self._trainer.network)
