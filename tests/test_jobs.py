@@ -1,4 +1,4 @@
-"""The driver: checkpoints, resume, signals, time limit, diverging jobs."""
+"""Declared state of jobs; the driver: checkpoints, resume, signals, time limit, diverging jobs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from archscout.driver import Driver, StopSignals
-from archscout.errors import DivergedError, StoppedError
-from archscout.jobs import Job, Metrics
+from archscout.errors import DivergedError, RunError, StoppedError
+from archscout.jobs import Job, Metrics, State, Stored
 from archscout.rundir import RunDirectory
+from archscout.state import pack, unpack
 from tests.toys import CountingJob
 
 
@@ -163,3 +166,65 @@ def test_an_observer_that_fails_stops_nothing_and_is_complained_of_once(
     assert complaint == (
         f"warning: Recorder.{event} failed, the run goes on without it: BrokenPipeError: nobody listens"
     )
+
+
+# -- declared state ----------------------------------------------------------------------------------------------
+
+
+class Parts(Stored):
+    """One of each kind."""
+
+    weights: State[torch.Tensor]
+    several: State[list[torch.Tensor]]
+    layer: State[nn.Linear]
+    _hidden: State[int]
+    table: State[dict[str, list[float]]]
+    aside: int
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.weights, self.several = torch.full((2, 3), value), [torch.full((2,), value)]
+        self.layer = nn.Linear(2, 2)
+        self._hidden, self.table, self.aside = int(value), {"scores": [value]}, int(value)
+
+
+class MoreParts(Parts):
+    last: State[float | None]
+
+    def __init__(self, value: float = 0.0) -> None:
+        super().__init__(value)
+        self.last = value
+
+
+def test_what_is_declared_is_saved_and_restored_and_nothing_else() -> None:
+    saved, other = MoreParts(3.0), MoreParts()
+    state = saved.state_dict()
+    assert list(state) == ["weights", "several", "layer", "hidden", "table", "last"]
+    kept = other.weights, other.several[0], other.layer
+    other.load_state_dict(unpack(*pack(state)))
+    assert (other.weights is kept[0], other.several[0] is kept[1], other.layer is kept[2]) == (True, True, True)
+    assert torch.equal(other.weights, saved.weights) and torch.equal(other.several[0], saved.several[0])
+    assert torch.equal(other.layer.weight, saved.layer.weight)
+    assert (other._hidden, other.table, other.last, other.aside) == (3, {"scores": [3.0]}, 3.0, 0)
+
+
+def test_going_on_leaves_the_state_alone_that_was_handed_over() -> None:
+    state = MoreParts(3.0).state_dict()
+    other = MoreParts()
+    other.load_state_dict(state)
+    other.table["scores"].append(4.0)
+    assert state["table"] == {"scores": [3.0]}
+
+
+def test_a_state_that_lacks_something_is_refused_by_name() -> None:
+    state = MoreParts().state_dict()
+    del state["table"]
+    with pytest.raises(RunError, match="no 'table' of MoreParts"):
+        MoreParts().load_state_dict(state)
+
+
+def test_a_job_is_entered_again_where_its_state_stands() -> None:
+    job = CountingJob(3)
+    assert [next(job.run())["loss"] for _ in range(2)] == [1, 1 / 2]
+    assert job.progress == pytest.approx(2 / 3)
+    assert job.complete() == 3 and job.progress == 1
+    assert next(job.run(), None) is None
