@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -30,7 +29,6 @@ from archscout.methods.base import Method, SearchContext, SearchResult, SearchSt
 from archscout.methods.differentiable.bilevel import Order, VirtualStep, bilevel_gradient
 from archscout.methods.differentiable.recurrent import RecurrentDartsSearch, RecurrentDartsSettings
 from archscout.methods.differentiable.relaxed import AlphaSettings, RelaxedSearch, RelaxedSettings
-from archscout.seeds import generator
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Relaxed, RelaxedRecurrence, SearchSpace
@@ -47,8 +45,6 @@ __all__ = [
     "zero_one_gradient",
 ]
 
-INITIAL_DEVIATION = 1e-3  # DARTS's tensors start at 1e-3 N(0, 1); docs/methods/darts.md#relaxation
-
 
 class DartsSettings(RelaxedSettings):
     """Settings of DARTS; the defaults are the published CIFAR-10 search."""
@@ -62,9 +58,7 @@ class DartsSearch(RelaxedSearch):
 
     def initial_alphas(self) -> Tensor:
         """A column for `none` before the operations."""
-        tensors, edges, operations = self.relaxation.shape
-        draw = generator(self.context.seed, "alphas")
-        return INITIAL_DEVIATION * torch.randn(tensors, edges, operations + 1, generator=draw)
+        return self.drawn_alphas()
 
     def mixing(self, alphas: Tensor) -> Tensor:
         """The softmax; `none` takes its share of the probability and contributes nothing."""

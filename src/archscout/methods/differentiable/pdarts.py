@@ -34,7 +34,7 @@ from archscout.methods.base import Candidate, Method, SearchContext, SearchResul
 from archscout.methods.differentiable.bilevel import bilevel_gradient
 from archscout.methods.differentiable.relaxed import AlphaSettings, MixtureSettings, RelaxedSearch
 from archscout.nn.protocols import DropsSkips
-from archscout.seeds import derive_seed, generator
+from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Relaxed
@@ -50,7 +50,6 @@ __all__ = [
     "skip_dropout_rate",
 ]
 
-INITIAL_DEVIATION = 1e-3  # the tensors start at 1e-3 N(0, 1); docs/methods/pdarts.md#the-search-of-p-darts-and-of-d2nas
 DROPOUT_DECAY = 0.2  # per epoch, once the architecture learns; likewise
 LEAST_KEPT = 3  # fewer could leave an edge with nothing but `none` and a skip connection that the limit forbids
 
@@ -142,9 +141,7 @@ class ProgressiveStage(RelaxedSearch):
 
     def initial_alphas(self) -> Tensor:
         """A column for `none` before the operations."""
-        tensors, edges, operations = self.relaxation.shape
-        draw = generator(self._seed, "alphas")
-        return INITIAL_DEVIATION * torch.randn(tensors, edges, operations + 1, generator=draw)
+        return self.drawn_alphas()
 
     def probabilities(self, alphas: Tensor) -> Tensor:
         """The softmax over the operations that an edge has left, `none` first; the others are zero."""

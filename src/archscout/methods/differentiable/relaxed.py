@@ -18,7 +18,7 @@ from archscout.errors import DivergedError, SettingsError
 from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.methods.differentiable.bilevel import Functional
-from archscout.seeds import derive_seed
+from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import MixtureNetwork, Relaxed
@@ -31,6 +31,7 @@ from archscout.training.optimizers import SgdSettings
 __all__ = ["STEPS_PER_YIELD", "AlphaSettings", "MixtureSettings", "RelaxedSearch", "RelaxedSettings"]
 
 STEPS_PER_YIELD = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
+INITIAL_DEVIATION = 1e-3  # of drawn tensors; docs/methods/darts.md#relaxation, docs/methods/pdarts.md
 COLLAPSE = 0.5  # share of skip connections from which on a search is said to collapse
 
 
@@ -137,6 +138,12 @@ class RelaxedSearch(Job[SearchResult]):
     def initial_alphas(self) -> Tensor:
         """`(K, E, O)` or wider, on the CPU."""
         return torch.zeros(self.relaxation.shape)
+
+    def drawn_alphas(self) -> Tensor:
+        """Small random numbers `(K, E, 1 + O)`, with a column for `none` first: where DARTS and P-DARTS start."""
+        tensors, edges, operations = self.relaxation.shape
+        draw = generator(self.context.seed, "alphas")
+        return INITIAL_DEVIATION * torch.randn(tensors, edges, operations + 1, generator=draw)
 
     def mixing(self, alphas: Tensor) -> Tensor:
         """The mixing weights `(K, E, O)` of architecture tensors."""

@@ -154,7 +154,6 @@ class SharedScorer(FunctionScorer):
         )
 
     def _evaluate(self, architectures: Sequence[Architecture]) -> list[float]:
-        self._trainer.network.eval()
         with torch.inference_mode():
             scores = self._trainer.scores(architectures, self._settings.batch_size)
         scale = _scale(self._context.task.metric)

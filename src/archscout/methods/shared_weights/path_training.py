@@ -148,11 +148,11 @@ class PathTrainer(Stored):
         Networks that use a part of every layer are cut out, one after the other, and get batch norms of their own: the
         supernet's statistics are those of all of them mixed.
         """
+        self.network.eval()
         if isinstance(self._context.space, Extractable):
             judge = SubnetJudge(self._context, JudgeSettings(batch_size=max(2, batch_size)), self.network)
             return [judge.score(architecture) for architecture in architectures]
         task, engine = self._context.task, self._context.engine
-        self.network.eval()
         accumulators = [task.metric.create().to(engine.device) for _ in architectures]
         carry = Carry(self.network)
         with torch.inference_mode():
@@ -217,8 +217,8 @@ class Ranking(Stored):
         engine, size = self._context.engine, self._settings.group
         start = len(self._scores) + engine.rank * size
         group = [architecture for architecture, _ in self._candidates[start : start + size]]
-        self._trainer.network.eval()
         if self._settings.legacy_one_batch:
+            self._trainer.network.eval()
             scores = [self._one_batch_score(start + offset, each) for offset, each in enumerate(group)]
         else:
             scores = self._trainer.scores(group, self._settings.batch_size) if group else []
