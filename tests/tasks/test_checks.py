@@ -31,7 +31,7 @@ def test_digits_are_understood() -> None:
     assert summary.std == pytest.approx([0.3758], abs=1e-4)
     assert summary.samples_read == 1797
     assert summary.duplicates == 0
-    assert summary.warnings == ()
+    assert summary.findings == ()
     lines = summary.lines()
     assert lines[0] == "digits: classification of 1 x 8 x 8 into 10 classes"
     assert "splits: train 1,197, validation 300, test 300" in lines
@@ -45,13 +45,15 @@ def test_duplicates_imbalance_and_small_classes_are_warned_of() -> None:
     test = np.concatenate([x[:5], draw.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)])
     summary = check_task(task_from_arrays(x, y, test, np.array([0, 1] * 5), class_names=["cat", "dog", "eel"]))
     assert summary.duplicates == 5
-    imbalance, few, *missing, duplicates = summary.warnings
-    assert "cat has" in imbalance
-    assert "eel" in imbalance
-    assert few.startswith("2 classes have fewer than 10 training samples")
-    assert missing[-1] == "1 classes have no test sample, the first is eel."
-    assert duplicates.startswith("5 of 10 test samples are also in")
-    assert summary.lines()[-1] == "warning: " + duplicates
+    found = {finding.code: finding for finding in summary.findings}
+    assert "cat has" in found["imbalance"].message
+    assert "eel" in found["imbalance"].message
+    assert found["few"].message.startswith("2 classes have fewer than 10 training samples")
+    assert found["absent"].message.startswith("1 classes have no test sample, the first is eel; ")
+    assert found["duplicates"].message.startswith("5 of 10 test samples are also in")
+    assert found["duplicates"].names == tuple(f"test[{place}]" for place in range(5))
+    assert found["small"].message.startswith("the test split has only 10 samples: one answer more or less is 10.0")
+    assert "warning: " + found["duplicates"].message in summary.lines()
 
 
 def test_folders_of_large_images_are_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +61,7 @@ def test_folders_of_large_images_are_read_in_part(tmp_path: Path, monkeypatch: p
     write_classes(tmp_path, ("cat", "dog"), 30, size=(90, 70))
     whole = images(tmp_path)
     assert (whole.samples_read, whole.duplicates) == (60, 0)
-    monkeypatch.setattr("archscout.tasks.checks.MOST_IMAGES", 12)
+    monkeypatch.setattr("archscout.tasks.checks.MOST_CHECKED", 12)
     part = images(tmp_path)
     assert 3 <= part.samples_read <= 12
     assert part.duplicates is None
@@ -71,7 +73,8 @@ def test_many_classes_are_told_in_one_line() -> None:
     x = np.random.default_rng(0).normal(size=(600, 4, 9))
     summary = check_task(task_from_arrays(x, np.arange(600) % 150, x[:150] + 1, np.arange(150)))
     assert sum(line.startswith("training samples of a class: ") for line in summary.lines()) == 1
-    assert len(summary.lines()) < 12
+    assert sum(not line.startswith(("warning", "  ")) for line in summary.lines()) < 12
+    assert [finding.code for finding in summary.findings] == ["few", "absent", "unlike", "unlike"]
     assert summary.dtype == "float32"
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "JsonOption",
     "MethodOption",
     "ModelOption",
+    "MovedOption",
     "QuietOption",
     "RecipeOption",
     "RunArgument",
@@ -76,6 +77,9 @@ ExecutorOption = Annotated[
         metavar="EXECUTOR",
         rich_help_panel=WHERE,
     ),
+]
+MovedOption = Annotated[
+    str | None, typer.Option("--task", help="Where the data of the run is now, if it has moved.", metavar="PATH")
 ]
 UntilOption = Annotated[
     str | None, typer.Option(help="Last stage to run; `archscout status RUN` names them.", metavar="STAGE")

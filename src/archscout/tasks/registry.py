@@ -31,6 +31,7 @@ __all__ = [
     "TaskLoader",
     "absent_task",
     "data_root",
+    "is_registered",
     "load_task",
     "register_family",
     "register_reader",
@@ -152,6 +153,11 @@ def _family(name: str) -> tuple[TaskFamily, str] | None:
     """The family that a name with a colon belongs to, and what stands behind the colon."""
     prefix, colon, rest = name.partition(":")
     return (FAMILIES.get(prefix), rest) if colon and prefix in FAMILIES else None
+
+
+def is_registered(name: str) -> bool:
+    """Whether a name is that of a registered task, or of a family's."""
+    return name in TASKS or _family(name) is not None
 
 
 def task_spec(name: str, data: Path | None = None, options: TaskOptions | None = None) -> TaskSpec:
