@@ -185,6 +185,8 @@ def report(path: Path | str, *, compare: Sequence[Path | str] = (), task: Task |
     opened = Run.open(path, task=task)
     others = [Run.open(other) for other in compare]
     with opened.directory.hold():
+        if opened.settings.task is not None:
+            opened.note_data()
         return opened.directory.write("report.html", report_html(opened, others))
 
 

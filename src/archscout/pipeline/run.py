@@ -157,16 +157,21 @@ class Run(RunContents):
         return self
 
     def _tie_to_data(self, driver: Driver) -> None:
-        """Note the data of the run, tell what is to be said of it, and start again what depends on what has changed."""
-        record, known = self.record, read_record(self.directory)
+        """Note the data of the run, start again what depends on what has changed, and tell what was found in it."""
+        self.task  # noqa: B018  reads the data, and compares it
         if self._change is not None:
             start_again(self, self._change, driver)
-        if known is None or known.path != record.path or self._change is not None:
-            write_record(self.directory, record)
-            update_config(self.directory, self.settings)
+        self.note_data()
         if not self.directory.stages():
-            for finding in record.findings:
+            for finding in self.record.findings:
                 driver.message("\n".join(told(finding)))
+
+    def note_data(self) -> None:
+        """Write down what the data is and where, if that is new. The caller holds the run."""
+        known = read_record(self.directory)
+        if known is None or known.path != self.record.path or self._change is not None:
+            write_record(self.directory, self.record)
+            update_config(self.directory, self.settings)
 
     def _driver(self, signals: StopSignals) -> Driver:
         limit = self.settings.time_limit_minutes
@@ -183,7 +188,7 @@ class Run(RunContents):
 
 def _only_begun(path: Path) -> bool:
     """Whether a folder holds nothing but what a run writes before its settings: a kill may come in between."""
-    begun = {".lock", "checkpoints", "architecture.json"}
+    begun = {".lock", "checkpoints", "architecture.json", "start.json"}
     return path.is_dir() and all(
         entry.name in begun or entry.name.startswith(TEMPORARY_PREFIX) for entry in path.iterdir()
     )
