@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
+from pydantic import ConfigDict
 
 from archscout.tasks.readers.image_formats import UnreadableError
 
@@ -65,6 +66,7 @@ class Rendering:
     reals: Range | None = None
     bytes: Range | None = None
     background: int = 255
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 def deep_kind(mode: str) -> str:
