@@ -36,6 +36,7 @@ __all__ = [
     "register_reader",
     "register_task",
     "task_spec",
+    "user_cache",
 ]
 
 ReaderLoader = TypeVar("ReaderLoader", bound=Callable[..., Task])
@@ -171,6 +172,11 @@ def data_root(data: Path | None = None) -> Path:
     named = os.environ.get("ARCHSCOUT_DATA")
     if named:
         return Path(named).expanduser()
+    return user_cache()
+
+
+def user_cache() -> Path:
+    """archscout's folder in the user's cache, which may not exist."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "archscout"
 

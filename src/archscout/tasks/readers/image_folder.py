@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from archscout.errors import DataError
+from archscout.tasks.readers.image_formats import IMAGE_SUFFIXES
 
 __all__ = ["IMAGE_SUFFIXES", "ClassFolder", "list_folder", "list_images", "scan_classes"]
-
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
 
 
 @dataclass(frozen=True)
