@@ -13,21 +13,27 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from archscout.errors import DataError
-from archscout.tasks.findings import Finding, some
+from archscout.tasks.findings import Finding, Level, some
 
 __all__ = ["Folder", "Tree", "alike", "natural", "read_tree", "suffix_of"]
 
 # What file systems, their viewers and version control leave behind; compared in lower case.
+# fmt: off
 LEFT_BEHIND = (
-    (".ds_store", "._*", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".apdisk")
-    + ("__macosx", "icon\r", ".localized", ".documentrevisions-v100")  # macOS
-    + ("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information")
-    + ("~$*", "*.tmp")  # Windows
-    + (".directory", ".trash-*", ".nfs*", ".thumbnails", "lost+found", "*~", ".*.sw[a-p]", ".~lock.*#")  # Unix
-    + ("@eadir", "#recycle", "#snapshot", ".@__thumb")  # network storage
-    + (".git", ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".svn", ".hg", ".dvc", ".dvcignore")
-    + (".ipynb_checkpoints", "__pycache__", ".idea", ".vscode", ".picasa.ini", "picasa.ini", ".picasaoriginals")
+    # macOS
+    ".ds_store", "._*", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".apdisk",
+    "__macosx", "icon\r", ".localized", ".documentrevisions-v100",
+    # Windows
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information", "~$*",
+    "*.tmp",
+    # Unix, network storage
+    ".directory", ".trash-*", ".nfs*", ".thumbnails", "lost+found", "*~", ".*.sw[a-p]", ".~lock.*#", "@eadir",
+    "#recycle", "#snapshot", ".@__thumb",
+    # programs
+    ".git", ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".svn", ".hg", ".dvc", ".dvcignore",
+    ".ipynb_checkpoints", "__pycache__", ".idea", ".vscode", ".picasa.ini", "picasa.ini", ".picasaoriginals",
 )
+# fmt: on
 
 
 @dataclass(eq=False)
@@ -92,7 +98,7 @@ class Tree:
 
     def findings(self, what: str, *, skip_damaged: bool) -> list[Finding]:
         """What is to be said of entries that are no samples. `what`: the samples, as "images"."""
-        damaged = "doubtful" if skip_damaged else "wrong"
+        damaged: Level = "doubtful" if skip_damaged else "wrong"
         help_damaged = "They were left out." if skip_damaged else "Repair or remove them, or go on with --skip-damaged."
         found = []
         if self.unreadable:
@@ -105,14 +111,12 @@ class Tree:
             found.append(
                 Finding(damaged, "broken links", f"{_count(names, 'link')} lead nowhere. {help_damaged}", names)
             )
-        for names, code, told in (
+        for links, code, told in (
             (self.loops, "loops", "lead back to a folder above; they were not followed"),
             (self.repeated, "links", "lead to a folder that was read already; each is read once"),
         ):
-            if names:
-                found.append(
-                    Finding("doubtful", code, f"{_count(names, 'link')} {told}: {some(names)}.", tuple(names))
-                )
+            if links:
+                found.append(Finding("doubtful", code, f"{_count(links, 'link')} {told}: {some(links)}.", tuple(links)))
         if self.hidden:
             found.append(
                 Finding(
@@ -184,8 +188,7 @@ def read_tree(root: Path, suffixes: frozenset[str]) -> Tree:
             pass
     except OSError as error:
         raise DataError(f"cannot read the folder {root}: {error.strerror}.") from None
-    above = ((status.st_dev, status.st_ino),)
-    waiting = [(top, above, False)]
+    waiting: list[tuple[Folder, tuple[tuple[int, int], ...], bool]] = [(top, ((status.st_dev, status.st_ino),), False)]
     links: list[tuple[Folder, tuple[tuple[int, int], ...], bool]] = []
     while waiting or links:
         folder, chain, is_link = waiting.pop() if waiting else links.pop(0)

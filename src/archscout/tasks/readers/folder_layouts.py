@@ -105,7 +105,9 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
         try:
             found = table_layout(tree, tables[0], wording, options)
         except DataError as error:
-            raise DataError(f"{error}\nThe command: archscout run {tree.root} --labels {tables[0]} --target ...") from None
+            raise DataError(
+                f"{error}\nThe command: archscout run {tree.root} --labels {tables[0]} --target ..."
+            ) from None
         message = f"the targets are read from {tables[0]}, which names the files, as --labels {tables[0]} does."
         return found.with_findings(Finding("note", "labels", message))
     raise DataError(_unclear(tree, wording, options, tables))
@@ -133,7 +135,10 @@ def _unclear(tree: Tree, wording: Wording, options: TaskOptions, tables: list[Pa
     where = _deepest(tree.top)
     if len(tables) > 1:
         commands = "".join(f"\n  archscout run {tree.root} --labels {path}" for path in tables)
-        return f"{tree.root} has {len(tables)} tables that name its {wording.samples}; say which one has the targets:{commands}"
+        return (
+            f"{tree.root} has {len(tables)} tables that name its {wording.samples}; say which one has the targets:"
+            f"{commands}"
+        )
     if options.kind in ("multilabel", "regression"):
         return (
             f"{tree.root} has no table of targets: --kind {options.kind} needs one, a row for each file, as --labels "
@@ -150,9 +155,7 @@ def _unclear(tree: Tree, wording: Wording, options: TaskOptions, tables: list[Pa
     if pattern is not None:
         text, words, counts = pattern
         listed = some([f"{name} ({count})" for name, count in counts.most_common()])
-        hint = (
-            f" If {words} is the class ({listed}): archscout run {tree.root} --classes '{text}'"
-        )
+        hint = f" If {words} is the class ({listed}): archscout run {tree.root} --classes '{text}'"
     flat = [folder for folder in where.filled if not folder.filled]
     empty = [folder.path for folder in where.folders.values() if not folder.total]
     if len(where.filled) == 1 and flat and not where.files and train is not flat[0]:

@@ -137,7 +137,8 @@ def _match(tree: Tree, table: Table, column: FileColumn, names: Sequence[str], w
     if splits is not None:
         matched.used.add(splits)
         wanted = _row_parts(table, splits, found)
-    lost, unclear = [], []
+    lost: list[str] = []
+    unclear: list[str] = []
     for row, files in enumerate(column.files):
         near = [file for file in files if folder_part.get(names[file], "") == (wanted[row] or "train")]
         best = files if len(files) < 2 else near if len(near) == 1 else files
@@ -255,8 +256,10 @@ def _without_repeats(
         if places:
             files = tuple(names[matched.files[groups[place][0]]] for place in places)
             lines = [matched.table.lines[matched.rows[row]] for row in groups[places[0]]]
-            several = "" if targets.kind != "classification" or what != "contradicting targets" else (
-                "; if a file may have several labels, say --kind multilabel"
+            several = (
+                ""
+                if targets.kind != "classification" or what != "contradicting targets"
+                else ("; if a file may have several labels, say --kind multilabel")
             )
             matched.findings.append(
                 Finding(
@@ -315,8 +318,8 @@ def _lists(
             Finding(
                 "doubtful",
                 "rows without targets",
-                f"{len(unlabelled):,} rows of {matched.table.path.name} have no target: {some(unlabelled)}. Their files "
-                "are only predicted at the end.",
+                f"{len(unlabelled):,} rows of {matched.table.path.name} have no target: {some(unlabelled)}. Their "
+                "files are only predicted at the end.",
                 tuple(unlabelled),
             )
         )
@@ -353,9 +356,7 @@ def _check_time(matched: _Rows) -> None:
                 )
 
 
-def _without_rows(
-    tree: Tree, matched: _Rows, names: Sequence[str], used: set[int], wording: Wording
-) -> list[str]:
+def _without_rows(tree: Tree, matched: _Rows, names: Sequence[str], used: set[int], wording: Wording) -> list[str]:
     """The files that no row names: those of test folders are predicted at the end, the others are left out."""
     ignored: list[Finding] = []
     folders: Mapping[str, object] = {

@@ -215,15 +215,15 @@ def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, 
             f"each class in it.{hint}"
         )
     if others:
-        names = [name for folder in others for name in folder.samples()]
+        left = tuple(name for folder in others for name in folder.samples())
         findings.append(
             Finding(
                 "doubtful",
                 "beside the splits",
                 f"{some([folder.path for folder in others])} beside the splits "
-                f"{some([folder.name for folder in splits.values()])} left out: {len(names):,} files. Move them into a "
+                f"{some([folder.name for folder in splits.values()])} left out: {len(left):,} files. Move them into a "
                 "split if they belong to the data.",
-                tuple(names),
+                left,
             )
         )
     return splits
@@ -378,7 +378,9 @@ def _joined(reading: _Reading, parts: dict[str, Classes], options: TaskOptions) 
                 (foreign if label is None else respelled).append(name)
             chosen += [] if label is None else [(label, folder) for folder in folders]
         _say_of_classes(reading, part, shown, {label for label, _ in chosen}, foreign, respelled)
-        pairs = [(name, label) for label, folder in sorted(chosen, key=lambda pair: pair[0]) for name in folder.samples()]
+        pairs = [
+            (name, label) for label, folder in sorted(chosen, key=lambda pair: pair[0]) for name in folder.samples()
+        ]
         lists[part] = file_list(pairs, options)
     _hint_groups(reading, parts["train"], options)
     return FolderLayout(

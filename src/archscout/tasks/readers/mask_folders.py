@@ -136,7 +136,8 @@ def _paired(tree: Tree, images: _Side, masks: _Side) -> tuple[list[tuple[str, st
     for simplify in (_same, _without_ending(masks, images), _without_words):
         known = _unique(images, simplify)
         found = {
-            known[key]: names[0] for key, names in ((simplify(key), names) for key, names in masks.files.items())
+            known[key]: names[0]
+            for key, names in ((simplify(key), names) for key, names in masks.files.items())
             if key in known
         }
         if len(found) > len(best):
@@ -232,7 +233,9 @@ def _layout(
             message = f"{len(names):,} files {told}: {some(names)}."
             findings.append(Finding("doubtful", code, message, tuple(names)))
     if predicted:
-        message = f"{len(predicted):,} {wording.samples} of the test folder have no masks: they are predicted at the end."
+        message = (
+            f"{len(predicted):,} {wording.samples} of the test folder have no masks: they are predicted at the end."
+        )
         findings.append(Finding("note", "unlabelled", message, tuple(predicted)))
     if others:
         folders = [folder.path or "the folder itself" for folder in left]
@@ -240,7 +243,9 @@ def _layout(
         findings.append(Finding("note", "passed over", message, tuple(folders)))
     if not pairs.get("train"):
         there = " and ".join(part for part in PARTS if pairs.get(part))
-        raise DataError(f"{tree.root} has masks for {there}, but no training images with masks. Call that folder train.")
+        raise DataError(
+            f"{tree.root} has masks for {there}, but no training images with masks. Call that folder train."
+        )
     lists = {part: _file_list(pairs[part], options) for part in PARTS if pairs.get(part)}
     return FolderLayout(
         kind="dense",
@@ -279,9 +284,9 @@ def _beside(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout 
         return None
     if len(folders) > 1 and options.kind != "dense":
         raise DataError(
-            f"{len(pairs):,} of {total:,} {wording.samples} in {tree.root} are masks of others beside them, for example "
-            f"{pairs[0][1]} of {pairs[0][0]}. To learn the masks, say --kind dense; to learn the classes, move the "
-            "masks away."
+            f"{len(pairs):,} of {total:,} {wording.samples} in {tree.root} are masks of others beside them, for "
+            f"example {pairs[0][1]} of {pairs[0][0]}. To learn the masks, say --kind dense; to learn the "
+            "classes, move the masks away."
         )
     images = {image for image, _ in pairs}
     masks = {mask for _, mask in pairs}

@@ -18,8 +18,7 @@ from archscout.errors import DataError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.readers.decoding import Decoding
-from archscout.tasks.readers.images import default_workers
-from archscout.tasks.sources import NamesSamples, Source
+from archscout.tasks.readers.images import ImageSource, default_workers
 
 __all__ = ["MaskedImages", "Masks", "place", "read_masks"]
 
@@ -137,13 +136,12 @@ def place(mask: Codes, decoding: Decoding) -> Codes:
     height, width = mask.shape
     if (width, height) == (decoding.width, decoding.height):
         return mask
-    fit = getattr(decoding, "fit", "crop")
     picture = Image.fromarray(mask)
-    if fit == "squeeze":
+    if decoding.fit == "squeeze":
         return np.asarray(picture.resize((decoding.width, decoding.height), Image.Resampling.NEAREST))
-    if fit == "pad":
+    if decoding.fit == "pad":
         scale = min(decoding.width / width, decoding.height / height)
-        if scale < 1 or getattr(decoding, "enlarge", False):
+        if scale < 1 or decoding.enlarge:
             size = (
                 min(decoding.width, max(1, round(width * scale))),
                 min(decoding.height, max(1, round(height * scale))),
@@ -165,15 +163,16 @@ def place(mask: Codes, decoding: Decoding) -> Codes:
 
 def _open(path: Path, one_palette: bool) -> tuple[Codes, bool]:
     """The codes of a mask's positions, and whether its format loses precision."""
+    image: Image.Image
     with Image.open(path) as image:
         image.load()
         lossy = image.format in ("JPEG", "JPEG2000", "AVIF") or (image.format == "WEBP" and image.mode == "RGB")
         if image.mode == "P" and not one_palette:
-            image = image.convert("RGB")  # noqa: PLW2901
+            image = image.convert("RGB")
         if image.mode in ("1", "P"):
             return np.asarray(image).astype(np.int32), lossy
         if image.mode in ("PA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa"):
-            image = image.convert("RGB")  # noqa: PLW2901
+            image = image.convert("RGB")
         array = np.asarray(image)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or (array % 1).any():
@@ -270,10 +269,10 @@ def _classes_of(
     if _is_smeared(seen, values):
         codes = np.where((codes >= 0) & (codes != _none(ignore)), np.where(codes < 128, 0, 255), codes)
         values = [0, 255]
+        reason = "JPEG files" if seen.lossy else "smoothed edges"
         message = (
-            f"the masks hold {len(seen.counts)} values, most of them near 0 or near 255, as {'JPEG' if seen.lossy else ''}"
-            f"{' files' if seen.lossy else 'smoothed edges'} have them: below 128 is one class, the rest the other. Save "
-            "masks as PNG, with one value for each class."
+            f"the masks hold {len(seen.counts)} values, most of them near 0 or near 255, as {reason} have them: below "
+            "128 is one class, the rest the other. Save masks as PNG, with one value for each class."
         )
         findings.append(Finding("doubtful", "values of masks", message))
     elif seen.lossy and len(values) > 2:
@@ -295,12 +294,14 @@ def _classes_of(
         findings.append(Finding("doubtful", "values of masks", message))
     if ignore is not None:
         share = seen.counts[ignore] / max(1, sum(seen.counts.values()))
-        findings.append(Finding("note", "ignored", f"positions of the value {ignore} are left out: {100 * share:.1f} %."))
+        findings.append(
+            Finding("note", "ignored", f"positions of the value {ignore} are left out: {100 * share:.1f} %.")
+        )
     order = np.array(values)
     classes = np.full(codes.shape, IGNORED, np.int16)
-    for mask, own in zip(codes, classes, strict=True):
+    for place, mask in enumerate(codes):
         known = (mask >= 0) & (mask != _none(ignore))
-        own[known] = np.searchsorted(order, mask[known])
+        classes[place, known] = np.searchsorted(order, mask[known])
     return classes, names, findings
 
 
@@ -318,15 +319,17 @@ def _is_smeared(seen: _Seen, values: Sequence[int]) -> bool:
         return False
     black = sum(count for value, count in seen.counts.items() if value <= SMEARED)
     white = sum(count for value, count in seen.counts.items() if value >= 255 - SMEARED)
-    return black > 0 < white and black + white >= 0.95 * sum(seen.counts.values()) and values[0] < 8 and values[-1] > 247
+    return (
+        black > 0 < white and black + white >= 0.95 * sum(seen.counts.values()) and values[0] < 8 and values[-1] > 247
+    )
 
 
 def _check_values(values: Sequence[int], ignore: int | None) -> None:
     if len(values) > MOST_CLASSES:
         what = "colours" if values[-1] >= COLOUR else "values"
         raise DataError(
-            f"the masks hold {len(values):,} different {what}, from {_named(values[0])} to {_named(values[-1])}; classes "
-            f"are at most {MOST_CLASSES}. Numbers of objects (instance segmentation) and depths are not served."
+            f"the masks hold {len(values):,} different {what}, from {_named(values[0])} to {_named(values[-1])}; "
+            f"classes are at most {MOST_CLASSES}. Numbers of objects (instance segmentation) and depths are not served."
         )
     if len(values) < 2:
         there = f"only the value {_named(values[0])}" if values else "no value"
@@ -343,25 +346,27 @@ class MaskedImages:
     """Images from files with masks in memory.
 
     Args:
-        images: a source whose targets are its indices.
+        images: a source whose targets are numbers of their own, all different.
         classes: `(N, height, width)`.
     """
 
-    def __init__(self, images: Source, classes: Tensor) -> None:
+    def __init__(self, images: ImageSource, classes: Tensor) -> None:
         self.images = images
         self.targets = classes
+        self._places = torch.zeros(int(images.targets.max()) + 1, dtype=torch.int64)
+        self._places[images.targets] = torch.arange(len(classes))
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
-    def names(self) -> Sequence[str] | None:
+    def names(self) -> Sequence[str]:
         """The paths of the images."""
-        return self.images.names if isinstance(self.images, NamesSamples) else None
+        return self.images.names
 
     def batches(
         self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `(inputs, classes (N, height, width) int64)` for every index tensor."""
-        for inputs, places in self.images.batches(indices, device, seed=seed):
-            yield inputs, self.targets[places.cpu()].to(device, torch.int64)
+        for inputs, numbers in self.images.batches(indices, device, seed=seed):
+            yield inputs, self.targets[self._places[numbers.cpu()]].to(device, torch.int64)

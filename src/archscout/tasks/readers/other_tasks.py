@@ -154,7 +154,7 @@ def content_of_other_files(tree: Tree) -> str:
     """What a folder without samples holds, in a sentence with what to do."""
     names = tree.top.other_files()
     counts = Counter(suffix_of(name) for name in names)
-    kinds = Counter({kind: 0 for kind in FORMATS.values()})
+    kinds = Counter(dict.fromkeys(FORMATS.values(), 0))
     for suffix, count in counts.items():
         if suffix in FORMATS:
             kinds[FORMATS[suffix]] += count

@@ -21,22 +21,24 @@ PARTS = {
     **dict.fromkeys(TEST, "test"),
     **dict.fromkeys(PREDICT, "unlabelled"),
 }
+# fmt: off
 IMAGES = (
-    ("image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "jpegimages", "frames")
-    + ("frame", "original", "originals", "scan", "scans", "slices", "rgb")
+    "image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "jpegimages", "frames",
+    "frame", "original", "originals", "scan", "scans", "slices", "rgb",
 )
 MASKS = (
-    ("mask", "masks", "msk", "msks", "label", "labels", "lbl", "annotation", "annotations", "annot", "annots", "anno")
-    + ("gt", "gts", "groundtruth", "groundtruths", "segmentation", "segmentations", "seg", "segs", "segmentationclass")
-    + ("segmap", "segmaps", "manual", "labelmap", "labelmaps")
+    "mask", "masks", "msk", "msks", "label", "labels", "lbl", "annotation", "annotations", "annot", "annots", "anno",
+    "gt", "gts", "groundtruth", "groundtruths", "segmentation", "segmentations", "seg", "segs", "segmentationclass",
+    "segmap", "segmaps", "manual", "labelmap", "labelmaps",
 )
 # Say nothing of what is in a folder.
 FILLERS = (
-    ("data", "dataset", "datasets", "set", "sets", "split", "splits", "folder", "dir", "directory", "file", "files")
-    + ("sample", "samples", "example", "examples", "all", "raw", "the", "final", "new", "png", "jpg", "jpeg", "tif")
-    + ("tiff", "wav", "flac", "mp3", "ogg", "audio", "audios", "sound", "sounds", "clip", "clips", "recordings", "class")
-    + ("classes", "subset", "partition", "processed", "preprocessed", "resized", "cropped")
+    "data", "dataset", "datasets", "set", "sets", "split", "splits", "folder", "dir", "directory", "file", "files",
+    "sample", "samples", "example", "examples", "all", "raw", "the", "final", "new", "png", "jpg", "jpeg", "tif",
+    "tiff", "wav", "flac", "mp3", "ogg", "audio", "audios", "sound", "sounds", "clip", "clips", "recordings", "class",
+    "classes", "subset", "partition", "processed", "preprocessed", "resized", "cropped",
 )
+# fmt: on
 JOINED = re.compile(
     rf"(?P<part>{'|'.join(sorted(PARTS, key=len, reverse=True))})"
     rf"(?P<rest>{'|'.join(sorted({*FILLERS, *IMAGES, *MASKS}, key=len, reverse=True))})"

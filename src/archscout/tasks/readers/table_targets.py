@@ -73,15 +73,15 @@ def choose_targets(columns: Mapping[str, Sequence[str]], kind: str) -> tuple[lis
         chosen = rest
     elif len(called) == 1:
         chosen = called
-    elif rest and all(_is_binary(columns[name]) for name in rest) and kind != "regression":
-        chosen = rest
-    elif rest and all(_is_measure(columns[name]) for name in rest) and kind in ("auto", "regression"):
-        chosen = rest
+    elif all(_is_binary(columns[name]) for name in rest):
+        chosen = rest if kind != "regression" else []
+    elif all(_is_measure(columns[name]) for name in rest):
+        chosen = rest if kind in ("auto", "regression") else []
+    if not rest:
+        raise DataError("no column is left for a target.")
     if not chosen:
-        if not rest:
-            raise DataError("no column is left for a target.")
         raise DataError(
-            f"which column is the target? Say it with --target, for example --target \"{(called or rest)[0]}\"; there "
+            f'which column is the target? Say it with --target, for example --target "{(called or rest)[0]}"; there '
             f"are {', '.join(rest)}."
         )
     unused = [name for name in columns if name not in chosen]
@@ -238,17 +238,15 @@ def _read_classes(name: str, values: Sequence[str], numbers: TableTargets | None
     findings: list[Finding] = []
     if numbers is not None:  # 1, 1.0 and 01 are one class
         missing = MISSING_NUMBER
-        texts = [
-            "" if value.lower() in missing else f"{float(value.replace(',', '.')):.15g}" for value in values
-        ]
+        texts = ["" if value.lower() in missing else f"{float(value.replace(',', '.')):.15g}" for value in values]
     else:
         texts = ["" if value.lower() in MISSING_TEXT else alike(value) for value in values]
     names = sorted({text for text in texts if text}, key=_class_order)
     given = sum(1 for text in texts if text)
     if numbers is None and len(names) == given and given > 2:
         raise DataError(
-            f"the target {name} has another text in every row, for example '{names[0][:60]}'. Texts to images (captions) "
-            "are not served; name the column of classes with --target."
+            f"the target {name} has another text in every row, for example '{names[0][:60]}'. Texts to images "
+            "(captions) are not served; name the column of classes with --target."
         )
     folded: dict[str, list[str]] = {}
     for text in names:

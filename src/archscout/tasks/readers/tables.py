@@ -110,10 +110,8 @@ def _text(path: Path) -> tuple[str, tuple[Finding, ...]]:
         raise DataError(f"cannot read {path}: {error.strerror}.") from None
     if content[:2] == b"PK" or content[:4] == b"PAR1":
         raise DataError(f"{path} is no text but a spreadsheet or an archive. Save it as CSV first.")
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings = ["utf-16"]
-    else:
-        encodings = ["utf-8-sig", "cp1252", "latin-1"]
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    encodings = ["utf-16"] if wide else ["utf-8-sig", "cp1252", "latin-1"]
     for encoding in encodings:
         try:
             text = content.decode(encoding)
