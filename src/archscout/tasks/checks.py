@@ -17,7 +17,7 @@ from archscout.tasks.options import TaskOptions
 from archscout.tasks.published.nasbench360.clips import ChunkSource
 from archscout.tasks.published.nasbench360.proteins import ProteinSource
 from archscout.tasks.readers.images import ImageSource
-from archscout.tasks.registry import load_task
+from archscout.tasks.registry import load_task, named_task
 from archscout.tasks.sources import known_targets
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.statistics import ChannelStatistics
@@ -130,7 +130,7 @@ def check_data(
         UnknownNameError: neither a task nor a path.
         DataError: the data is wrong; the message says what and where.
     """
-    task = load_task(str(path_or_name), data, options)
+    task = load_task(named_task(str(path_or_name), data), data, options)
     return check_text(task) if task.spec.is_text else check_task(task)
 
 

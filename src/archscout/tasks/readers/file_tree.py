@@ -15,7 +15,7 @@ from pathlib import Path
 from archscout.errors import DataError
 from archscout.tasks.findings import Finding, Level, some
 
-__all__ = ["Folder", "Tree", "alike", "natural", "read_tree", "suffix_of"]
+__all__ = ["Folder", "Tree", "alike", "kinds_of_files", "natural", "read_tree", "suffix_of"]
 
 # What file systems, their viewers and version control leave behind; compared in lower case.
 # fmt: off
@@ -99,24 +99,29 @@ class Tree:
     def findings(self, what: str, *, skip_damaged: bool) -> list[Finding]:
         """What is to be said of entries that are no samples. `what`: the samples, as "images"."""
         damaged: Level = "doubtful" if skip_damaged else "wrong"
-        help_damaged = "They were left out." if skip_damaged else "Repair or remove them, or go on with --skip-damaged."
+        then = "left out, as you say." if skip_damaged else "repair or remove what is named, or say --skip-damaged."
         found = []
         if self.unreadable:
             names = tuple(self.unreadable)
-            found.append(
-                Finding(damaged, "unreadable", f"{_count(names, 'folder')} cannot be read. {help_damaged}", names)
-            )
+            found.append(Finding(damaged, "unreadable", f"{_count(names, 'folder')} cannot be read: {then}", names))
         if self.broken:
             names = tuple(self.broken)
             found.append(
-                Finding(damaged, "broken links", f"{_count(names, 'link')} lead nowhere. {help_damaged}", names)
+                Finding(damaged, "broken links", f"{_count(names, 'link leads', 'links lead')} nowhere: {then}", names)
             )
         for links, code, told in (
-            (self.loops, "loops", "lead back to a folder above; they were not followed"),
-            (self.repeated, "links", "lead to a folder that was read already; each is read once"),
+            (self.loops, "loops", "back to a folder above; not followed"),
+            (self.repeated, "links", "to a folder that was read already; each is read once"),
         ):
             if links:
-                found.append(Finding("doubtful", code, f"{_count(links, 'link')} {told}: {some(links)}.", tuple(links)))
+                found.append(
+                    Finding(
+                        "doubtful",
+                        code,
+                        f"{_count(links, 'link leads', 'links lead')} {told}: {some(links)}.",
+                        tuple(links),
+                    )
+                )
         if self.hidden:
             found.append(
                 Finding(
@@ -140,11 +145,17 @@ class Tree:
 
 def passed_over(names: Sequence[str]) -> str:
     """A sentence that counts files by suffix: "35 files were passed over: 30 .txt, 5 .json"."""
-    counts = Counter(suffix_of(name) or "without suffix" for name in names)
-    listed = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(8))
-    more = len(counts) - 8
+    more = len({suffix_of(name) for name in names}) - 8
     was = "file was" if len(names) == 1 else "files were"
-    return f"{len(names):,} {was} passed over: {listed}{f' and {more} other suffixes' if more > 0 else ''}."
+    return (
+        f"{len(names):,} {was} passed over: {kinds_of_files(names)}{f' and {more} other suffixes' if more > 0 else ''}."
+    )
+
+
+def kinds_of_files(names: Sequence[str]) -> str:
+    """What files there are, by suffix: "30 .txt, 5 .json"; "nothing" where there are none."""
+    counts = Counter(suffix_of(name) or "without suffix" for name in names)
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(8)) or "nothing"
 
 
 def _count(names: Sequence[str], one: str, several: str = "") -> str:

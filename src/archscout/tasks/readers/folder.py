@@ -10,10 +10,11 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import generator
+from archscout.tasks.class_counts import with_small_classes
 from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions, options_with
-from archscout.tasks.readers.folder_layouts import LAYOUT_OPTIONS, find_layout
+from archscout.tasks.readers.folder_layouts import LAYOUT_OPTIONS, find_layout, holds_samples
 from archscout.tasks.readers.image_folder import splits_of_version_0_1
 from archscout.tasks.readers.image_formats import IMAGE_SUFFIXES
 from archscout.tasks.readers.image_samples import ImageInputs, image_inputs, image_statistics
@@ -34,6 +35,7 @@ __all__ = ["folder_task"]
     Path.is_dir,
     priority=-1,
     heeds=HOLD_OUT | LAYOUT_OPTIONS | {"image_size", "fit", "value_range", "augment", "ignore"},
+    holds=lambda path: holds_samples(path, IMAGE_SUFFIXES),
 )
 def folder_task(
     path: Path, options: TaskOptions = DEFAULTS, *, name: str | None = None, workers: int | None = None
@@ -86,7 +88,7 @@ def folder_task(
         provenance={"source": path.name, **layout.provenance},
         findings=tuple(findings),
     )
-    return task_of_samples(samples, options)
+    return with_small_classes(task_of_samples(samples, options))
 
 
 def _layout_of_version_0_1(path: Path) -> FolderLayout:

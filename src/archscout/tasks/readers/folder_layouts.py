@@ -11,7 +11,7 @@ import torch
 from archscout.errors import DataError, SettingsError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import TaskOptions
-from archscout.tasks.readers.file_tree import Folder, Tree, natural, read_tree
+from archscout.tasks.readers.file_tree import Folder, Tree, kinds_of_files, natural, read_tree
 from archscout.tasks.readers.labelled_files import fitting_tables, table_layout, table_path
 from archscout.tasks.readers.layout_of_folder import (
     PARTS,
@@ -50,9 +50,9 @@ def find_layout(root: Path, suffixes: frozenset[str], options: TaskOptions, samp
     wording = Wording(samples, suffixes)
     tree = read_tree(root, suffixes)
     damaged = tree.findings(samples, skip_damaged=options.skip_damaged)
+    _check_official(tree)
     if not tree.top.total:
         raise DataError("\n".join([_nothing(tree, wording), *(finding.message for finding in damaged)]))
-    _check_official(tree)
     layout = _find(tree, wording, options)
     used = {Path(path).name for path in [layout.provenance.get("labels", "")] if path}
     layout = _grouped(layout, options)
@@ -114,13 +114,10 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
 
 
 def _nothing(tree: Tree, wording: Wording) -> str:
-    other = content_of_other_files(tree)
-    count = sum(1 for _ in tree.top.other_files())
-    seen = other or (f"it has {count:,} other files" if count else "it is empty")
+    seen = content_of_other_files(tree) or f"it holds {kinds_of_files(tree.top.other_files())}."
     return (
-        f"{tree.root} has no class folders, but nothing that is read as {wording.samples} "
-        f"({', '.join(sorted(wording.suffixes))}): {seen}"
-        + ("" if seen.endswith(".") else f"; put the {wording.samples} into one folder for each class.")
+        f"{tree.root} holds no {wording.samples}, by the suffixes of its files: {seen} archscout reads a folder with "
+        f"the {wording.samples} of each class in a folder of its own."
     )
 
 
@@ -155,7 +152,7 @@ def _unclear(tree: Tree, wording: Wording, options: TaskOptions, tables: list[Pa
     if pattern is not None:
         text, words, counts = pattern
         listed = some([f"{name} ({count})" for name, count in counts.most_common()])
-        hint = f" If {words} is the class ({listed}): archscout run {tree.root} --classes '{text}'"
+        hint = f" If the class is told by {words} ({listed}): archscout run {tree.root} --classes '{text}'"
     flat = [folder for folder in where.filled if not folder.filled]
     empty = [folder.path for folder in where.folders.values() if not folder.total]
     if len(where.filled) == 1 and flat and not where.files and train is not flat[0]:

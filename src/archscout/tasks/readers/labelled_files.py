@@ -112,7 +112,7 @@ def table_layout(tree: Tree, path: Path, wording: Wording, options: TaskOptions)
         rows_of.setdefault(file, []).append(place)
     targets, parts = _without_repeats(matched, targets, list(rows_of.values()), names)
     groups = _groups(table, matched, [names[file] for file in rows_of], options)
-    lists, unlabelled = _lists(list(rows_of), parts, targets, groups, names, matched)
+    lists, unlabelled = _lists(list(rows_of), parts, targets, groups, names, matched, options)
     unlabelled += _without_rows(tree, matched, names, set(rows_of), wording)
     return FolderLayout(
         kind=targets.kind,
@@ -309,6 +309,7 @@ def _lists(
     groups: Sequence[str] | None,
     names: Sequence[str],
     matched: _Rows,
+    options: TaskOptions,
 ) -> tuple[dict[str, FileList], list[str]]:
     """The samples of each split in the order of their rows, and those whose row has no targets."""
     known = targets.known.tolist()
@@ -336,16 +337,26 @@ def _lists(
             )
     if "train" not in lists:
         raise DataError(f"no row of {matched.table.path} is of a training file with a target.")
-    _check_time(matched)
+    _check_time(matched, options)
     return lists, unlabelled
 
 
-def _check_time(matched: _Rows) -> None:
-    """Say so where rows are not in the order of a column of times."""
+def _check_time(matched: _Rows, options: TaskOptions) -> None:
+    """Say what a column of times means for what is held out."""
     for name, values in matched.table.columns.items():
         if is_time(name):
             times = [values[row] for row in matched.rows]
-            if sorted(times, key=natural) != times:
+            if sorted(times, key=natural) == times:
+                if options.order != "time" and len(set(times)) > 1:
+                    matched.findings.append(
+                        Finding(
+                            "doubtful",
+                            "time",
+                            f"the rows are in the order of the column {name}, and samples near in time may be alike; "
+                            "say --order time to hold out the last ones in place of random ones.",
+                        )
+                    )
+            else:
                 matched.findings.append(
                     Finding(
                         "doubtful",

@@ -13,7 +13,7 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import TaskOptions
-from archscout.tasks.readers.file_tree import Folder, Tree, alike, natural
+from archscout.tasks.readers.file_tree import Folder, Tree, alike, kinds_of_files, natural
 from archscout.tasks.readers.split_names import is_container, read_name
 from archscout.tasks.spec import TaskKind
 
@@ -317,16 +317,15 @@ def _class_folders(reading: _Reading, where: Folder, *, is_train: bool = True) -
                 "stored) and were taken for one class.",
                 [folder.path for folder in folders],
             )
-    empty = [folder.path for folder in where.folders.values() if not folder.total]
-    if is_train:
-        empty = [path for path in empty if read_name(path.rpartition("/")[2]).role != "mask"]
+    hollow = [folder for folder in where.folders.values() if not folder.total]
+    empty = [folder.path for folder in hollow if read_name(folder.name).role != "mask"]
     if empty and is_train:
+        held = kinds_of_files([name for folder in hollow for name in folder.other_files()])
         reading.say(
             "wrong",
             "empty classes",
-            f"no {reading.wording.samples} in {some([str(reading.tree.root / path) for path in empty])}; every class "
-            f"needs some, with one of the suffixes {', '.join(sorted(reading.wording.suffixes))}. Remove the folder if "
-            "it is no class.",
+            f"no {reading.wording.samples} in {some([str(reading.tree.root / path) for path in empty])}, but {held}; "
+            "every class needs some. Remove the folder if it is no class.",
             empty,
         )
     if where.files:

@@ -14,10 +14,12 @@ __all__ = ["obvious_pattern", "part_of_names", "read_pattern"]
 
 LONGEST_PATTERN = 200
 MOST_REPEATS = 4  # unbounded ones: each multiplies the time that a name of 255 characters may take
+# What a label at an end of file names looks like, and how it is called. The first that fits all names is suggested.
 LABEL_PATTERNS = (
-    (r"^([^\W\d_]+)[\W\d_]", "the letters that a name begins with"),
-    (r"^([0-9]+)_", "the number that a name begins with"),
-    (r"_([^\W\d_]+)\.[^.]*$", "the word that a name ends with"),
+    ("^[A-Za-z]+(?![A-Za-z])", "^[A-Za-z]+", "the letters that a name begins with"),
+    (r"^[^\W\d_]+", r"^[^\W\d_]+", "the letters that a name begins with"),
+    ("^[0-9]+(?=_)", "^[0-9]+", "the number that a name begins with"),
+    (r"[A-Za-z]+(?=\.[^.]*$)", r"[A-Za-z]+(?=\.[^.]*$)", "the word that a name ends with"),
 )
 
 
@@ -116,9 +118,9 @@ def obvious_pattern(names: Sequence[str]) -> tuple[str, str, Counter[str]] | Non
 
     It must give two classes or more, each of two files at least, and ten times as many files as classes.
     """
-    for text, words in LABEL_PATTERNS:
-        pattern = re.compile(text)
-        values = [match[1] if (match := pattern.search(name.rpartition("/")[2])) else None for name in names]
+    for strict, text, words in LABEL_PATTERNS:
+        pattern = re.compile(strict)
+        values = [match[0] if (match := pattern.search(name.rpartition("/")[2])) else None for name in names]
         if all(values):
             counts = Counter(value for value in values if value is not None)
             if len(counts) > 1 and min(counts.values()) > 1 and len(names) >= 10 * len(counts):
