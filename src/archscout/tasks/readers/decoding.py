@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from archscout.errors import DataError
 from archscout.seeds import derive_seed
 from archscout.tasks.options import Fit
-from archscout.tasks.readers.image_formats import UnreadableError, check_regular, load, open_checked
+from archscout.tasks.readers.image_formats import check_regular, load, open_checked, open_file, patient, unreadable
 from archscout.tasks.readers.rendering import Rendering, seen
 
 __all__ = ["Decoding", "decode", "decode_image", "open_image", "sample_seed"]
@@ -88,18 +88,18 @@ class Decoding:
 def open_image(path: Path, *, grey: bool, rendering: Rendering | None = None) -> Image.Image:
     """The decoded image, mode L or RGB. Raises DataError that names the file where it cannot be read."""
     try:
-        check_regular(path)
-        with path.open("rb") as file, open_checked(file, path.suffix) as image:
+        size = check_regular(path).st_size
+        with open_file(path, size) as file, open_checked(file, path.suffix) as image:
             return _shown(image, grey, rendering)
-    except UnreadableError as problem:
-        reason = str(problem)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except Exception as error:
+        reason = unreadable(error)
     raise DataError(f"{path}: unreadable image ({reason}). Repair or remove the file.")
 
 
 def decode(path: Path, decoding: Decoding, seed: int | None = None) -> Array:
     """The image file as `(C, height, width)` uint8; with a seed, randomly cropped and mirrored if the decoding says so.
+
+    Pillow may warn of odd files; `image_formats.patient` silences it.
 
     Raises:
         DataError: the file cannot be read; the message names it.
@@ -114,9 +114,10 @@ def decode_image(image: Image.Image, decoding: Decoding, seed: int | None = None
         DataError: it cannot be decoded, or nothing tells which of its values are black and white.
     """
     try:
-        shown = _shown(image, decoding.grey, decoding.rendering)
-    except UnreadableError as problem:
-        raise DataError(f"the image cannot be read: {problem}.") from None
+        with patient():
+            shown = _shown(image, decoding.grey, decoding.rendering)
+    except Exception as error:
+        raise DataError(f"the image cannot be read: {unreadable(error)}.") from None
     return _fitted(shown, decoding, seed)
 
 

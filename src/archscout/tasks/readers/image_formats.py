@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import stat
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,9 @@ __all__ = [
     "is_image_name",
     "load",
     "open_checked",
+    "open_file",
     "patient",
+    "unreadable",
 ]
 
 # The suffix says only that a file is meant to be an image; which format it has is told by its content.
@@ -46,7 +48,6 @@ FORMATS = (
 TGA_SUFFIXES = frozenset((".tga", ".icb", ".vda", ".vst"))  # known by its name only: it begins with no mark
 FRAMED = frozenset(("GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF", "DCX", "HEIF"))  # whose frames are images of their own
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 MARKS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
@@ -57,23 +58,8 @@ MARKS = {
     b"GIF8": "GIF",
     b"BM": "BMP",
 }
+LARGE_FILE = 2**26  # bytes
 NO_IMAGE = "no image that can be read"
-# What Pillow's decoders raise on damaged files.
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-    MemoryError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RuntimeError,
-)
 
 
 class UnreadableError(Exception):
@@ -146,25 +132,36 @@ def check_regular(path: Path) -> os.stat_result:
     raise UnreadableError(told, lasting=False)
 
 
+def open_file(path: Path, size: int) -> io.BytesIO | io.BufferedReader:
+    """The content of a file of that many bytes, in memory unless it is very large."""
+    return path.open("rb") if size > LARGE_FILE else io.BytesIO(path.read_bytes())
+
+
 def open_checked(file: IO[bytes], suffix: str) -> ImageFile.ImageFile:
     """The image of an open file, not decoded yet. Raises UnreadableError."""
     formats = [*_formats(), *(["TGA"] if suffix.lower() in TGA_SUFFIXES else [])]
     try:
         return Image.open(file, formats=formats)
-    except DECODE_ERRORS as error:
-        raise _unreadable(error, file, suffix) from None
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise unreadable(error, file) from None
 
 
 def load(image: Image.Image) -> None:
     """Decode the image. Raises UnreadableError."""
     try:
         image.load()
-    except DECODE_ERRORS as error:
-        raise _unreadable(error) from None
+    except Exception as error:
+        raise unreadable(error) from None
 
 
-def _unreadable(error: BaseException, file: IO[bytes] | None = None, suffix: str = "") -> UnreadableError:
-    """The reason in words."""
+def unreadable(error: Exception, file: IO[bytes] | None = None) -> UnreadableError:
+    """What a decoder's error means, in words.
+
+    Args:
+        file: of an image that could not be opened.
+    """
+    if isinstance(error, UnreadableError):
+        return error
     if isinstance(error, MemoryError):
         return UnreadableError("there is not enough memory to decode it", lasting=False)
     if isinstance(error, Image.DecompressionBombError):
@@ -173,6 +170,8 @@ def _unreadable(error: BaseException, file: IO[bytes] | None = None, suffix: str
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableError(error.strerror or str(error), lasting=False)
     text = " ".join(str(error).split())
+    if "truncated" in text.lower():
+        return UnreadableError("the file ends too early")
     if "cannot identify" not in text or file is None:
         return UnreadableError(text or type(error).__name__)
     file.seek(0)

@@ -6,7 +6,6 @@ Every file is decoded once; what was found is kept in the user's cache, so that 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 from archscout.tasks.findings import Finding
 from archscout.tasks.readers.image_cache import recall, remember
 from archscout.tasks.readers.image_formats import (
-    DECODE_ERRORS,
     FRAMED,
     UnreadableError,
     check_regular,
     load,
     open_checked,
+    open_file,
     patient,
+    unreadable,
 )
 from archscout.tasks.readers.images import default_workers
 from archscout.tasks.readers.rendering import (
@@ -71,12 +71,11 @@ FACTS = np.dtype(
         ("high", "f8"),
         ("darkest", "f8"),  # the same without the outermost thousandth of the pixels
         ("brightest", "f8"),
-        ("visible", "f4"),  # mean grey value of what is not transparent; 255 where nothing is visible
+        ("visible", "f4"),  # of images with transparent pixels: mean grey value of the others; 0 where there are none
         ("sha256", "u1", (32,)),  # of the file
         ("thumbnail", "u1", (THUMBNAIL, THUMBNAIL)),  # grey; of deep images, 0 is `low` and 255 is `high`
     ]
 )
-LARGE_FILE = 2**26  # bytes; larger ones are not read into memory at once
 SMALL_FILE = 2**15  # bytes on average; below, Python's lock makes one thread the fastest
 CHUNK = 256
 DRAFT = 4 * THUMBNAIL  # pixels a side that a JPEG file is decoded at least to, where it is larger
@@ -231,17 +230,12 @@ def _look_at_all(
 def _look(path: Path, facts: Array) -> None:
     """Fill in the facts `(1,)` of one file. Raises UnreadableError."""
     try:
-        with path.open("rb") as file:
-            if facts["size"][0] > LARGE_FILE:
-                digest = hashlib.file_digest(file, "sha256").digest()
-                file.seek(0)
-                _look_into(file, path.suffix, facts)
-            else:
-                content = file.read()
-                digest = hashlib.sha256(content).digest()
-                _look_into(io.BytesIO(content), path.suffix, facts)
-    except OSError as error:
-        raise UnreadableError(error.strerror or str(error), lasting=False) from None
+        with open_file(path, int(facts["size"][0])) as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0)
+            _look_into(file, path.suffix, facts)
+    except Exception as error:
+        raise unreadable(error) from None
     facts["sha256"][0] = np.frombuffer(digest, np.uint8)
 
 
@@ -250,25 +244,29 @@ def _look_into(file: IO[bytes], suffix: str, facts: Array, *, whole: bool = Fals
     with open_checked(file, suffix) as image:
         size, raw_mode = image.size, _raw_mode(image)
         facts["format"], facts["depth"], facts["frames"] = image.format, _depth(image, raw_mode), _frames(image)
-        # Pillow itself turns images of TIFF files while it decodes them, and then forgets the tag.
-        turned = image.tag_v2.get(EXIF_ORIENTATION, 1) if isinstance(image, TiffImageFile) else None
+        turned = _turned_by_pillow(image)
         if isinstance(image, JpegImageFile) and not whole:
             image.draft(None, (DRAFT, DRAFT))
         drafted = image.size != size
         load(image)
         if turned is not None:
-            size, turn = image.size, turned if turned in range(1, 9) else 1
+            size, turn = image.size, turned if turned in range(1, 9) else 1  # damaged tags hold anything
         else:
             turn = orientation(image)
         facts["orientation"] = turn
         facts["width"], facts["height"] = size[::-1] if turn >= 5 and turned is None else size
         facts["mode"] = image.mode
-        facts["grey"] = is_grey(image) or raw_mode.startswith("LA")
+        facts["grey"] = is_grey(image) or raw_mode.split(";")[0] == "LA"
         facts["transparent"], facts["inverted"] = is_transparent(image), is_inverted(image)
         (_deep_facts if deep_kind(image.mode) else _flat_facts)(image, facts)
     if drafted and facts["uniform"][0]:  # perhaps only the means of its blocks are equal
         file.seek(0)
         _look_into(file, suffix, facts, whole=True)
+
+
+def _turned_by_pillow(image: ImageFile) -> Any:
+    """The EXIF tag of formats whose images Pillow turns itself, and whose tag it then forgets; None for others."""
+    return image.tag_v2.get(EXIF_ORIENTATION, 1) if isinstance(image, TiffImageFile) else None
 
 
 def _raw_mode(image: ImageFile) -> str:
@@ -294,7 +292,7 @@ def _frames(image: ImageFile) -> int:
         return 1
     try:
         return int(getattr(image, "n_frames", 1))
-    except DECODE_ERRORS:  # a later one is damaged; only the first is used
+    except Exception:  # a later one is damaged; only the first is used
         return 1
 
 
@@ -323,6 +321,6 @@ def _flat_facts(image: Image.Image, facts: Array) -> None:
     facts["low"] = facts["darkest"] = min(band[0] for band in bands)
     facts["high"] = facts["brightest"] = max(band[1] for band in bands)
     facts["uniform"] = all(band[0] == band[1] for band in bands)
-    facts["visible"] = visible_grey(image) if facts["transparent"][0] else 255
+    facts["visible"] = visible_grey(image) if facts["transparent"][0] else 0
     small = shown.convert("L").resize((THUMBNAIL,) * 2, Image.Resampling.BOX)
     facts["thumbnail"] = np.asarray(upright(small, orientation(image)))

@@ -114,10 +114,10 @@ def upright(image: Image.Image, tag: int) -> Image.Image:
 
 
 def visible_grey(image: Image.Image) -> float:
-    """Mean grey value of an image that has transparent pixels, each counted by its opacity; 255 if none is seen."""
+    """Mean grey value of an image that has transparent pixels, each counted by its opacity; 0 if nothing is seen."""
     both = np.asarray(_with_alpha(image).convert("LA"), np.float64)
     opacity = both[..., 1].sum()
-    return float((both[..., 0] * both[..., 1]).sum() / opacity) if opacity else 255.0
+    return float((both[..., 0] * both[..., 1]).sum() / opacity) if opacity else 0.0
 
 
 def seen(image: Image.Image, rendering: Rendering, *, grey: bool) -> Image.Image:
