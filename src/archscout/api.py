@@ -23,6 +23,7 @@ from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.derivation import derive as derive_genotype
 from archscout.spaces.cells.distance import distance as architecture_distance
+from archscout.tasks.registry import named_task
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
 
@@ -83,7 +84,9 @@ def run(
         StoppedError: by a signal or the time limit; `resume` goes on.
     """
     given = task if isinstance(task, Task) else None
-    name = given.name if given is not None else None if task is None else task_reference(str(task))
+    name = None if given is None else given.name
+    if isinstance(task, str):
+        name = task_reference(named_task(task, (values or {}).get("data")))
     if model is not None:
         options = {"space_options": {"keep": list(keep)}} if keep else {}
         given_values = {key: value for key, value in (values or {}).items() if value is not None}
@@ -130,7 +133,8 @@ def train(
         model: the network of your own that the architecture, a pattern of kernels, belongs to.
     """
     found = load_architecture(architecture)
-    name = task_reference(task) if isinstance(task, str) else task.name
+    data = (values or {}).get("data")
+    name = task_reference(named_task(task, data)) if isinstance(task, str) else task.name
     label = cast(str, _label(architecture))
     settings = resolve_settings(
         name, architecture=label, recipe=recipe, values={**(values or {}), "space": found.space}, overrides=overrides

@@ -38,8 +38,10 @@ def estimate(
     from archscout.pipeline.estimate import estimate_run
     from archscout.pipeline.run import Run
     from archscout.rundir import RunDirectory
+    from archscout.tasks.registry import named_task
 
     data = None if options.data is None else str(options.data)
+    task = named_task(task, data)
     values = {"data": data, "space": space, "task_options": options.task_options() or None}
     settings = resolve_settings(
         task_reference(task), method=method, recipe=recipe, values=values, overrides=overrides or ()

@@ -11,7 +11,7 @@ from archscout.tasks.findings import Finding, told
 from archscout.tasks.looks import look_at
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.options import TaskOptions
-from archscout.tasks.registry import load_task
+from archscout.tasks.registry import load_task, named_task
 from archscout.tasks.sources import known_targets
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Task
@@ -120,7 +120,7 @@ def check_data(
         UnknownNameError: neither a task nor a path.
         DataError: the data is wrong; the message says what and where.
     """
-    return inspect_task(load_task(str(path_or_name), data, options), MOST_CHECKED)
+    return inspect_task(load_task(named_task(str(path_or_name), data), data, options), MOST_CHECKED)
 
 
 def inspect_task(task: Task, most: int = MOST_INSPECTED) -> DataSummary | TextSummary:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from archscout.errors import DataError
 from archscout.tasks.readers.decoding import Decoding, decode, sample_seed
+from archscout.tasks.readers.image_formats import patient
 
 __all__ = ["ImageSource", "default_workers", "read_images"]
 
@@ -72,8 +73,9 @@ class _BatchReader(Dataset["Decoded | _Failure"]):
         indices, seed = key
         inputs = np.empty((len(indices), *self.decoding.shape), np.uint8)
         try:
-            for place, index in enumerate(indices):
-                inputs[place] = decode(self.path(index), self.decoding, sample_seed(seed, index))
+            with patient():
+                for place, index in enumerate(indices):
+                    inputs[place] = decode(self.path(index), self.decoding, sample_seed(seed, index))
         except DataError as error:
             return _Failure(str(error))
         return inputs, self.targets[indices]
@@ -256,7 +258,7 @@ def read_images(paths: Sequence[Path], decoding: Decoding) -> Tensor:
     # Pillow decodes without holding Python's lock.
     threads = max(1, default_workers())
     parts = [range(start, min(start + 64, len(paths))) for start in range(0, len(paths), 64)]
-    with ThreadPoolExecutor(threads) as pool:
+    with patient(), ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(read, parts):
             pass
     return torch.from_numpy(inputs)
