@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from archscout.errors import DataError, UnknownNameError
 from archscout.tasks.checks import DataSummary, check_data, check_task
 from archscout.tasks.readers.arrays import task_from_arrays
+from archscout.tasks.registry import load_task
 from tests.tasks.images_on_disk import write_classes
 
 
@@ -56,17 +58,49 @@ def test_duplicates_imbalance_and_small_classes_are_warned_of() -> None:
     assert "warning: " + found["duplicates"].message in summary.lines()
 
 
-def test_folders_of_large_images_are_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_images_of_a_folder_are_looked_at_by_their_thumbnails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ARCHSCOUT_WORKERS", "0")
     write_classes(tmp_path, ("cat", "dog"), 30, size=(90, 70))
-    whole = images(tmp_path)
-    assert (whole.samples_read, whole.duplicates) == (60, 0)
-    monkeypatch.setattr("archscout.tasks.checks.MOST_CHECKED", 12)
-    part = images(tmp_path)
-    assert 3 <= part.samples_read <= 12
-    assert part.duplicates is None
-    assert f"read {part.samples_read} of 60 samples" in part.lines()
-    assert [split.class_counts for split in part.splits] == [split.class_counts for split in whole.splits]
+    summary = check_task(load_task(str(tmp_path)), most=1)
+    assert (summary.samples_read, summary.duplicates) == (60, 0)
+    test = load_task(str(tmp_path)).sample_names("test")[0]
+    learnt = load_task(str(tmp_path)).sample_names("train")[0]
+    shutil.copy(tmp_path / learnt, tmp_path / test)
+    found = {finding.code: finding for finding in check_task(load_task(str(tmp_path))).findings}
+    assert found["duplicates"].names == (test,)
+
+
+def test_frames_of_one_recording_on_both_sides_are_told() -> None:
+    """Eight frames of each of twelve patients, whose values differ by 1."""
+    draw = np.random.default_rng(0)
+    patients = draw.integers(20, 230, (12, 1, 24, 24))
+    frames = (patients + draw.integers(-1, 2, (12, 8, 24, 24))).reshape(96, 24, 24).astype(np.uint8)
+    labels = np.repeat(np.arange(12) % 2, 8)
+    order = draw.permutation(96)
+    test, rest = order[:20], order[20:]
+    summary = check_task(task_from_arrays(frames[rest], labels[rest], frames[test], labels[test]))
+    (near,) = [finding for finding in summary.findings if finding.code == "near-duplicates"]
+    assert near.message.startswith("20 of 20 test samples look nearly the same as one that is learnt from")
+    assert "--groups" in near.message
+    other = draw.integers(20, 230, (116, 24, 24)).astype(np.uint8)
+    summary = check_task(task_from_arrays(other[20:], labels, other[:20], labels[:20]))
+    assert "near-duplicates" not in [finding.code for finding in summary.findings]
+
+
+def test_other_units_flat_samples_and_contradicting_labels_are_told() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(200, 3, 40)).astype(np.float32)
+    y = np.arange(200) % 2
+    x[5], x[7] = x[4], 3.0
+    other = draw.normal(size=(60, 3, 40))
+    parts = {"x_val": other, "y_val": y[:60], "x_test": 1000 * other, "y_test": y[:60]}
+    summary = check_task(task_from_arrays(x, y, **parts, layout="NCL"))
+    found = {finding.code: finding for finding in summary.findings}
+    assert "their contrast is 1e+03 on average, that of the training samples 0.9" in found["unlike"].message
+    assert found["flat"].names == ("train[7]",)
+    assert found["contradictions"].names == ("train[4]", "train[5]")
 
 
 def test_many_classes_are_told_in_one_line() -> None:

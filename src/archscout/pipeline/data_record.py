@@ -20,8 +20,8 @@ from archscout.rundir import RunDirectory
 from archscout.tasks import Task
 from archscout.tasks.checks import inspect_task
 from archscout.tasks.findings import Finding, some
-from archscout.tasks.looks import Overviewed, is_in_memory, sample_digests
-from archscout.tasks.sources import known_targets
+from archscout.tasks.looks import is_in_memory, sample_digests
+from archscout.tasks.sources import known_targets, overview_of
 
 __all__ = [
     "Change",
@@ -109,7 +109,7 @@ def _rows(task: Task, part: str) -> list[Row]:
         return [Row(part, "", hashlib.blake2b(words.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest())]
     names = task.sample_names(part)
     targets = _target_texts(task, part)
-    if is_in_memory(split.source) or isinstance(split.source, Overviewed):
+    if is_in_memory(split.source) or overview_of(split.source) is not None:
         digests = [digest.hex() for digest in sample_digests(split)]
     else:
         digests = [""] * len(names)  # known by their names alone: reading terabytes at every start would not do

@@ -35,7 +35,9 @@ from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, architecture_to_json
 from archscout.spaces.base import KernelPatterned
 from archscout.tasks import Task
-from archscout.tasks.findings import raise_wrong, told
+from archscout.tasks.findings import raise_wrong, some, told
+from archscout.tasks.looks import is_in_memory
+from archscout.tasks.sources import overview_of
 from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
 from archscout.tuning import check_tuning
 
@@ -152,6 +154,7 @@ class Run(RunContents):
                 self._tie_to_data(driver)
             for name in names:
                 if not self.directory.complete(name):
+                    self.check_files()
                     run_stage(self, name, driver)
                     self.engine.wait()
         return self
@@ -165,6 +168,19 @@ class Run(RunContents):
         if not self.directory.stages():
             for finding in self.record.findings:
                 driver.message("\n".join(told(finding)))
+
+    def check_files(self) -> None:
+        """Raise RunError if files that are read while the run goes on have changed since they were listed."""
+        for part in ("train", "test") if self.settings.task is not None else ():
+            source = self.task.split(part).source
+            known = None if is_in_memory(source) else overview_of(source)
+            changed = known.changed() if known is not None else []
+            if changed:
+                raise RunError(
+                    f"{len(changed):,} files have changed while {self.directory.path} was running: {some(changed)}. "
+                    f"Bring them back, or start what depends on them again: archscout resume {self.directory.path} "
+                    "--accept-data-change"
+                )
 
     def note_data(self) -> None:
         """Write down what the data is and where, if that is new. The caller holds the run."""

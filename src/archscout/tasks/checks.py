@@ -16,6 +16,7 @@ from archscout.tasks.sources import known_targets
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Task
 from archscout.tasks.text_checks import TextSummary, check_text
+from archscout.tasks.transforms import Normalizer
 
 __all__ = ["DataSummary", "SplitSummary", "check_data", "check_task", "inspect_task"]
 
@@ -44,7 +45,7 @@ class DataSummary:
         splits: train, validation, test.
         dtype: of the stored inputs, for example "uint8".
         low, high: smallest and largest stored value.
-        mean, std: of each channel of the train split, as floats (uint8 divided by 255).
+        mean, std: of each channel, as floats (uint8 divided by 255), as the task normalises; else of the train split.
         samples_read: how many samples were looked at; all of them, or a part of many image files.
         targets: of a dense task, what they are, for example "float32 1 x 85 x 85, values 0 to 0.3".
         duplicates: test samples that are also in train or validation, pixel for pixel; None where not all were read.
@@ -150,6 +151,11 @@ def check_task(task: Task, most: int = MOST_CHECKED) -> DataSummary:
     findings = (*task.findings, *doubts(task, looks))
     known = {*looks["train"].digests, *looks["validation"].digests}
     filled = [look for look in looks.values() if look.digests]
+    seen = looks["train"].statistics
+    if isinstance(task.normalize, Normalizer):
+        mean, std = task.normalize.mean, task.normalize.std
+    else:
+        mean, std = (seen.mean, seen.std) if seen is not None else ((), ())
     return DataSummary(
         spec=task.spec,
         class_names=task.class_names,
@@ -157,8 +163,8 @@ def check_task(task: Task, most: int = MOST_CHECKED) -> DataSummary:
         dtype=looks["train"].dtype,
         low=min((look.low for look in filled), default=0.0),
         high=max((look.high for look in filled), default=0.0),
-        mean=looks["train"].statistics.mean,
-        std=looks["train"].statistics.std,
+        mean=mean,
+        std=std,
         samples_read=read,
         duplicates=sum(digest in known for digest in looks["test"].digests) if read == total else None,
         provenance=task.provenance,

@@ -241,7 +241,7 @@ def _unlike(looks: Mapping[str, Look]) -> Iterator[Finding]:
         look = looks[part]
         if len(look.mean) < FEW or len(train.mean) < FEW:
             continue
-        for what, ours, theirs in (("mean", train.mean, look.mean), ("contrast", train.deviation, look.deviation)):
+        for what, ours, theirs in (("contrast", train.deviation, look.deviation), ("mean", train.mean, look.mean)):
             spread = float(ours.double().std(correction=0))
             difference = abs(float(theirs.double().mean() - ours.double().mean()))
             error = spread / math.sqrt(len(theirs)) + 1e-12 * abs(float(ours.mean()))

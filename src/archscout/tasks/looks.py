@@ -4,42 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from archscout.seeds import generator
-from archscout.tasks.sources import ArraySource, CombinedSource, Source
+from archscout.tasks.sources import ArraySource, CombinedSource, Overview, Source, overview_of
 from archscout.tasks.statistics import ChannelStatistics
 from archscout.tasks.task import Split
 from archscout.tasks.transforms import uint8_to_float
 
-__all__ = ["Look", "Overviewed", "is_in_memory", "look_at", "sample_digests"]
+__all__ = ["Look", "is_in_memory", "look_at", "sample_digests"]
 
 BATCH = 256
 MOST_VALUES = 2**24  # in a batch
 COARSE = {1: (64,), 2: (16, 16)}  # positions of a coarse copy, by the number of dimensions
 COARSE_CHANNELS = 8  # of a coarse copy; more are averaged in groups
 DIGEST = 16  # bytes
-
-
-@runtime_checkable
-class Overviewed(Source, Protocol):
-    """A source of files that were all looked at when they were listed."""
-
-    @property
-    def digests(self) -> Sequence[bytes]:
-        """Of each file's content."""
-        ...
-
-    @property
-    def thumbnails(self) -> Tensor:
-        """`(N, 16, 16)` uint8, grey."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,10 +34,10 @@ class Look:
         positions: in the split, of the samples looked at: all, or a fixed random part of many files.
         digests: of each.
         coarse: `(n, d)` float32, a coarse copy of each; empty where there are no positions.
-        mean, deviation: of the values of each, `(n,)`.
+        mean, deviation: of the values of each, as floats, `(n,)`.
         low, high: of all values as stored.
         dtype: as stored, for example "uint8".
-        statistics: of each channel.
+        statistics: of each channel; None where files were looked at by their thumbnails.
     """
 
     positions: Tensor
@@ -64,7 +48,7 @@ class Look:
     low: float
     high: float
     dtype: str
-    statistics: ChannelStatistics
+    statistics: ChannelStatistics | None
 
 
 def is_in_memory(source: Source) -> bool:
@@ -75,7 +59,10 @@ def is_in_memory(source: Source) -> bool:
 
 
 def look_at(split: Split, most: int) -> Look:
-    """Look at all samples in memory, and at `most` of those in files, at the same ones each time."""
+    """Look at all samples in memory, at thumbnails of files, and else at `most` samples, the same ones each time."""
+    known = overview_of(split.source)
+    if known is not None and not is_in_memory(split.source):
+        return _look_at_overview(split, known)
     positions = torch.arange(len(split))
     if not is_in_memory(split.source) and len(split) > most:
         positions = torch.randperm(len(split), generator=generator(0, "check"))[: max(1, most)].sort().values
@@ -106,12 +93,29 @@ def look_at(split: Split, most: int) -> Look:
     )
 
 
+def _look_at_overview(split: Split, known: Overview) -> Look:
+    grey = known.thumbnails[split.indices]
+    flat = grey.flatten(1)
+    # A thumbnail of one value may be that of an image with details.
+    deviation = flat.std(1, correction=0).clamp(min=1e-6).masked_fill(known.uniform[split.indices], 0.0)
+    return Look(
+        torch.arange(len(split)),
+        tuple(known.digests[index] for index in split.indices.tolist()),
+        flat,
+        flat.mean(1),
+        deviation,
+        0.0,
+        255.0,
+        "uint8",
+        None,
+    )
+
+
 def sample_digests(split: Split) -> list[bytes]:
-    """A digest of each sample's input: of its file's content where it was listed, else of its values."""
-    source = split.source
-    if isinstance(source, Overviewed):
-        known = source.digests
-        return [known[index] for index in split.indices.tolist()]
+    """A digest of each sample's input: of its file's content where it was looked at, else of its values."""
+    overview = overview_of(split.source)
+    if overview is not None:
+        return [overview.digests[index] for index in split.indices.tolist()]
     return [_digest(sample) for inputs in _batches(split, torch.arange(len(split))) for sample in inputs]
 
 

@@ -147,7 +147,8 @@ def _with_masks(
     classes = torch.cat([masks.classes, torch.full((more, *masks.classes.shape[1:]), IGNORED, dtype=torch.int16)])
     source: Source
     if isinstance(inputs.source, ArraySource):
-        source = ArraySource(inputs.source.inputs, classes.to(torch.int64), inputs.source.names)
+        known = inputs.source
+        source = ArraySource(known.inputs, classes.to(torch.int64), known.names, known.overview)
     else:
         source = MaskedImages(inputs.source, classes)
     damaged = torch.tensor(masks.damaged, dtype=torch.int64)

@@ -17,7 +17,7 @@ from archscout.tasks.readers.decoding import Decoding
 from archscout.tasks.readers.image_choice import SMALL_SIDE, choose_decoding
 from archscout.tasks.readers.image_index import ImageIndex, index_images
 from archscout.tasks.readers.images import ImageSource, read_images
-from archscout.tasks.sources import ArraySource
+from archscout.tasks.sources import ArraySource, Overview
 from archscout.tasks.statistics import ChannelStatistics, statistics_of_array
 from archscout.tasks.task import Split, Transform
 from archscout.tasks.transforms import standard_augmentation
@@ -104,9 +104,9 @@ def image_inputs(
     source: ArraySource | ImageSource
     if small and bytes_needed <= MEMORY_LIMIT:
         pixels = read_images([root / name for name in index.names], decoding)
-        source = ArraySource(pixels, targets[chosen], index.names)
+        source = ArraySource(pixels, targets[chosen], index.names, _overview(index, decoding))
     else:
-        source = ImageSource(root, index.names, targets[chosen], decoding, workers)
+        source = ImageSource(root, index.names, targets[chosen], decoding, workers, _overview(index, decoding))
     # Images that are cropped at random are also mirrored while they are decoded.
     cropped = decoding.random_crop or not small
     augmentations = () if cropped else standard_augmentation(options.augment, decoding.shape)
@@ -120,6 +120,15 @@ def image_statistics(train: Split, draw: torch.Generator) -> ChannelStatistics:
     some = train.indices[torch.randperm(len(train), generator=draw)[:STATISTICS_SAMPLES]]
     batches = train.source.batches(torch.split(some, STATISTICS_BATCH), torch.device("cpu"))
     return ChannelStatistics().update_all(inputs for inputs, _ in batches)
+
+
+def _overview(index: ImageIndex, decoding: Decoding) -> Overview:
+    return Overview(
+        [bytes(row) for row in index.facts["sha256"]],
+        torch.from_numpy(index.thumbnails(decoding.rendering) / 255),
+        torch.from_numpy(index.facts["uniform"].copy()),
+        index.changed,
+    )
 
 
 def _old_decoding(index: ImageIndex, options: TaskOptions) -> Decoding:
