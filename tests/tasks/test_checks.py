@@ -95,10 +95,10 @@ def test_other_units_flat_samples_and_contradicting_labels_are_told() -> None:
     y = np.arange(200) % 2
     x[5], x[7] = x[4], 3.0
     other = draw.normal(size=(60, 3, 40))
-    parts = {"x_val": other, "y_val": y[:60], "x_test": 1000 * other, "y_test": y[:60]}
-    summary = check_task(task_from_arrays(x, y, **parts, layout="NCL"))
+    task = task_from_arrays(x, y, 1000 * other, y[:60], x_val=other, y_val=y[:60], layout="NCL")
+    summary = check_task(task)
     found = {finding.code: finding for finding in summary.findings}
-    assert "their contrast is 1e+03 on average, that of the training samples 0.9" in found["unlike"].message
+    assert "their contrast is 995 on average, that of the training samples 0.9" in found["unlike"].message
     assert found["flat"].names == ("train[7]",)
     assert found["contradictions"].names == ("train[4]", "train[5]")
 
