@@ -8,10 +8,10 @@ from pathlib import Path
 import typer
 from torch import nn
 
+from archscout.deployment.export import ExportSubject
 from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
-from archscout.exporting import export_network
-from archscout.pipeline.artifacts import load_network
+from archscout.pipeline.artifacts import load_card, load_network
 from archscout.tasks import Task, load_task, task_spec
 from archscout.training.evaluation import evaluate_network
 from archscout.zoo.weights import load_weighted_network
@@ -50,8 +50,9 @@ def _print_metrics(network: nn.Module, task: Task, as_json: bool) -> None:
         typer.echo(f"test {metric.name} {metric.format(values[metric.name])} on {len(task.test):,} samples")
 
 
-def export_file(file: Path, folder: Path) -> None:
-    """Export a `model.safetensors` to ONNX and torch.export."""
-    network, spec = load_network(file)
-    for report in export_network(network, spec.input_shape, folder):
+def export_file(file: Path, folder: Path, raw: bool) -> None:
+    """Export a `model.safetensors` to ONNX and torch.export, with its preprocessing where the file knows it."""
+    network, _ = load_network(file)
+    subject = ExportSubject.of(network, load_card(file), raw=raw)
+    for report in subject.export(folder, formats=("onnx", "torch"), tolerance=1e-4):
         typer.echo(f"{report.path}: largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})")

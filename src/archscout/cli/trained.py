@@ -48,6 +48,9 @@ def export(
         Path | None,
         typer.Option(help="For a model file: folder to write to; default: export/ beside it.", metavar="DIR"),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Of a model file: the network alone, without preprocessing and decoding.")
+    ] = False,
     task: MovedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -56,7 +59,7 @@ def export(
     if source.is_file():
         from archscout.cli.model_file import export_file
 
-        export_file(source, out or source.parent / "export")
+        export_file(source, out or source.parent / "export", raw)
     else:
         from archscout import api
         from archscout.cli.outcome import print_outcome

@@ -14,6 +14,7 @@ from archscout.tasks.class_counts import with_small_classes
 from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions, options_with
+from archscout.tasks.preparation import ImagePreparation
 from archscout.tasks.readers.folder_layouts import LAYOUT_OPTIONS, find_layout, holds_samples
 from archscout.tasks.readers.image_folder import splits_of_version_0_1
 from archscout.tasks.readers.image_formats import IMAGE_SUFFIXES
@@ -84,6 +85,7 @@ def folder_task(
         class_names=class_names,
         groups=groups,
         augmentations=inputs.augmentations,
+        preparation=ImagePreparation(inputs.decoding.to_json()),
         unlabelled=None if unlabelled is None or not len(unlabelled) else Split(source, unlabelled),
         provenance={"source": path.name, **layout.provenance},
         findings=tuple(findings),
