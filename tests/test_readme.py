@@ -135,7 +135,7 @@ def test_what_the_page_on_extending_registers_works(tmp_path: Path) -> None:
     job = make_job("one-plus-one", "nasbench201", METHOD_CASES["local"], SPACE_CASES["nasbench201"])
     assert len(run_to_end(job)[1].candidates) > 1
     assert TASKS.get("stripes").description.startswith("Images of stripes")
-    table = tmp_path / "waves.csv"
+    table = tmp_path / "waves.log"
     table.write_text("".join(f"{row % 2},{row},2,3,{row % 5},1,4\n" for row in range(60)))
     task = load_task(str(table))
     assert (task.spec.input_shape, task.spec.outputs, len(task.test)) == ((1, 6), 2, 12)

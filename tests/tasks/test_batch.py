@@ -7,6 +7,7 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.tasks import Task, load_task
 from archscout.tasks.batch import BatchStream
+from archscout.tasks.options import options_with
 from archscout.tasks.readers.folder import folder_task
 from archscout.tasks.streams import evaluation_batches
 from archscout.tasks.transforms import cutout
@@ -24,7 +25,7 @@ def digits() -> Task:
 def streamed(tmp_path_factory: pytest.TempPathFactory) -> Task:
     root = tmp_path_factory.mktemp("images")
     write_classes(root, ("cat", "dog"), 15, size=(80, 70))
-    return folder_task(root, image_size=16, workers=1)
+    return folder_task(root, options_with(None, {"image_size": 16}), workers=1)
 
 
 def take(stream: BatchStream, count: int) -> list[tuple[Tensor, Tensor]]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from archscout.errors import ArchscoutError, DataError, UnknownNameError
+from archscout.errors import ArchscoutError, DataError, SettingsError, UnknownNameError
 from archscout.tasks import TASKS, Task, TaskSpec, load_task, register_reader, register_task, task_spec
+from archscout.tasks.options import TaskOptions
 from archscout.tasks.registry import READERS, data_root
 
 
@@ -53,13 +54,15 @@ def test_a_registered_reader_is_asked_before_the_own_ones_and_is_named_in_messag
         return path.is_dir() and (path / "table.csv").is_file()
 
     @register_reader("toy", "a folder with table.csv", is_table)
-    def read_table(path: Path) -> Task:
+    def read_table(path: Path, options: TaskOptions) -> Task:
         raise DataError(f"{path} was read as a table")
 
     try:
         (tmp_path / "table.csv").write_text("1,2")
         with pytest.raises(DataError, match="was read as a table"):
             load_task(str(tmp_path))
+        with pytest.raises(SettingsError, match=r"a folder with table\.csv is read without the option layout; allowed"):
+            load_task(str(tmp_path), layout="NL")
         with pytest.raises(DataError, match=r"a path: .*a folder with table\.csv.*a folder of images"):
             load_task(str(tmp_path / "table.csv"))
     finally:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from archscout.errors import DataError
+from archscout.errors import DataError, SettingsError
 from archscout.tasks import Task, load_task
 from archscout.tasks.metrics.classification import IGNORED
 
@@ -93,11 +93,11 @@ def test_one_hot_rows_are_taken_for_labels_only_when_told() -> None:
         ({"y_test": np.zeros((9, 8, 6))}, {}, "give numbers for 10 samples"),
         ({"y_test": np.zeros((10, 8, 6), int)}, {}, "y_test is torch.int64"),
         ({}, {"augment": "crop"}, "would move the inputs"),
-        ({}, {"kind": "segmentation"}, "unknown kind 'segmentation'; allowed: auto, classification"),
+        ({}, {"kind": "segmentation"}, "kind = 'segmentation': input should be 'auto', 'classification'"),
     ],
 )
 def test_wrong_dense_targets_are_told(change: dict[str, Any], options: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, SettingsError), match=message):
         Task.from_arrays(**(arrays((3, 8, 6), (8, 6)) | change), **options)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from archscout.cli.options import DataOption
+from archscout.cli.options import DataOption, DataOptions, takes
 from archscout.cli.progress import download_bar
 
 __all__ = ["register"]
@@ -66,17 +66,19 @@ def prepare(
     typer.echo(f"prepared arrays are kept in {folder}" if folder.is_dir() else "this task needs no preparation")
 
 
+@takes(DataOptions)
 def check_data(
     source: Annotated[
         str,
         typer.Argument(help="Folder of images, texts or series, .npz or .ts file, or registered task.", metavar="PATH"),
     ],
-    data: DataOption = None,
+    options: DataOptions,
 ) -> None:
     """Check data, and say how archscout reads it: shapes, classes, splits, ranges."""
     from archscout.tasks.checks import check_data as check
+    from archscout.tasks.options import TaskOptions
 
-    for line in check(source, data).lines():
+    for line in check(source, options.data, TaskOptions.read(options.task_options())).lines():
         typer.echo(line)
 
 

@@ -7,22 +7,24 @@ import json
 import typer
 
 from archscout.cli.options import (
-    DataOption,
+    DataOptions,
     JsonOption,
     MethodOption,
     RecipeOption,
     SetOption,
     SpaceOption,
     TaskArgument,
+    takes,
 )
 
 __all__ = ["register"]
 
 
+@takes(DataOptions)
 def estimate(
     task: TaskArgument,
+    options: DataOptions,
     method: MethodOption = None,
-    data: DataOption = None,
     recipe: RecipeOption = None,
     overrides: SetOption = None,
     space: SpaceOption = None,
@@ -36,7 +38,8 @@ def estimate(
     from archscout.pipeline.run import Run
     from archscout.rundir import RunDirectory
 
-    values = {"data": None if data is None else str(data), "space": space}
+    data = None if options.data is None else str(options.data)
+    values = {"data": data, "space": space, "task_options": options.task_options() or None}
     settings = resolve_settings(task, method=method, recipe=recipe, values=values, overrides=overrides or ())
     run = Run(RunDirectory("."), settings)
     run.check()

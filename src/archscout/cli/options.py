@@ -13,6 +13,7 @@ import typer
 __all__ = [
     "ARCHITECTURE",
     "DataOption",
+    "DataOptions",
     "ExecutorOption",
     "JsonOption",
     "MethodOption",
@@ -31,6 +32,7 @@ __all__ = [
 
 ARCHITECTURE = "Name from the zoo, file, run directory, or published text"
 
+READING = "How to read data, and what to learn from it"
 WHAT, HOW, WHERE = "What to search", "How to search and train", "Where to run, and for how long"
 
 TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of data, .npz or .ts file.", metavar="TASK")]
@@ -83,10 +85,85 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What `train`, `search` and `run` take."""
+class DataOptions:
+    """What every command takes that reads data."""
 
     data: DataOption = None
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="classification, multilabel, regression or dense; default: as the targets tell.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file with a row for each file: its name and its targets.", metavar="CSV", rich_help_panel=READING
+        ),
+    ] = None
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Column with the target; may be repeated.", metavar="COLUMN", rich_help_panel=READING),
+    ] = None
+    metric: Annotated[
+        str | None, typer.Option(help="What decides: accuracy, macro_f1, auroc, mae, ...", rich_help_panel=READING)
+    ] = None
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="What stays together in one split: folder:1, column:NAME or a pattern of file names.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    order: Annotated[
+        str | None,
+        typer.Option(help="time: hold out the last samples, never shuffle between splits.", rich_help_panel=READING),
+    ] = None
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="Side of images, or HEIGHTxWIDTH, in pixels.", metavar="PIXELS", rich_help_panel=READING),
+    ] = None
+    fit: Annotated[
+        str | None, typer.Option(help="How images get their size: crop, pad or squeeze.", rich_help_panel=READING)
+    ] = None
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            help="Values of black and white, where files do not tell.", metavar="LOW,HIGH", rich_help_panel=READING
+        ),
+    ] = None
+    layout: Annotated[
+        str | None, typer.Option(help="Axes of arrays: NCHW, NHWC, NHW, NCL, NLC, NL.", rich_help_panel=READING)
+    ] = None
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Go on without files that cannot be read.", rich_help_panel=READING)
+    ] = False
+
+    def task_options(self) -> dict[str, Any]:
+        """The options that were given, as fields of `TaskOptions`."""
+        from archscout.tasks.options import parse_range, parse_size
+
+        given = {
+            "kind": self.kind,
+            "labels": None if self.labels is None else str(self.labels),
+            "target": self.target or None,
+            "metric": self.metric,
+            "groups": self.groups,
+            "order": self.order,
+            "image_size": None if self.image_size is None else parse_size(self.image_size),
+            "fit": self.fit,
+            "value_range": None if self.value_range is None else parse_range(self.value_range),
+            "layout": self.layout,
+            "skip_damaged": self.skip_damaged or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(DataOptions):
+    """What `train`, `search` and `run` take."""
+
     recipe: RecipeOption = None
     overrides: SetOption = None
     out: Annotated[
@@ -115,6 +192,7 @@ class TrainOptions:
         """The top-level settings that have an option of their own."""
         return {
             "data": None if self.data is None else str(self.data),
+            "task_options": self.task_options() or None,
             "seed": self.seed,
             "device": self.device,
             "time_limit_minutes": self.limit,
@@ -161,7 +239,7 @@ class RunOptions(TrainOptions):
         return {**super().settings(), "space": self.space, **({"search": search} if search else {})}
 
 
-def takes(options: type[TrainOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(options: type[DataOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator: give a command the fields of a dataclass as options; it gets them as its argument `options`."""
     hints = get_type_hints(options, include_extras=True)
     kind = inspect.Parameter.KEYWORD_ONLY

@@ -20,6 +20,7 @@ from archscout.registry import Registry
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import ClosedFormCost, SearchSpace, without_auxiliary_head
+from archscout.tasks.options import DEFAULTS, TaskOptions
 from archscout.tasks.registry import load_task
 from archscout.tasks.task import Task
 from archscout.training.augmentation import AugmentationSettings
@@ -87,11 +88,12 @@ class TaskSource:
 
     name: str
     data: str | None = None
+    options: TaskOptions = DEFAULTS
     validation_fraction: float | None = None
 
     def load(self) -> Task:
         """The task, split as the search's is."""
-        task = load_task(self.name, None if self.data is None else Path(self.data))
+        task = load_task(self.name, None if self.data is None else Path(self.data), self.options)
         return task if self.validation_fraction is None else task.resplit(self.validation_fraction)
 
 

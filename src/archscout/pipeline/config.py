@@ -18,6 +18,7 @@ from archscout.rundir import RunDirectory
 from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
 from archscout.spaces.base import OwnTraining
+from archscout.tasks.options import DEFAULTS, TaskOptions
 from archscout.training.job import TrainSettings
 from archscout.tuning import TuningSettings
 from archscout.version import __version__
@@ -26,7 +27,7 @@ __all__ = ["ExportSettings", "RunSettings", "read_config", "resolve_settings", "
 
 DEFAULT_METHOD = "ednas"
 DEFAULT_SPACE = "cells"
-SHORT_SECTIONS = ("search", "space_options")  # their settings may be named without the section
+SHORT_SECTIONS = ("search", "space_options", "task_options")  # their settings may be named without the section
 
 
 class ExportSettings(Settings):
@@ -52,10 +53,12 @@ class RunSettings(Settings):
             itself is in `architecture.json`.
         task: None where a search reads a table in place of data; nothing can be trained then.
         data: folder of a registered task's files.
+        task_options: how the data is read, and what is to be learnt from it.
     """
 
     task: str | None
     data: str | None = None
+    task_options: TaskOptions = DEFAULTS
     method: str | None = DEFAULT_METHOD
     architecture: str | None = None
     space: str = DEFAULT_SPACE
@@ -178,7 +181,8 @@ def _check_base(method: str) -> None:
 def _full_key(model: type[RunSettings], override: str) -> str:
     """The override with its section: `baseline=resnet18` means `space_options.baseline=resnet18`.
 
-    A first key that is no top-level setting is looked for among the method's settings, then among the space's options.
+    A first key that is no top-level setting is looked for among the method's settings, then among the options of the
+    space, then among those of the task.
     """
     keys, _ = parse_override(override)
     if keys[0] not in model.model_fields:
@@ -209,4 +213,5 @@ def read_config(run: RunDirectory) -> RunSettings:
     values = run.config().get("settings")
     if not isinstance(values, dict):
         raise SettingsError(f"{run.path / 'config.yaml'} has no section 'settings'; it was not written by archscout.")
-    return _checked_model(values).read(values)
+    # Runs of version 0.1 have no such section: they go on by the rules of that time.
+    return _checked_model(values).read({"task_options": {"rules": 1}, **values})

@@ -62,7 +62,8 @@ class RunContents:
         settings = self.settings
         if settings.task is None:
             return absent_task(settings.search.dataset if isinstance(settings.search, ReadsTable) else None)
-        task = self._given_task or load_task(settings.task, None if settings.data is None else Path(settings.data))
+        data = None if settings.data is None else Path(settings.data)
+        task = self._given_task or load_task(settings.task, data, settings.task_options)
         return task if self._validation_fraction is None else task.resplit(self._validation_fraction)
 
     @property
@@ -128,7 +129,7 @@ class RunContents:
         settings = self.settings
         if self._given_task is not None or self._given_model is not None or settings.task is None:
             return None  # other processes do not have what was given from Python
-        return TaskSource(settings.task, settings.data, self._validation_fraction)
+        return TaskSource(settings.task, settings.data, settings.task_options, self._validation_fraction)
 
     def search_stages(self) -> Sequence[SearchStage]:
         """The method's stages, none where the architecture was given; then tuning, where it is asked for."""

@@ -1,6 +1,7 @@
 """Tasks: what to learn. `load_task` resolves a registered name, a folder of images, texts or series, an `.npz` or a
 `.ts` file."""
 
+from archscout.tasks.options import TaskOptions
 from archscout.tasks.published import cifar as cifar  # these register their tasks and readers
 from archscout.tasks.published import darcy as darcy
 from archscout.tasks.published import digits as digits
@@ -19,6 +20,7 @@ __all__ = [
     "TASKS",
     "Split",
     "Task",
+    "TaskOptions",
     "TaskSpec",
     "Transform",
     "load_task",

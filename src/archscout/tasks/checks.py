@@ -13,6 +13,7 @@ from torch import Tensor
 
 from archscout.seeds import generator
 from archscout.tasks.metrics.classification import IGNORED
+from archscout.tasks.options import TaskOptions
 from archscout.tasks.published.nasbench360.clips import ChunkSource
 from archscout.tasks.published.nasbench360.proteins import ProteinSource
 from archscout.tasks.readers.images import ImageSource
@@ -115,18 +116,21 @@ class DataSummary:
         ]
 
 
-def check_data(path_or_name: str | Path, data: Path | None = None) -> DataSummary | TextSummary:
+def check_data(
+    path_or_name: str | Path, data: Path | None = None, options: TaskOptions | None = None
+) -> DataSummary | TextSummary:
     """Load a task and look at its data.
 
     Args:
         path_or_name: a registered task, a folder of images, texts or series, an `.npz` or a `.ts` file.
         data: where a registered task's files lie.
+        options: how to read the data.
 
     Raises:
         UnknownNameError: neither a task nor a path.
         DataError: the data is wrong; the message says what and where.
     """
-    task = load_task(str(path_or_name), data)
+    task = load_task(str(path_or_name), data, options)
     return check_text(task) if task.spec.is_text else check_task(task)
 
 

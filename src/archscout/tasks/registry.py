@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 
 from archscout import catalog
 from archscout.errors import DataError, UnknownNameError
 from archscout.registry import Registry
+from archscout.tasks.choices import with_choices
 from archscout.tasks.metrics.classification import accuracy, cross_entropy
+from archscout.tasks.options import TaskOptions, options_with
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskKind, TaskSpec
 from archscout.tasks.task import Split, Task
@@ -81,14 +83,16 @@ class Reader:
     Attributes:
         form: what it reads, for messages, for example "a folder of images".
         reads: whether it is for this path, which need not exist. Looks at names only, not into files.
-        load: the task of a path that it is for. Raises DataError that says what is wrong with the files.
+        load: the task of a path that it is for, and options. Raises DataError that says what is wrong with the files.
         priority: readers with higher ones are asked first.
+        heeds: names of the `TaskOptions` that it reads by; others are refused, except those that hold for every task.
     """
 
     form: str
     reads: Callable[[Path], bool]
-    load: Callable[[Path], Task]
+    load: Callable[[Path, TaskOptions], Task]
     priority: int = 0
+    heeds: frozenset[str] = frozenset()
 
 
 def _check_task(name: str, entry: TaskEntry) -> None:
@@ -133,12 +137,12 @@ def register_family(
 
 
 def register_reader(
-    name: str, form: str, reads: Callable[[Path], bool], *, priority: int = 0
+    name: str, form: str, reads: Callable[[Path], bool], *, priority: int = 0, heeds: Iterable[str] = ()
 ) -> Callable[[ReaderLoader], ReaderLoader]:
-    """Decorator: register a loader `(path) -> Task`, with `form`, `reads` and `priority` as in `Reader`."""
+    """Decorator: register a loader `(path, options) -> Task`, with the other arguments as in `Reader`."""
 
     def add(load: ReaderLoader) -> ReaderLoader:
-        READERS.register(name)(Reader(form, reads, load, priority))
+        READERS.register(name)(Reader(form, reads, load, priority, frozenset(heeds)))
         return load
 
     return add
@@ -150,14 +154,14 @@ def _family(name: str) -> tuple[TaskFamily, str] | None:
     return (FAMILIES.get(prefix), rest) if colon and prefix in FAMILIES else None
 
 
-def task_spec(name: str, data: Path | None = None) -> TaskSpec:
+def task_spec(name: str, data: Path | None = None, options: TaskOptions | None = None) -> TaskSpec:
     """The shapes of a task; of a registered one without touching its data."""
     if name in TASKS:
         return TASKS.get(name).spec
     found = _family(name)
     if found is not None and found[0].spec is not None:
         return found[0].spec(found[1])
-    return load_task(name, data).spec
+    return load_task(name, data, options).spec
 
 
 def data_root(data: Path | None = None) -> Path:
@@ -171,25 +175,33 @@ def data_root(data: Path | None = None) -> Path:
     return Path(cache).expanduser() / "archscout"
 
 
-def load_task(name: str, data: Path | None = None) -> Task:
+def load_task(name: str, data: Path | None = None, options: TaskOptions | None = None, **named: Any) -> Task:
     """The task of a registered name, or of a path that a registered reader knows.
 
     archscout's own read folders of images, of three texts or of `.ts` series, `.npz` files and `.ts` files.
 
+    Args:
+        data: folder of a registered task's files.
+        options: how to read the data, and what to learn from it.
+        named: fields of `TaskOptions`, which win over `options`.
+
     Raises:
         UnknownNameError: neither registered nor an existing path.
         DataError: its data is missing or wrong.
+        SettingsError: an option that does not exist, or that is not for this data.
     """
-    if name in TASKS:
-        return TASKS.get(name).load(data_root(data))
+    options = options_with(options, named)
     found = _family(name)
-    if found is not None:
-        return found[0].load(found[1], data_root(data))
+    if name in TASKS or found is not None:
+        options.check_heeded(frozenset(), f"the registered task {name}")
+        known = found[0].load(found[1], data_root(data)) if found else TASKS.get(name).load(data_root(data))
+        return with_choices(known, options)
     path = Path(name).expanduser()
     readers = sorted((reader for _, reader in READERS.items()), key=lambda reader: -reader.priority)
     for reader in readers:
         if reader.reads(path):
-            return reader.load(path)
+            options.check_heeded(reader.heeds, reader.form)
+            return reader.load(path, options)
     if path.exists():
         forms = ", ".join(reader.form for reader in readers)
         raise DataError(

@@ -21,8 +21,10 @@ __all__ = [
     "CombinedSource",
     "CropsSamples",
     "KnowsTargets",
+    "NamesSamples",
     "Source",
     "known_targets",
+    "sample_names",
     "whole_samples",
 ]
 
@@ -61,6 +63,14 @@ class KnowsTargets(Source, Protocol):
     def targets(self) -> Tensor | None: ...
 
 
+@runtime_checkable
+class NamesSamples(Source, Protocol):
+    """A source whose samples have names of their own, for example paths of files; None where they do not after all."""
+
+    @property
+    def names(self) -> Sequence[str] | None: ...
+
+
 def whole_samples(source: Source) -> Source:
     """The source that evaluation reads: the same samples whole, where training takes crops of them."""
     return source.whole if isinstance(source, CropsSamples) else source
@@ -71,21 +81,28 @@ def known_targets(source: Source) -> Tensor | None:
     return source.targets if isinstance(source, KnowsTargets) else None
 
 
+def sample_names(source: Source) -> Sequence[str] | None:
+    """The names of all samples, where they have some."""
+    return source.names if isinstance(source, NamesSamples) else None
+
+
 class ArraySource:
     """Samples in memory; they move to the device once, on first use.
 
     Args:
         inputs: `(N, ...)`, any dtype; images are kept as uint8 `(N, C, H, W)`.
         targets: `(N, ...)`.
+        names: of the samples, where they have some, for example paths of files.
     """
 
-    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+    def __init__(self, inputs: Tensor, targets: Tensor, names: Sequence[str] | None = None) -> None:
         if len(inputs) != len(targets):
             raise DataError(
                 f"there are {len(inputs)} samples but {len(targets)} targets; give one target for each sample."
             )
         self.inputs = inputs
         self.targets = targets
+        self.names = names
         self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -129,6 +146,12 @@ class CombinedSource:
         """The targets of all samples, where every source tells them without reading its inputs."""
         known = [part for part in map(known_targets, self.sources) if part is not None]
         return torch.cat(known) if len(known) == len(self.sources) else None
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """The names of all samples, where every source has them."""
+        known = [part for part in map(sample_names, self.sources) if part is not None]
+        return [name for part in known for name in part] if len(known) == len(self.sources) else None
 
     @property
     def whole(self) -> CombinedSource:

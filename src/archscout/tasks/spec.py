@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["TaskKind", "TaskSpec"]
 
-TaskKind = Literal["classification", "multilabel", "dense", "language"]
+TaskKind = Literal["classification", "multilabel", "regression", "dense", "language"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TaskSpec:
         kind: decides which spaces and heads fit.
         input_shape: of one sample as the network sees it, without the batch, for example `(3, 32, 32)`. Of a text
             `(1,)`: a sample is one word; networks take `(N, T)` for any T, and their outputs are `(N, T, outputs)`.
-        outputs: number of classes, labels, output channels or words.
+        outputs: number of classes, labels, numbers, output channels or words.
     """
 
     name: str
@@ -42,5 +42,7 @@ class TaskSpec:
         if self.is_text:
             return f"language model over {self.outputs:,} words"
         shape = " x ".join(str(size) for size in self.input_shape)
-        what = {"classification": "classes", "multilabel": "labels", "dense": "channels"}
+        what = {"classification": "classes", "multilabel": "labels", "regression": "numbers", "dense": "channels"}
+        if self.kind == "regression" and self.outputs == 1:
+            return f"regression of {shape} to a number"
         return f"{self.kind} of {shape} into {self.outputs} {what[self.kind]}"

@@ -20,23 +20,25 @@ from archscout.tasks.metrics.dense import (
     position_cross_entropy,
     relative_l2,
 )
+from archscout.tasks.metrics.numbers import r_squared, root_mean_squared_error
 from archscout.tasks.metrics.ranking import mean_average_precision, weighted_binary_cross_entropy
-from archscout.tasks.resident import Resident
+from archscout.tasks.scale import TargetScale
 from archscout.tasks.spec import TaskKind
 
 __all__ = ["KINDS", "Judgement", "check_classes", "judgement", "read_labels", "read_targets", "recognise_kind"]
 
-KINDS: tuple[TaskKind, ...] = ("classification", "multilabel", "dense")
+KINDS: tuple[TaskKind, ...] = ("classification", "multilabel", "regression", "dense")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What follows from the targets: number of outputs, loss, deciding metric and further ones."""
+    """What follows from the targets: number of outputs, loss, deciding metric and further ones, units of numbers."""
 
     outputs: int
     loss: Loss
     metric: Metric
     extra_metrics: tuple[Metric, ...] = ()
+    scale: TargetScale | None = None
 
 
 def _array(values: Any) -> np.ndarray[Any, Any]:
@@ -63,7 +65,10 @@ def recognise_kind(values: Any, input_shape: Sequence[int]) -> TaskKind:
 
 
 def read_targets(kind: TaskKind, values: Any, inputs: Tensor, where: str) -> Tensor:
-    """Checked targets: `(N,)` int64, `(N, K)` uint8, `(N, K, *positions)` float32, or classes `(N, *positions)` int64.
+    """Checked targets.
+
+    They are `(N,)` int64 classes, `(N, K)` uint8 labels, `(N, K)` float32 numbers, `(N, K, *positions)` float32 values
+    or `(N, *positions)` int64 classes at every position.
 
     Args:
         inputs: of the same split, channels first.
@@ -77,6 +82,8 @@ def read_targets(kind: TaskKind, values: Any, inputs: Tensor, where: str) -> Ten
     array = _array(values)
     if array.dtype.kind not in "buif" or len(array) != len(inputs):
         raise DataError(f"{where} holds {array.dtype} of shape {array.shape}; give numbers for {len(inputs)} samples.")
+    if kind == "regression":
+        return read_numbers(array, len(inputs), where)
     if kind == "multilabel":
         if array.ndim != 2:
             raise DataError(f"{where} has the shape {array.shape}; several labels at once are (N, labels) of 0 and 1.")
@@ -86,6 +93,32 @@ def read_targets(kind: TaskKind, values: Any, inputs: Tensor, where: str) -> Ten
             raise DataError(f"{where}{list(place)} is {array[place]}; labels are 0 or 1.")
         return torch.from_numpy(array.astype(np.uint8))
     return _read_dense(array, inputs, where)
+
+
+def read_numbers(values: Any, samples: int, where: str) -> Tensor:
+    """Targets of a regression, `(N,)` or `(N, K)` numbers, as float32 `(N, K)`.
+
+    Raises:
+        DataError: of another shape or number, no numbers, or not finite.
+    """
+    array = _array(values)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "buif":
+        raise DataError(
+            f"{where} holds {array.dtype} of shape {array.shape}; a regression needs one number for each sample, (N,), "
+            "or several, (N, K)."
+        )
+    if len(array) != samples:
+        raise DataError(f"{where} has {len(array)} targets for {samples} samples; give one for each sample.")
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise DataError(
+            f"{where}[{row}, {column}] is {array[row, column]}, and {len(wrong)} targets in all are not finite. Remove "
+            "those samples, or fill in their targets."
+        )
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 
 def read_labels(values: Any, samples: int, where: str) -> Tensor:
@@ -213,20 +246,9 @@ def judgement(
         if any(int(other.max()) >= classes for other in targets.values()) or classes < 2:
             raise DataError(f"the classes at the positions must be 0 to {max(1, classes - 1)}, as in {where}.")
         return Judgement(classes, position_cross_entropy, pixel_accuracy(classes), (mean_intersection(classes),))
-    return _regression(values[train])
-
-
-def _regression(targets: Tensor) -> Judgement:
-    """Networks learn values that are standardised by channel over the train split; losses and metrics undo that."""
-    channels = targets.double().transpose(0, 1).flatten(1)
-    deviation = channels.std(1, correction=0)
-    deviation = torch.where(deviation > 0, deviation, 1.0)
-    shape = (1, -1) + (1,) * (targets.dim() - 2)
-    mean, scale = (Resident(each.float().view(shape)) for each in (channels.mean(1), deviation))
-
-    def decode(outputs: Tensor) -> Tensor:
-        return outputs * scale.on(outputs.device) + mean.on(outputs.device)
-
-    return Judgement(
-        targets.shape[1], mean_squared_error(decode, scale), relative_l2(decode), (mean_absolute_error(decode),)
-    )
+    scale = TargetScale.of(values[train])
+    loss, absolute = mean_squared_error(scale), mean_absolute_error(scale.decode)
+    if kind == "regression":
+        further = (root_mean_squared_error(scale.decode), r_squared(scale.decode, values.shape[1]))
+        return Judgement(values.shape[1], loss, absolute, further, scale)
+    return Judgement(values.shape[1], loss, relative_l2(scale.decode), (absolute,), scale)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import generator
+from archscout.tasks.findings import Finding
 from archscout.tasks.metrics.classification import Loss, Metric, PooledLoss, pooled_mean
-from archscout.tasks.sources import Source
+from archscout.tasks.scale import TargetScale
+from archscout.tasks.sources import Source, sample_names
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["Split", "Task", "Transform"]
@@ -56,6 +58,11 @@ class Task:
         class_names: one for each output, where they have names.
         provenance: what a reader of a result wants to know of the data: files, digests, counts.
         pool_loss: how losses of batches are added up, see `metrics.pooled_mean`.
+        scale: of numeric targets, by which outputs are brought to the units of the targets; None where networks give
+            those units, or no numbers.
+        sampling: "balanced" draws training batches with every class as often; see `BatchStream`.
+        findings: what the reader of the data has noticed.
+        unlabelled: samples without targets that came with the data (their targets are zeros); None: there are none.
         evaluation_batch_size: largest batch of an evaluation, for tasks that judge larger samples than they train on.
         from_arrays: `archscout.tasks.readers.arrays.task_from_arrays`, which makes a task from arrays.
         from_datasets: `archscout.tasks.readers.arrays.task_from_datasets`, which makes one from map-style datasets.
@@ -78,6 +85,10 @@ class Task:
     class_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     pool_loss: PooledLoss = pooled_mean
+    scale: TargetScale | None = None
+    sampling: Literal["natural", "balanced"] = "natural"
+    findings: tuple[Finding, ...] = ()
+    unlabelled: Split | None = None
     evaluation_batch_size: int | None = None
 
     @property
@@ -105,6 +116,14 @@ class Task:
             }
             for name in ("train", "validation", "test")
         }
+
+    def sample_names(self, part: str) -> list[str]:
+        """A name for every sample of a split: its own, else the split's with the position in it, as `train[5]`."""
+        split = self.split(part)
+        names = sample_names(split.source)
+        if names is None:
+            return [f"{part}[{position}]" for position in range(len(split))]
+        return [names[index] for index in split.indices.tolist()]
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

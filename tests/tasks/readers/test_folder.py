@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from archscout.errors import DataError
+from archscout.errors import DataError, SettingsError
 from archscout.tasks import Split, load_task
+from archscout.tasks.options import options_with
 from archscout.tasks.readers.decoding import Decoding, decode
 from archscout.tasks.readers.folder import folder_task
 from archscout.tasks.readers.images import ImageSource
@@ -24,19 +25,34 @@ def read(split: Split) -> tuple[torch.Tensor, list[int]]:
     return inputs, targets.tolist()
 
 
-def test_classes_without_splits_are_held_out_stratified_and_seeded(tmp_path: Path) -> None:
+def test_what_is_held_out_of_classes_without_splits_follows_from_names_and_seed(tmp_path: Path) -> None:
     write_classes(tmp_path, PETS, 36)
     task = load_task(str(tmp_path))
     assert task.class_names == PETS
     assert task.spec.input_shape == (3, 10, 12)
-    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [50, 10, 12]
     everything = torch.cat([task.train.indices, task.validation.indices, task.test.indices])
     assert sorted(everything.tolist()) == list(range(72))
     for name in ("train", "validation", "test"):
-        assert len(set(np.bincount(read(task.split(name))[1]).tolist())) == 1
+        assert set(read(task.split(name))[1]) == {0, 1}
     assert torch.equal(folder_task(tmp_path).test.indices, task.test.indices)
-    assert not torch.equal(folder_task(tmp_path, seed=1).test.indices, task.test.indices)
+    assert not torch.equal(folder_task(tmp_path, options_with(None, {"seed": 1})).test.indices, task.test.indices)
     assert task.provenance["held_out"] == ["validation", "test"]
+
+
+def test_an_added_file_moves_no_other_one_to_another_split(tmp_path: Path) -> None:
+    write_classes(tmp_path, PETS, 36)
+    before = load_task(str(tmp_path))
+    write_image(tmp_path / "cat" / "a-new-one.png")
+    after = load_task(str(tmp_path))
+    for part in ("train", "validation", "test"):
+        assert set(before.sample_names(part)) == set(after.sample_names(part)) - {"cat/a-new-one.png"}
+
+
+def test_runs_of_version_0_1_keep_their_splits(tmp_path: Path) -> None:
+    """Until then, files were shuffled by the seed: a sixth of every class."""
+    write_classes(tmp_path, PETS, 36)
+    task = load_task(str(tmp_path), rules=1)
+    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [50, 10, 12]
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
@@ -64,7 +80,9 @@ def test_a_missing_validation_part_is_held_out_of_train(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", PETS, 12)
     write_classes(tmp_path / "test", PETS, 2)
     task = folder_task(tmp_path)
-    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [20, 4, 4]
+    assert len(task.test) == 4
+    assert sorted([*task.train.indices.tolist(), *task.validation.indices.tolist()]) == list(range(24))
+    assert set(read(task.validation)[1]) == {0, 1}
 
 
 def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
@@ -85,7 +103,7 @@ def test_small_images_of_mixed_sizes_become_32_by_32(tmp_path: Path) -> None:
     write_classes(tmp_path, PETS, 6)
     write_image(tmp_path / "cat" / "large.png", size=(40, 50))
     assert folder_task(tmp_path).spec.input_shape == (3, 32, 32)
-    assert folder_task(tmp_path, image_size=16).spec.input_shape == (3, 16, 16)
+    assert folder_task(tmp_path, options_with(None, {"image_size": 16})).spec.input_shape == (3, 16, 16)
 
 
 def test_large_images_are_streamed_and_cropped_at_random_in_training(tmp_path: Path) -> None:
@@ -98,7 +116,7 @@ def test_large_images_are_streamed_and_cropped_at_random_in_training(tmp_path: P
     (plain,) = [inputs for inputs, _ in task.train.source.batches(index, CPU)]
     (cropped,) = [inputs for inputs, _ in task.train.source.batches(index, CPU, seed=1)]
     assert not torch.equal(plain, cropped)
-    still = folder_task(tmp_path, image_size=20, augment="none", workers=0)
+    still = folder_task(tmp_path, options_with(None, {"image_size": 20, "augment": "none"}), workers=0)
     assert still.spec.input_shape == (3, 20, 20)
     (plain,) = [inputs for inputs, _ in still.train.source.batches(index, CPU)]
     (cropped,) = [inputs for inputs, _ in still.train.source.batches(index, CPU, seed=1)]
@@ -152,7 +170,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path, size: tuple[int, int]) -> 
     broken = tmp_path / "dog" / "002.png"
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(DataError, match=r"dog/002\.png: unreadable image"):
-        task = folder_task(tmp_path, image_size=16, workers=0)
+        task = folder_task(tmp_path, options_with(None, {"image_size": 16}), workers=0)
         for name in ("train", "validation", "test"):  # large images are read when they are needed
             read(task.split(name))
     broken.write_text("text")
@@ -181,8 +199,8 @@ def test_other_layouts_are_told(tmp_path: Path, paths: list[str], message: str) 
 
 
 def test_an_image_size_below_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="image_size is 0"):
-        folder_task(tmp_path, image_size=0)
+    with pytest.raises(SettingsError, match="image_size = 0: it must be at least 1 pixel"):
+        folder_task(tmp_path, options_with(None, {"image_size": 0}))
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:

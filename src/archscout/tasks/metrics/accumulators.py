@@ -12,7 +12,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-__all__ = ["MeanOfTerms", "RankingMetric"]
+__all__ = ["Determination", "MeanOfTerms", "RankingMetric"]
 
 
 class MeanOfTerms(torchmetrics.Metric):
@@ -94,3 +94,39 @@ def _merged(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     merged = targets.new_zeros(count, targets.shape[1])
     merged[group] = targets
     return total / torch.bincount(group, minlength=count).unsqueeze(1), merged
+
+
+class Determination(torchmetrics.Metric):
+    """The coefficient of determination of each output, then the mean over outputs; NaN for fewer than two samples.
+
+    Sums are float64: torchmetrics' own R2Score adds up squares in float32, which loses all digits where targets have
+    a large mean. An output whose targets never change has no variance to explain: 1 where it is met exactly, else 0.
+    """
+
+    count: Tensor
+    errors: Tensor
+    total: Tensor
+    squares: Tensor
+
+    def __init__(self, decode: Callable[[Tensor], Tensor], outputs: int) -> None:
+        super().__init__()
+        for name in ("errors", "total", "squares"):
+            self.add_state(name, torch.zeros(outputs, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self._decode = decode
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add a batch."""
+        values, known = self._decode(outputs.detach().float()).double(), targets.double()
+        self.errors += (values - known).square().sum(0)
+        self.total += known.sum(0)
+        self.squares += known.square().sum(0)
+        self.count += len(known)
+
+    def compute(self) -> Tensor:
+        """The value of all batches together."""
+        if self.count < 2:
+            return self.errors.new_tensor(torch.nan)
+        variance = self.squares - self.total.square() / self.count
+        exact = (self.errors == 0).double()
+        return torch.where(variance > 0, 1 - self.errors / variance.clamp(min=1e-300), exact).mean()

@@ -20,7 +20,7 @@ from archscout.tasks.metrics.classification import (
     mean_of,
     reciprocal_reward,
 )
-from archscout.tasks.resident import Resident
+from archscout.tasks.scale import TargetScale
 
 if TYPE_CHECKING:
     import torchmetrics
@@ -76,20 +76,19 @@ def relative_l2(decode: Decode = _same) -> Metric:
     return Metric("relative_l2", "min", mean_of(terms), reciprocal_reward)
 
 
-def mean_squared_error(decode: Decode = _same, scale: Resident | None = None) -> Loss:
-    """Mean squared error over all positions.
+def mean_squared_error(scale: TargetScale | None = None) -> Loss:
+    """Mean squared error over all positions, in the units of the targets, divided by their deviation.
 
     Args:
-        scale: both are divided by it first, so that the loss is of the order of 1; may differ between channels.
-            None divides by nothing.
+        scale: of the targets: the loss is then of the order of 1, whatever their units; None: outputs and targets as
+            they are.
     """
 
     def loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        decoded = decode(outputs.float())
         if scale is None:
-            return F.mse_loss(decoded, targets)
-        unit = scale.on(outputs.device)
-        return F.mse_loss(decoded / unit, targets / unit)
+            return F.mse_loss(outputs.float(), targets)
+        unit = scale.unit(outputs)
+        return F.mse_loss(scale.decode(outputs.float()) / unit, targets / unit)
 
     return loss
 

@@ -14,17 +14,16 @@ import torch
 from torch import Tensor
 
 from archscout.errors import DataError
-from archscout.seeds import generator
-from archscout.tasks.holdout import stratified_holdout
+from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions, options_with
 from archscout.tasks.readers.datasets import read_dataset
 from archscout.tasks.readers.layouts import read_inputs
 from archscout.tasks.registry import register_reader
+from archscout.tasks.samples import Samples, task_of_samples
 from archscout.tasks.sources import ArraySource
-from archscout.tasks.spec import TaskKind, TaskSpec
 from archscout.tasks.statistics import statistics_of_array
-from archscout.tasks.targets import KINDS, judgement, read_targets, recognise_kind
+from archscout.tasks.targets import read_targets, recognise_kind
 from archscout.tasks.task import Split, Task
-from archscout.tasks.transforms import normalizer, standard_augmentation, uint8_to_float
+from archscout.tasks.transforms import standard_augmentation
 
 if TYPE_CHECKING:
     ArrayLike = np.ndarray[Any, Any] | Tensor
@@ -33,34 +32,36 @@ __all__ = ["npz_task", "task_from_arrays", "task_from_datasets"]
 
 REQUIRED_KEYS = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL_KEYS = ("x_val", "y_val", "class_names", "layout", "kind")
+INPUT_NAMES = {"train": "x_train", "test": "x_test", "validation": "x_val"}
+ARRAY_OPTIONS = HOLD_OUT | {"kind", "layout", "augment"}
 
 
 def task_from_arrays(
     x_train: ArrayLike,
     y_train: ArrayLike,
-    x_test: ArrayLike,
-    y_test: ArrayLike,
+    x_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
     *,
     x_val: ArrayLike | None = None,
     y_val: ArrayLike | None = None,
     name: str = "arrays",
     class_names: Sequence[str] = (),
-    validation_fraction: float = 1 / 6,
-    seed: int = 0,
-    augment: str = "auto",
-    layout: str = "auto",
-    kind: str = "auto",
+    groups: Sequence[Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    options: TaskOptions | None = None,
+    **named: Any,
 ) -> Task:
-    """A task from numpy arrays or tensors: classification, several labels at once, or a value at every position.
+    """A task from numpy arrays or tensors: classes, several labels at once, numbers, or a value at every position.
 
     Supported inputs: images `(N, H, W, C)`, `(N, C, H, W)` and `(N, H, W)`, as uint8, other whole numbers or floats;
     series `(N, C, L)` and `(N, L)`. How the axes are told apart: `layouts.recognise_layout`. How values are stored:
     `layouts.read_inputs`. Shape, kind (`targets.recognise_kind`) and number of outputs are inferred. Each channel is
-    normalised with its mean and standard deviation in the train split.
+    normalised with its mean and standard deviation in the train split. Splits that are not given are held out.
 
     - classification: labels `(N,)` or `(N, 1)`, whole numbers from 0; accuracy.
     - multilabel: `(N, K)` of 0 and 1; binary cross-entropy and mean average precision.
+    - regression: numbers `(N,)` or `(N, K)`; mean squared error of values that are standardised over the train split,
+      mean absolute error in the units of the targets.
     - dense, floats `(N, *positions)` or with channels: mean squared error of values that are standardised by channel,
       relative L2 and mean absolute error in the units of the targets.
     - dense, whole numbers `(N, *positions)`: a class at every position; pixel accuracy and mean IoU.
@@ -68,60 +69,60 @@ def task_from_arrays(
     Args:
         x_train, x_test, x_val: inputs; all of one sample shape.
         class_names: one for each class, in the order of the labels; fixes the number of classes.
-        validation_fraction: of the train samples, held out with each class in proportion; unused with `x_val`.
-        seed: of that split.
-        augment: "auto", "crop", "crop+flip" or "none"; see `transforms.standard_augmentation`.
-        layout: "auto", "NCHW", "NHWC", "NHW", "NCL" or "NL".
-        kind: "auto", "classification", "multilabel" or "dense".
+        groups: of the train samples; those of one group stay in one split.
         provenance: what else a reader of results wants to know of the data.
+        options: see `TaskOptions`.
+        named: fields of `TaskOptions`, which win over `options`: layout, kind, augment, metric, ...
 
     Raises:
         DataError: the data contradicts itself or the above; the message names the array and the value.
+        SettingsError: an option that does not exist, or is not for arrays.
     """
-    if (x_val is None) != (y_val is None):
-        raise DataError("x_val and y_val belong together: give both or neither.")
-    if kind not in ("auto", *KINDS):
-        raise DataError(f"unknown kind '{kind}'; allowed: auto, {', '.join(KINDS)}.")
-    given = {"x_train": x_train, "x_test": x_test} | ({} if x_val is None else {"x_val": x_val})
-    inputs, layout = read_inputs(given, layout)
+    options = options_with(options, named)
+    options.check_heeded(ARRAY_OPTIONS, "an array")
+    for first, second, what in ((x_val, y_val, "val"), (x_test, y_test, "test")):
+        if (first is None) != (second is None):
+            raise DataError(f"x_{what} and y_{what} belong together: give both or neither.")
+    given = {"train": (x_train, y_train), "test": (x_test, y_test), "validation": (x_val, y_val)}
+    given = {part: pair for part, pair in given.items() if pair[0] is not None}
+    inputs, layout = read_inputs({INPUT_NAMES[part]: pair[0] for part, pair in given.items()}, options.layout)
     shape = tuple(inputs["x_train"].shape[1:])
-    found = recognise_kind(y_train, shape) if kind == "auto" else cast(TaskKind, kind)
-    if found == "dense" and augment not in ("auto", "none"):
-        raise DataError(f"augmentation '{augment}' would move the inputs, but not what is told of their positions.")
-    targets = {
-        where.replace("x_", "y_"): read_targets(found, values, inputs[where], where.replace("x_", "y_"))
-        for where, values in (("x_train", y_train), ("x_test", y_test), ("x_val", y_val))
-        if where in inputs
-    }
-    source = ArraySource(inputs["x_train"], targets["y_train"])
-    if "x_val" in inputs:
-        source = ArraySource(
-            torch.cat([inputs["x_train"], inputs["x_val"]]), torch.cat([targets["y_train"], targets["y_val"]])
+    kind = recognise_kind(y_train, shape) if options.kind == "auto" else options.kind
+    if kind == "dense" and options.augment not in ("auto", "none"):
+        raise DataError(
+            f"augmentation '{options.augment}' would move the inputs, but not what is told of their positions."
         )
-        train, validation = torch.arange(len(source)).tensor_split([len(inputs["x_train"])])
-        judged = judgement(found, targets, train, class_names)
-    else:
-        classes = targets["y_train"] if found == "classification" else torch.zeros(len(source), dtype=torch.int64)
-        if found == "classification":
-            judgement(found, targets, classes, class_names)  # raises before classes are held out that are wrong
-        train, validation = stratified_holdout(classes, validation_fraction, generator(seed, "validation", name))
-        judged = judgement(found, targets, train, class_names)
-    statistics = statistics_of_array(source.inputs, train)
-    facts = {"source": "arrays", "layout": layout, "split_seed": None if "x_val" in inputs else seed}
-    return Task(
-        spec=TaskSpec(name=name, kind=found, input_shape=shape, outputs=judged.outputs),
-        train=Split(source, train),
-        validation=Split(source, validation),
-        test=Split(ArraySource(inputs["x_test"], targets["y_test"]), torch.arange(len(inputs["x_test"]))),
-        loss=judged.loss,
-        metric=judged.metric,
-        extra_metrics=judged.extra_metrics,
-        to_float=uint8_to_float,
-        normalize=normalizer(statistics.mean, statistics.std),
-        augmentations=() if found == "dense" else standard_augmentation(augment, shape),
+    targets = {
+        part: read_targets(kind, pair[1], inputs[INPUT_NAMES[part]], INPUT_NAMES[part].replace("x_", "y_"))
+        for part, pair in given.items()
+    }
+    if groups is not None and len(groups) != len(targets["train"]):
+        raise DataError(f"there are {len(groups)} groups for {len(targets['train'])} train samples; give one for each.")
+    samples = Samples(
+        name=name,
+        kind=kind,
+        input_shape=shape,
+        parts=_parts(inputs, targets),
+        statistics=lambda split: statistics_of_array(cast(ArraySource, split.source).inputs, split.indices),
         class_names=tuple(class_names),
-        provenance={**facts, **(provenance or {})},
+        groups=None if groups is None else {"train": [str(group) for group in groups]},
+        augmentations=() if kind in ("dense", "regression") else standard_augmentation(options.augment, shape),
+        provenance={"source": "arrays", "layout": layout, **(provenance or {})},
     )
+    return task_of_samples(samples, options)
+
+
+def _parts(inputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Split]:
+    """The given splits; train and validation share a source, so that both together are one."""
+    together = [part for part in ("train", "validation") if part in targets]
+    source = ArraySource(
+        torch.cat([inputs[INPUT_NAMES[part]] for part in together]), torch.cat([targets[part] for part in together])
+    )
+    places = torch.arange(len(source)).tensor_split([len(targets["train"])])
+    parts = {part: Split(source, place) for part, place in zip(together, places, strict=False)}
+    if "test" in targets:
+        parts["test"] = Split(ArraySource(inputs["x_test"], targets["test"]), torch.arange(len(targets["test"])))
+    return parts
 
 
 def task_from_datasets(
@@ -181,16 +182,14 @@ Task.from_datasets = staticmethod(task_from_datasets)
     "npz",
     "an .npz file with x_train, y_train, x_test and y_test",
     lambda path: path.suffix == ".npz" and path.is_file(),
+    heeds=ARRAY_OPTIONS,
 )
-def npz_task(path: Path, **options: Any) -> Task:
+def npz_task(path: Path, options: TaskOptions = DEFAULTS) -> Task:
     """A task from an `.npz` file.
 
     The file holds `x_train`, `y_train`, `x_test`, `y_test`; where it has them, `x_val` with `y_val`, `class_names`
     (text, one for each class), `layout` and `kind` (text, as in `task_from_arrays`) are used too. Python objects in the
     file are refused.
-
-    Args:
-        options: as for `task_from_arrays`.
 
     Raises:
         DataError: the file is missing, truncated, no `.npz`, lacks keys, or its arrays are wrong.
@@ -202,19 +201,20 @@ def npz_task(path: Path, **options: Any) -> Task:
             f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}. An .npz task needs "
             f"{', '.join(REQUIRED_KEYS)}; x_val, y_val, class_names, layout and kind may be there."
         )
-    if "class_names" in arrays:
-        options.setdefault("class_names", [str(value) for value in np.atleast_1d(arrays["class_names"])])
-    if "layout" in arrays:
-        options.setdefault("layout", str(arrays["layout"]))
-    if "kind" in arrays:
-        options.setdefault("kind", str(arrays["kind"]))
-    options.setdefault("name", path.stem)
+    for key in ("layout", "kind"):
+        if key in arrays and key not in options.given():
+            options = options_with(options, {key: str(arrays[key])})
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    options["provenance"] = {"source": path.name, "sha256": digest} | dict(options.get("provenance") or {})
     try:
         return task_from_arrays(
-            *(arrays[key] for key in REQUIRED_KEYS), x_val=arrays.get("x_val"), y_val=arrays.get("y_val"), **options
+            *(arrays[key] for key in REQUIRED_KEYS),
+            x_val=arrays.get("x_val"),
+            y_val=arrays.get("y_val"),
+            name=path.stem,
+            class_names=[str(value) for value in np.atleast_1d(arrays.get("class_names", np.array([], str)))],
+            provenance={"source": path.name, "sha256": digest},
+            options=options,
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

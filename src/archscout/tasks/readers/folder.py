@@ -8,21 +8,19 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import generator
-from archscout.tasks.holdout import stratified_holdout
-from archscout.tasks.metrics.classification import accuracy, cross_entropy
+from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions
 from archscout.tasks.readers.decoding import DECODE_ERRORS, GREY_MODES, Decoding
 from archscout.tasks.readers.image_folder import ClassFolder, list_folder, scan_classes
 from archscout.tasks.readers.images import ImageSource, read_images
 from archscout.tasks.registry import register_reader
+from archscout.tasks.samples import Samples, task_of_samples
 from archscout.tasks.sources import ArraySource
-from archscout.tasks.spec import TaskSpec
 from archscout.tasks.statistics import ChannelStatistics, statistics_of_array
 from archscout.tasks.task import Split, Task
-from archscout.tasks.transforms import normalizer, standard_augmentation, uint8_to_float
+from archscout.tasks.transforms import standard_augmentation
 
 __all__ = ["folder_task"]
 
@@ -36,17 +34,15 @@ STATISTICS_BATCH = 64
 
 
 # Asked last: a folder that no other reader knows is taken for one of images, and the error says what it lacks.
-@register_reader("images", "a folder of images (one folder for each class)", Path.is_dir, priority=-1)
+@register_reader(
+    "images",
+    "a folder of images (one folder for each class)",
+    Path.is_dir,
+    priority=-1,
+    heeds=HOLD_OUT | {"image_size", "augment"},
+)
 def folder_task(
-    path: Path,
-    *,
-    name: str | None = None,
-    image_size: int | None = None,
-    validation_fraction: float = 1 / 6,
-    test_fraction: float = 1 / 6,
-    seed: int = 0,
-    augment: str = "auto",
-    workers: int | None = None,
+    path: Path, options: TaskOptions = DEFAULTS, *, name: str | None = None, workers: int | None = None
 ) -> Task:
     """A classification task from an image folder.
 
@@ -63,51 +59,35 @@ def folder_task(
 
     Args:
         name: of the task; default: the folder's name.
-        image_size: side of the images that the network sees, in pixels; default as above.
-        validation_fraction, test_fraction: what to hold out where the folder has no such split.
-        seed: of the hold-out.
-        augment: of small images, "auto", "crop", "crop+flip" or "none"; large ones are cropped and mirrored in
-            decoding, unless "none".
         workers: processes that decode large images; default: `images.default_workers()`.
 
     Raises:
         DataError: no such layout, a class without images, splits of different classes, or an unreadable image.
     """
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size is {image_size}; it must be at least 1 pixel.")
     name = name or path.resolve().name
     folders = _find_splits(path)
     labels = torch.cat([folder.labels for folder in folders.values()])
     names = [image for folder in folders.values() for image in folder.names]
-    parts = _index_splits(folders, test_fraction, validation_fraction, seed, name)
     probe = _probe(path, names)
-    decoding = _choose_decoding(probe, image_size, augment)
+    decoding = _choose_decoding(probe, options)
     source: ArraySource | ImageSource
     if probe.small and len(names) * probe.channels * decoding.height * decoding.width <= MEMORY_LIMIT:
-        source = ArraySource(read_images([path / image for image in names], decoding), labels)
-        statistics = statistics_of_array(source.inputs, parts["train"])
+        source = ArraySource(read_images([path / image for image in names], decoding), labels, names)
     else:
         source = ImageSource(path, names, labels, decoding, workers)
-        statistics = _sampled_statistics(source, parts["train"], generator(seed, "statistics", name))
-    classes = folders["train"].class_names
-    return Task(
-        spec=TaskSpec(name=name, kind="classification", input_shape=decoding.shape, outputs=len(classes)),
-        train=Split(source, parts["train"]),
-        validation=Split(source, parts["validation"]),
-        test=Split(source, parts["test"]),
-        loss=cross_entropy,
-        metric=accuracy(len(classes)),
-        to_float=uint8_to_float,
-        normalize=normalizer(statistics.mean, statistics.std),
+    places = torch.split(torch.arange(len(names)), [len(folder) for folder in folders.values()])
+    samples = Samples(
+        name=name,
+        kind="classification",
+        input_shape=decoding.shape,
+        parts={part: Split(source, place) for part, place in zip(folders, places, strict=True)},
+        statistics=lambda split: _statistics(split, generator(options.seed, "statistics", name)),
+        class_names=folders["train"].class_names,
         # Large images are cropped and mirrored while they are decoded.
-        augmentations=standard_augmentation(augment, decoding.shape) if probe.small else (),
-        class_names=classes,
-        provenance={
-            "source": path.name,
-            "held_out": [part for part in ("validation", "test") if part not in folders],
-            "split_seed": seed,
-        },
+        augmentations=standard_augmentation(options.augment, decoding.shape) if probe.small else (),
+        provenance={"source": path.name},
     )
+    return task_of_samples(samples, options)
 
 
 def _find_splits(path: Path) -> dict[str, ClassFolder]:
@@ -141,25 +121,6 @@ def _at_least_two(where: Path, found: ClassFolder) -> ClassFolder:
     if len(found.class_names) < 2:
         raise DataError(f"{where} has only one class, {found.class_names[0]}; a classification needs at least two.")
     return found
-
-
-def _index_splits(
-    folders: dict[str, ClassFolder], test_fraction: float, validation_fraction: float, seed: int, name: str
-) -> dict[str, Tensor]:
-    """Indices of the three splits, into all images of the folders one after another."""
-    indices: dict[str, Tensor] = {}
-    start = 0
-    for part, folder in folders.items():
-        indices[part] = torch.arange(start, start + len(folder))
-        start += len(folder)
-    # The training images come first, so their indices are also positions in their labels.
-    labels = folders["train"].labels
-    for part, fraction in (("test", test_fraction), ("validation", validation_fraction)):
-        if part not in indices:
-            train = indices["train"]
-            kept, held = stratified_holdout(labels[train], fraction, generator(seed, part, name))
-            indices["train"], indices[part] = train[kept], train[held]
-    return indices
 
 
 @dataclass(frozen=True)
@@ -197,18 +158,21 @@ def _probe(root: Path, names: Sequence[str]) -> _Probe:
     )
 
 
-def _choose_decoding(probe: _Probe, image_size: int | None, augment: str) -> Decoding:
-    width = height = image_size or (SMALL_SIZE if probe.small else LARGE_SIZE)
-    if image_size is None and probe.small and probe.common_size is not None:
+def _choose_decoding(probe: _Probe, options: TaskOptions = DEFAULTS) -> Decoding:
+    side = SMALL_SIZE if probe.small else LARGE_SIZE
+    height, width = options.image_size or (side, side)
+    if options.image_size is None and probe.small and probe.common_size is not None:
         width, height = probe.common_size
     if probe.small:
         return Decoding(height, width, grey=probe.grey, random_crop=False, margin=1.0)
-    steps = standard_augmentation(augment, (probe.channels, height, width))
+    steps = standard_augmentation(options.augment, (probe.channels, height, width))
     return Decoding(height, width, grey=probe.grey, random_crop=len(steps) > 0, mirror=len(steps) > 1)
 
 
-def _sampled_statistics(source: ImageSource, train: Tensor, draw: torch.Generator) -> ChannelStatistics:
-    """Of some training images, decoded as for evaluation."""
-    some = train[torch.randperm(len(train), generator=draw)[:STATISTICS_SAMPLES]]
-    batches = source.batches(torch.split(some, STATISTICS_BATCH), torch.device("cpu"))
+def _statistics(train: Split, draw: torch.Generator) -> ChannelStatistics:
+    """Of the training images: of all that are in memory, else of some, decoded as for evaluation."""
+    if isinstance(train.source, ArraySource):
+        return statistics_of_array(train.source.inputs, train.indices)
+    some = train.indices[torch.randperm(len(train), generator=draw)[:STATISTICS_SAMPLES]]
+    batches = train.source.batches(torch.split(some, STATISTICS_BATCH), torch.device("cpu"))
     return ChannelStatistics().update_all(inputs for inputs, _ in batches)

@@ -152,6 +152,11 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The path of each sample's file below the root."""
+        return [os.fsdecode(bytes(name)) for name in self._reader.names]
+
     def path(self, index: int) -> Path:
         """The file of a sample."""
         return self._reader.path(index)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from archscout.errors import DataError
+from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions
 from archscout.tasks.readers.arrays import task_from_arrays
 from archscout.tasks.readers.series_files import Series, SeriesFile, read_series
 from archscout.tasks.registry import register_family, register_reader
@@ -72,8 +73,13 @@ def _padded(file: SeriesFile, length: int, fill: np.ndarray[tuple[int], np.dtype
     return whole
 
 
-@register_reader("series", "a .ts file of series (NAME_TRAIN.ts, beside NAME_TEST.ts) or their folder", _holds_series)
-def series_task(path: Path, *, name: str | None = None, seed: int = 0) -> Task:
+@register_reader(
+    "series",
+    "a .ts file of series (NAME_TRAIN.ts, beside NAME_TEST.ts) or their folder",
+    _holds_series,
+    heeds=HOLD_OUT,
+)
+def series_task(path: Path, options: TaskOptions = DEFAULTS, *, name: str | None = None) -> Task:
     """The task of a pair `NAME_TRAIN.ts`, `NAME_TEST.ts`.
 
     A sixth of the training cases is held out for validation, each class in proportion. Missing values are filled by
@@ -83,7 +89,6 @@ def series_task(path: Path, *, name: str | None = None, seed: int = 0) -> Task:
     Args:
         path: of one of the two files, or of a folder with one pair.
         name: of the task; default: that of the files.
-        seed: of the validation split.
 
     Raises:
         DataError: a file is missing or wrong, or the two do not belong together.
@@ -114,9 +119,9 @@ def series_task(path: Path, *, name: str | None = None, seed: int = 0) -> Task:
             np.array(test.labels),
             name=name or train.path.name.removesuffix("_TRAIN.ts"),
             class_names=train.class_names,
-            seed=seed,
-            layout="NCL",
             provenance=facts,
+            options=options,
+            layout="NCL",
         )
     except DataError as error:
         raise DataError(f"{train.path}: {error}") from None
@@ -145,7 +150,7 @@ def ucr_task(name: str, root: Path) -> Task:
     places = [root / folder / name for folder in FOLDERS] + ([bundled / name] if bundled is not None else [])
     for place in places if name else []:
         if (place / f"{name}_TRAIN.ts").is_file():
-            return series_task(place / f"{name}_TRAIN.ts", name=f"ucr:{name}")
+            return series_task(place / f"{name}_TRAIN.ts", DEFAULTS, name=f"ucr:{name}")
     here = sorted({found for folder in FOLDERS for found in _series_below(root / folder)})
     known = [*here, *(_series_below(bundled) if bundled is not None else [])]
     listed = f"There are: {', '.join(dict.fromkeys(known))}. " if known else ""

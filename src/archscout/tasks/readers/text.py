@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from archscout.errors import DataError
+from archscout.tasks.choices import with_choices
 from archscout.tasks.metrics.classification import language_loss, perplexity
+from archscout.tasks.options import DEFAULTS, TaskOptions
 from archscout.tasks.registry import register_reader, register_task
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
@@ -148,9 +150,9 @@ def _unchanged(words: Tensor) -> Tensor:
 
 # Asked before the reader of series: a folder of three texts may hold other files, too.
 @register_reader("text", "a folder of texts (train.txt, valid.txt, test.txt)", _is_text_folder, priority=1)
-def text_folder_task(folder: Path) -> Task:
+def text_folder_task(folder: Path, options: TaskOptions = DEFAULTS) -> Task:
     """The language task of a folder with three files."""
-    return text_task(folder.resolve().name, find_text_files([folder]))
+    return with_choices(text_task(folder.resolve().name, find_text_files([folder])), options)
 
 
 def _published(spec: TaskSpec, root: Path, folders: Sequence[str]) -> Task:
