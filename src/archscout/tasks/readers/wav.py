@@ -55,6 +55,7 @@ class WavFile:
         floating: whether values are floating-point numbers.
         order: of the bytes of a value, `<` or `>`.
         offset: of the first value in the file, in bytes.
+        size, modified: of the file, in bytes and in nanoseconds, when the header was read.
     """
 
     path: Path
@@ -65,6 +66,8 @@ class WavFile:
     floating: bool
     order: str
     offset: int
+    size: int
+    modified: int
 
     @property
     def seconds(self) -> float:
@@ -88,7 +91,8 @@ def inspect_wav(path: Path) -> WavFile:
 
 
 def _read_header(path: Path, file: BinaryIO) -> WavFile:
-    size = os.fstat(file.fileno()).st_size
+    state = os.fstat(file.fileno())
+    size = state.st_size
     start = file.read(12)
     if size == 0:
         raise DataError(f"{path} is empty (0 bytes). Get it again, or remove it.")
@@ -113,7 +117,8 @@ def _read_header(path: Path, file: BinaryIO) -> WavFile:
                     f"{path} is truncated: its header tells {told:,} bytes of samples, {there:,} are there. Get it "
                     "again, or remove it."
                 )
-            return _layout(path, order, form, there if open_ended and told != large else told, file.tell())
+            told = there if open_ended and told != large else told
+            return _layout(path, state, order, form, told, file.tell())
         content = file.read(min(length, 64)) if name in (b"fmt ", b"ds64") else b""
         if name == b"fmt ":
             form = content
@@ -123,7 +128,7 @@ def _read_header(path: Path, file: BinaryIO) -> WavFile:
     raise DataError(f"{path} is truncated: its {size:,} bytes hold no samples (no chunk 'data'). Get it again.")
 
 
-def _layout(path: Path, order: str, form: bytes, size: int, offset: int) -> WavFile:
+def _layout(path: Path, state: os.stat_result, order: str, form: bytes, size: int, offset: int) -> WavFile:
     """The file, from its chunk 'fmt ' and the place and number of the bytes of its samples."""
     if len(form) < 16:
         raise DataError(f"{path} is damaged: its samples have no complete chunk 'fmt ' before them. Get it again.")
@@ -150,7 +155,18 @@ def _layout(path: Path, order: str, form: bytes, size: int, offset: int) -> WavF
         )
     if size < block:
         raise DataError(f"{path} has no samples: 0 seconds of sound. Get it again, or remove it.")
-    return WavFile(path, rate, channels, size // block, width, code == FLOATS, order, offset)
+    return WavFile(
+        path=path,
+        rate=rate,
+        channels=channels,
+        frames=size // block,
+        width=width,
+        floating=code == FLOATS,
+        order=order,
+        offset=offset,
+        size=state.st_size,
+        modified=state.st_mtime_ns,
+    )
 
 
 def read_wav(source: Path | WavFile, start: int = 0, frames: int | None = None) -> tuple[Samples, int]:
