@@ -14,7 +14,7 @@ from scipy.io import wavfile
 from archscout.errors import DataError, SettingsError
 from archscout.tasks.readers import sounds
 from archscout.tasks.readers.sound_features import SoundSettings, log_mel
-from archscout.tasks.readers.sounds import Sounds, fitted_settings, read_sounds
+from archscout.tasks.readers.sounds import Sounds, fitted_settings, list_sounds, read_sounds
 from archscout.tasks.readers.wav import inspect_wav
 
 CPU = torch.device("cpu")
@@ -143,6 +143,23 @@ def test_files_that_cannot_be_read_are_collected(tmp_path: Path) -> None:
         read_sounds(tmp_path, ["empty.wav"])
     with pytest.raises(DataError, match=r"none of the 1 recordings in .* can be read\.\n  .*c\.wav has a value"):
         read_sounds(tmp_path, ["c.wav"])
+
+
+def test_a_folder_is_listed_with_what_is_passed_over(tmp_path: Path) -> None:
+    for name in ("b/2.WAV", "b/deep/1.wav", "a.wave", "b/song.mp3", "b/notes.txt", "b/.hidden.wav", "__MACOSX/._a.wav"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"x")
+    (tmp_path / "data" / "b" / "loop").symlink_to(tmp_path / "data")
+    names, findings = list_sounds(tmp_path / "data")
+    assert names == ["a.wave", "b/2.WAV", "b/deep/1.wav"]
+    assert [(finding.level, finding.names) for finding in findings] == [
+        ("doubtful", ("b/song.mp3",)),
+        ("note", ("b/notes.txt",)),
+    ]
+    assert "ffmpeg" in findings[0].message
+    assert list_sounds(tmp_path / "data", "b/deep") == (["b/deep/1.wav"], ())
+    with pytest.raises(DataError, match=r"cannot read the folder .*gone"):
+        list_sounds(tmp_path, "gone")
 
 
 def test_silence_and_loud_values_are_told(tmp_path: Path) -> None:

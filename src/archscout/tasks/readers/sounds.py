@@ -23,14 +23,16 @@ from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.tasks.findings import Finding, some
+from archscout.tasks.readers.image_folder import list_folder
 from archscout.tasks.readers.prepared import load_array, prepared
 from archscout.tasks.readers.sound_features import SoundSettings, features_key, sound_features
 from archscout.tasks.readers.wav import WavFile, inspect_wav, read_wav, resample
 from archscout.tasks.registry import data_root
 
-__all__ = ["SUFFIXES", "SoundSource", "Sounds", "fitted_settings", "read_sounds"]
+__all__ = ["NOT_READ", "SUFFIXES", "SoundSource", "Sounds", "fitted_settings", "list_sounds", "read_sounds"]
 
 SUFFIXES = (".wav", ".wave")
+NOT_READ = (".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".wma", ".amr", ".caf")
 TYPICAL = 95  # percent of the recordings that the default length holds whole
 LONGEST = 30.0  # seconds, of the default length
 MANY = 0.1  # share of recordings that are cut: worth a warning
@@ -96,6 +98,51 @@ class Sounds:
     def source(self, targets: Tensor) -> SoundSource:
         """The samples with their targets, one for each of `files`."""
         return SoundSource(self.features, self.rows, targets, self.names)
+
+
+def list_sounds(root: Path, below: str = "") -> tuple[list[str], tuple[Finding, ...]]:
+    """The recordings in a folder and its subfolders, as sorted paths relative to `root`, and what was passed over.
+
+    Hidden files and what archives leave behind are passed over without a word.
+
+    Args:
+        root: the folder that the paths start from.
+        below: the folder in it, for example `train/dog`.
+
+    Raises:
+        DataError: a folder is missing or cannot be read.
+    """
+    files = _all_files(root, below)
+    suffixes = [Path(name).suffix.lower() for name in files]
+    names = [name for name, suffix in zip(files, suffixes, strict=True) if suffix in SUFFIXES]
+    other_sounds = tuple(name for name, suffix in zip(files, suffixes, strict=True) if suffix in NOT_READ)
+    others = tuple(sorted(set(files) - {*names, *other_sounds}))
+    findings = []
+    if other_sounds:
+        message = (
+            f"{len(other_sounds):,} sounds that are no .wav files are passed over, for example {some(other_sounds)}; "
+            "convert them to take part: ffmpeg -i IN OUT.wav"
+        )
+        findings.append(Finding("doubtful", "passed over", message, other_sounds))
+    if others:
+        message = f"{len(others):,} files that are no sounds are passed over, for example {some(others)}."
+        findings.append(Finding("note", "passed over", message, others))
+    return names, tuple(findings)
+
+
+def _all_files(root: Path, below: str) -> list[str]:
+    found: list[str] = []
+    waiting = [(below, frozenset[Path]())]
+    while waiting:
+        folder, above = waiting.pop()
+        place = (root / folder).resolve()
+        if place in above:
+            continue  # a link to a folder that it lies in
+        folders, files = list_folder(root / folder)
+        prefix = f"{folder}/" if folder else ""
+        waiting += [(prefix + name, above | {place}) for name in folders]
+        found += [prefix + name for name in files]
+    return sorted(found)
 
 
 def fitted_settings(files: Sequence[WavFile], given: Mapping[str, Any] | None = None) -> SoundSettings:
