@@ -217,6 +217,8 @@ def test_unknown_settings_and_wrong_counts_are_told(tmp_path: Path) -> None:
     names = write(tmp_path, a=noise(0.3))
     with pytest.raises(SettingsError, match="did you mean seconds"):
         read_sounds(tmp_path, names, {"second": 1})
+    with pytest.raises(DataError, match=r"has no recordings; a sound is a file with the suffix \.wav or \.wave"):
+        read_sounds(tmp_path, [])
     with pytest.raises(DataError, match="1 recordings but 2 targets"):
         read_sounds(tmp_path, names).source(torch.zeros(2))
 

@@ -187,6 +187,8 @@ def read_sounds(root: Path, names: Sequence[str], given: Mapping[str, Any] | Non
         DataError: none can be read, or there is no space for the features.
         SettingsError: wrong settings.
     """
+    if not names:
+        raise DataError(f"{root} has no recordings; a sound is a file with the suffix {' or '.join(SUFFIXES)}.")
     headers: dict[int, WavFile] = {}
     wrong: dict[int, str] = {}
     for position, name in enumerate(names):

@@ -28,15 +28,18 @@ WIDTHS = {INTEGERS: (1, 2, 3, 4), FLOATS: (4, 8)}  # bytes of a value
 COMPRESSED = {2: "Microsoft ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 49: "GSM 6.10", 80: "MPEG", 85: "MP3"}
 # Sizes that programs write which cannot go back to fill them in: ffmpeg (RF64 too), sox, arecord.
 NEVER_FILLED_IN = (0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000)
+# What other files begin with, at which byte.
 BEGINNINGS = {
-    b"ID3": "MP3",
-    b"\xff\xfb": "MP3",
-    b"OggS": "Ogg",
-    b"fLaC": "FLAC",
-    b"FORM": "AIFF",
-    b"caff": "CAF",
-    b"\x00\x00\x00": "MPEG-4",
-    b"version https": "a pointer of Git LFS (get the file with: git lfs pull)",
+    (0, b"ID3"): "MP3",
+    (0, b"\xff\xfb"): "MP3",
+    (0, b"OggS"): "Ogg",
+    (0, b"fLaC"): "FLAC",
+    (8, b"AIFF"): "AIFF",
+    (8, b"AIFC"): "AIFF",
+    (8, b"AVI "): "AVI",
+    (4, b"ftyp"): "MPEG-4",
+    (0, b"caff"): "CAF",
+    (0, b"version http"): "a pointer of Git LFS (git lfs pull gets the file)",
 }
 MOST_CHUNKS = 10_000  # before the samples
 BLOCK = 1 << 18  # frames that are converted at a time
@@ -97,8 +100,8 @@ def _read_header(path: Path, file: BinaryIO) -> WavFile:
     if size == 0:
         raise DataError(f"{path} is empty (0 bytes). Get it again, or remove it.")
     if start[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or (len(start) == 12 and start[8:] != b"WAVE"):
-        what = next((name for magic, name in BEGINNINGS.items() if start.startswith(magic)), "")
-        seen = f"it begins as {what}" if what else f"it begins with the bytes {start[:4].hex(' ')}"
+        what = next((name for (place, known), name in BEGINNINGS.items() if start[place:].startswith(known)), "")
+        seen = f"it begins as {what}" if what else f"it begins with {str(start)[1:]}"
         raise DataError(f"{path} is no .wav file: {seen}. Convert it (ffmpeg -i IN OUT.wav), or remove it.")
     order = ">" if start[:4] == b"RIFX" else "<"
     form, large = b"", None  # large: the size of the samples, where 32 bits do not hold it
