@@ -101,7 +101,7 @@ def _read_header(path: Path, file: BinaryIO) -> WavFile:
         raise DataError(f"{path} is empty (0 bytes). Get it again, or remove it.")
     if start[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or (len(start) == 12 and start[8:] != b"WAVE"):
         what = next((name for (place, known), name in BEGINNINGS.items() if start[place:].startswith(known)), "")
-        seen = f"it begins as {what}" if what else f"it begins with {str(start)[1:]}"
+        seen = f"it begins as {what}" if what else f"it begins with {repr(start)[1:]}"
         raise DataError(f"{path} is no .wav file: {seen}. Convert it (ffmpeg -i IN OUT.wav), or remove it.")
     order = ">" if start[:4] == b"RIFX" else "<"
     form, large = b"", None  # large: the size of the samples, where 32 bits do not hold it
