@@ -13,7 +13,7 @@ from archscout.tasks.readers.image_folder import ClassFolder, list_folder, scan_
 from archscout.tasks.readers.image_samples import image_inputs, image_statistics
 from archscout.tasks.registry import register_reader
 from archscout.tasks.samples import Samples, task_of_samples
-from archscout.tasks.task import Split, Task
+from archscout.tasks.task import Task
 
 __all__ = ["folder_task"]
 
@@ -52,12 +52,11 @@ def folder_task(
     labels = torch.cat([folder.labels for folder in folders.values()])
     names = [image for folder in folders.values() for image in folder.names]
     inputs = image_inputs(path, names, labels, options, workers=workers)
-    places = inputs.places([len(folder) for folder in folders.values()])
     samples = Samples(
         name=name,
         kind="classification",
         input_shape=inputs.decoding.shape,
-        parts={part: Split(inputs.source, place) for part, place in zip(folders, places, strict=True)},
+        parts=inputs.parts({part: len(folder) for part, folder in folders.items()}),
         statistics=lambda split: image_statistics(split, generator(options.seed, "statistics", name)),
         class_names=folders["train"].class_names,
         augmentations=inputs.augmentations,
