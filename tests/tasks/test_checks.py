@@ -62,6 +62,7 @@ def test_all_images_of_a_folder_are_looked_at_by_their_thumbnails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHSCOUT_WORKERS", "0")
+    monkeypatch.setattr("archscout.tasks.readers.image_samples.MEMORY_LIMIT", 0)
     write_classes(tmp_path, ("cat", "dog"), 30, size=(90, 70))
     summary = check_task(load_task(str(tmp_path)), most=1)
     assert (summary.samples_read, summary.duplicates) == (60, 0)

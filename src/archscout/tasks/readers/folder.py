@@ -67,7 +67,7 @@ def folder_task(
     if layout.kind == "dense":
         targets = torch.arange(len(names))  # until their masks are read
     inputs = image_inputs(path, names, targets, options, before=layout.findings, workers=workers)
-    places = dict(zip(parts, inputs.places([len(files) for files in parts.values()]), strict=True))
+    places = inputs.places({part: len(files) for part, files in parts.items()}, optional=("unlabelled",))
     source: Source = inputs.source
     class_names, findings = layout.class_names, list(inputs.findings)
     if layout.kind == "dense":
