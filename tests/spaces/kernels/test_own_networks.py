@@ -511,7 +511,7 @@ def digits_network(*, functional: bool = False) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.stem = Standardised(1, 4, 3, padding=1)
-            self.conv = nn.LazyConv2d(4, 3, padding=1)
+            self.conv = nn.Conv2d(4, 4, 3, padding=1) if functional else nn.LazyConv2d(4, 3, padding=1)
             self.head = nn.LazyLinear(10)
 
         def forward(self, inputs: Tensor) -> Tensor:
@@ -526,13 +526,18 @@ def digits_network(*, functional: bool = False) -> nn.Module:
 def test_a_search_keeps_what_is_more_than_a_plain_layer_and_says_so(tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Listener(Observer):
-        def message(self, text: str) -> None:
-            said.append(text)
+    class Listener:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *arguments: said.extend(arguments) if name == "message" else None
 
     quick = ["epochs=1", "batch_size=200", "fraction=0.01", "kernel_sizes=[3,5]", "dilations=[1]", "train.epochs=1"]
     run = archscout.search(
-        "digits", method="dash", model=digits_network(), out=tmp_path / "run", overrides=quick, observers=[Listener()]
+        "digits",
+        method="dash",
+        model=digits_network(),
+        out=tmp_path / "run",
+        overrides=quick,
+        observers=[cast(Observer, Listener())],
     )
     assert any("stay as they are" in text and "'stem' is a Standardised" in text for text in said)
     assert run.search_facts["kernels"]["kept"] == {"stem": "is a Standardised, a subclass with code of its own"}
