@@ -13,6 +13,7 @@ import typer
 __all__ = [
     "ARCHITECTURE",
     "DataOption",
+    "EntryOption",
     "ExecutorOption",
     "JsonOption",
     "MethodOption",
@@ -42,6 +43,10 @@ SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)
 ]
 DataOption = Annotated[Path | None, typer.Option(help="Folder with the files of a registered task.", metavar="DIR")]
+EntryOption = Annotated[
+    str | None,
+    typer.Option(help="Which weights of a file that has several, e.g. state_dict_ema.", metavar="NAME"),
+]
 RecipeOption = Annotated[
     str | None,
     typer.Option(
