@@ -32,11 +32,14 @@ def evaluate_file(file: Path, task_name: str | None, data: Path | None, as_json:
         typer.echo(f"Next: archscout export {file}")
 
 
-def evaluate_weights(source: str, weights: Path, task_name: str | None, data: Path | None, as_json: bool) -> None:
+def evaluate_weights(
+    source: str, weights: Path, task_name: str | None, data: Path | None, as_json: bool, entry: str | None = None
+) -> None:
     """Print the test metrics of an architecture with weights from a file, as published ones come."""
     if task_name is None:
         raise SettingsError(f"name the task that the weights are for, for example: {IMAGENET_EXAMPLE}")
-    network = load_weighted_network(source, weights, task_spec(task_name, data))
+    spec = task_spec(task_name, data)
+    network = load_weighted_network(source, weights, spec, entry=entry, say=lambda text: typer.echo(text, err=True))
     _print_metrics(network, load_task(task_name, data), as_json)
 
 

@@ -140,8 +140,9 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise DataError(
-            f"{file} is no safetensors file ({error}). Weights are read from safetensors only; pickled files "
-            "(.pt, .pth, .pkl) could run foreign code and are refused."
+            f"{file} is no safetensors file ({error}). A trained network of archscout is one, model.safetensors; "
+            "for a state dict of another program name its architecture: archscout evaluate ARCHITECTURE --weights FILE "
+            "--task TASK."
         ) from None
     try:
         description = json.loads(metadata["archscout"])
@@ -152,10 +153,17 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
         architecture = architecture_from_json(json.dumps(description["architecture"]))
         size = space.size_model.read(description["size"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
-        raise DataError(f"{file} holds tensors, but no network that archscout wrote ({error}).") from None
+        raise DataError(
+            f"{file} holds tensors, but no network that archscout wrote ({_what(error)}). For a state dict of another "
+            "program name its architecture: archscout evaluate ARCHITECTURE --weights FILE --task TASK."
+        ) from None
     network = build_plain(space, architecture, spec, size)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise DataError(f"{file}: the tensors do not fit the network that the file names: {error}") from None
     return network.eval(), spec
+
+
+def _what(error: Exception) -> str:
+    return f"there is no description {error}" if isinstance(error, KeyError) else str(error)
