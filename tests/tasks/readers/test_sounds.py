@@ -13,9 +13,9 @@ from scipy.io import wavfile
 
 from archscout.errors import DataError, SettingsError
 from archscout.tasks.readers import sounds
-from archscout.tasks.readers.sound_features import SoundSettings, log_mel
 from archscout.tasks.readers.sounds import Sounds, fitted_settings, list_sounds, read_sounds
 from archscout.tasks.readers.wav import inspect_wav
+from archscout.tasks.sound_features import SoundSettings, log_mel
 
 CPU = torch.device("cpu")
 

@@ -25,9 +25,9 @@ from archscout.errors import DataError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.readers.image_folder import list_folder
 from archscout.tasks.readers.prepared import load_array, prepared
-from archscout.tasks.readers.sound_features import SoundSettings, features_key, sound_features
 from archscout.tasks.readers.wav import WavFile, inspect_wav, read_wav, resample
 from archscout.tasks.registry import data_root
+from archscout.tasks.sound_features import SoundSettings, features_key, sound_features
 
 __all__ = ["NOT_READ", "SUFFIXES", "SoundSource", "Sounds", "fitted_settings", "list_sounds", "read_sounds"]
 

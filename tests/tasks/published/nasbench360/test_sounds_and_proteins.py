@@ -18,7 +18,7 @@ from archscout.tasks.published.nasbench360.fsd50k import read_fsd50k
 from archscout.tasks.published.nasbench360.psicov import read_psicov
 from archscout.tasks.readers.pickles import read_pickled
 from archscout.tasks.readers.prepared import file_key
-from archscout.tasks.readers.sound_features import SoundSettings, log_mel
+from archscout.tasks.sound_features import SoundSettings, log_mel
 from archscout.tasks.streams import evaluation_batches
 from archscout.training.evaluation import evaluate_network
 from tests.tasks.published.nasbench360 import layouts

@@ -18,8 +18,8 @@ from archscout.tasks.published.nasbench360.files import hint, locate
 from archscout.tasks.published.nasbench360.point_tasks import multilabel_task
 from archscout.tasks.published.nasbench360.sound_lists import Chunks, read_chunks, read_label_map
 from archscout.tasks.readers.prepared import file_key, load_array, prepared
-from archscout.tasks.readers.sound_features import SoundSettings, features_key, log_mel
 from archscout.tasks.registry import register_task
+from archscout.tasks.sound_features import SoundSettings, features_key, log_mel
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
 

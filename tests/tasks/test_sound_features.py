@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from archscout.errors import SettingsError
-from archscout.tasks.readers.sound_features import SoundSettings, features_key, log_mel, mel_filters, sound_features
+from archscout.tasks.sound_features import SoundSettings, features_key, log_mel, mel_filters, sound_features
 
 
 def sound(settings: SoundSettings) -> np.ndarray[Any, Any]:
