@@ -13,9 +13,17 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from archscout.errors import DataError
+from archscout.errors import DataError, SettingsError
+from archscout.tasks.sound_features import SoundSettings, sound_features
 
-__all__ = ["ArrayPreparation", "ImagePreparation", "Preparation", "TextPreparation", "preparation_from_json"]
+__all__ = [
+    "ArrayPreparation",
+    "ImagePreparation",
+    "Preparation",
+    "SoundPreparation",
+    "TextPreparation",
+    "preparation_from_json",
+]
 
 
 class Preparation(Protocol):
@@ -103,6 +111,26 @@ class ArrayPreparation:
 
 
 @dataclass(frozen=True)
+class SoundPreparation:
+    """Sounds as samples `(N, samples)` at the rate and of the length of the settings; features are made of them."""
+
+    settings: SoundSettings
+    kind: ClassVar[str] = "sounds"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "settings": self.settings.model_dump(mode="json")}
+
+    def given_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.settings.length,)
+
+    def given_dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def to_stored(self, given: Tensor) -> Tensor:
+        return sound_features(given, self.settings)
+
+
+@dataclass(frozen=True)
 class TextPreparation:
     """Words between blanks, as numbers in the order of the vocabulary."""
 
@@ -129,9 +157,11 @@ def preparation_from_json(values: Mapping[str, Any]) -> Preparation:
             return ImagePreparation(**fields)
         if values.get("kind") == ArrayPreparation.kind:
             return ArrayPreparation(**{**fields, "fill": tuple(fields.get("fill", ()))})
+        if values.get("kind") == SoundPreparation.kind:
+            return SoundPreparation(SoundSettings.read(fields["settings"]))
         if values.get("kind") == TextPreparation.kind:
             return TextPreparation(**fields)
-    except TypeError as error:
+    except (TypeError, KeyError, SettingsError) as error:
         raise DataError(f"the model file does not say how its inputs are prepared ({error}).") from None
     raise DataError(
         f"inputs are prepared as '{values.get('kind')}', which this version of archscout does not know; a newer "

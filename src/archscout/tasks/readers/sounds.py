@@ -62,6 +62,11 @@ class SoundSource:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether features of this size may as well be; larger ones are mapped from their file."""
+        return self._features.nbytes <= RESIDENT
+
     def batches(
         self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
