@@ -81,7 +81,7 @@ def folder_task(
         kind=layout.kind,
         input_shape=inputs.decoding.shape,
         parts={part: Split(source, place) for part, place in places.items()},
-        statistics=lambda split: image_statistics(split, generator(options.seed, "statistics", name)),
+        statistics=lambda split: image_statistics(split, _draw(options, name)),
         class_names=class_names,
         groups=groups,
         augmentations=inputs.augmentations,
@@ -114,6 +114,11 @@ def _still(layout: FolderLayout, options: TaskOptions) -> TaskOptions:
 def _no_targets(layout: FolderLayout) -> Tensor:
     known = layout.parts["train"].targets
     return torch.zeros(len(layout.unlabelled), *known.shape[1:], dtype=known.dtype)
+
+
+def _draw(options: TaskOptions, name: str) -> torch.Generator:
+    """Of the images whose statistics are taken; a folder may be renamed, so its name decides nothing any more."""
+    return generator(options.seed, "statistics", *([name] if options.rules < 2 else []))
 
 
 def _groups(layout: FolderLayout, inputs: ImageInputs) -> dict[str, Sequence[str]] | None:
