@@ -10,10 +10,11 @@ from torch import nn
 
 from archscout.deployment.card import ModelCard, card_of_task
 from archscout.deployment.export import ExportSubject
+from archscout.deployment.footprint import footprint_facts
 from archscout.driver import Driver
 from archscout.errors import MissingExtraError
 from archscout.jobs import Job
-from archscout.measure import measure, measure_latency
+from archscout.measure import input_type, measure, measure_latency
 from archscout.methods.base import SearchStage
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_card, network_bytes, with_card
 from archscout.pipeline.contents import RunContents
@@ -123,6 +124,7 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         "parameters": cost.parameters,
         "madds": cost.madds,
         "latency": [vars(latency) for latency in latencies],
+        "memory": footprint_facts(network, task.spec.input_shape, dtype=input_type(task.spec.vocabulary)),
         "seed": settings.seed,
         "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
         "device": run.engine.describe(),
