@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
-from archscout.pipeline.config import resolve_settings, task_reference
+from archscout.pipeline.config import ExportSettings, resolve_settings, task_reference
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
+from archscout.settings import apply_overrides
 from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.derivation import derive as derive_genotype
@@ -179,9 +180,38 @@ def evaluate(path: Path | str, *, observers: Sequence[Observer] = (), task: Task
     return resume(path, until="evaluate", observers=observers, task=task)
 
 
-def export(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
-    """Export a trained run to its formats, each compared with the network. `task` as for `resume`."""
-    return resume(path, until="export", observers=observers, task=task)
+def export(
+    path: Path | str,
+    *,
+    formats: Sequence[str] | str | None = None,
+    raw: bool | None = None,
+    int8: bool | None = None,
+    target: str | None = None,
+    overrides: Sequence[str] = (),
+    observers: Sequence[Observer] = (),
+    task: Task | str | Path | None = None,
+    model: nn.Module | None = None,
+) -> Run:
+    """Export a trained run, each file compared with the network. `task` and `model` as for `resume`.
+
+    What is not given is as in the run's settings. Files of an earlier export stay unless they are written anew.
+
+    Args:
+        formats: `onnx`, `torch` (or `pt2`), `openvino`, `executorch` (or `pte`).
+        raw: the network alone, without preprocessing and decoding.
+        int8: also in 8 bit integers; see `archscout.deployment.int8`.
+        target: device whose limits are compared with what the network takes.
+        overrides: further settings, as `export.int8_tolerance=0.02` or without the section.
+
+    Raises:
+        ExportError: a file cannot be written, or the network in int8 is not good enough.
+        SettingsError, UnknownNameError: a setting is wrong.
+    """
+    opened = Run.open(path, task=task, model=model, observers=observers)
+    given = {"formats": formats, "raw": raw, "int8": int8, "target": target}
+    values = {**opened.settings.export.model_dump(), **{key: each for key, each in given.items() if each is not None}}
+    values = apply_overrides(values, [text.removeprefix("export.") for text in overrides])
+    return opened.export(ExportSettings.read(values, where="export"))
 
 
 def report(path: Path | str, *, compare: Sequence[Path | str] = (), task: Task | str | Path | None = None) -> Path:

@@ -79,7 +79,8 @@ class Residual(nn.Module):
         x = torch.relu(self.norm(self.first(inputs)))
         y = torch.relu_(self.second(x))
         total = x + y
-        return self.lone(total).mean((2, 3)).view(-1, 2, 2)
+        means: Tensor = self.lone(total).mean((2, 3))
+        return means.view(-1, 2, 2)
 
 
 def test_a_residual_connection_keeps_its_input_alive() -> None:
@@ -101,7 +102,8 @@ def test_a_norm_whose_input_others_read_is_not_folded() -> None:
 
         def forward(self, inputs: Tensor) -> Tensor:
             x = self.layer(inputs)
-            return self.norm(x) + x
+            total: Tensor = self.norm(x) + x
+            return total
 
     found = measure_footprint(Twice(), (1, 4, 4), alignment=1)
     assert found.weights == 4 * (2 + 2 + 2 * 2)
@@ -190,7 +192,8 @@ def test_activations_are_those_that_onnxruntime_allocates(tmp_path: Path) -> Non
         def forward(self, inputs: Tensor) -> Tensor:
             x = self.b(self.a(inputs))
             y = torch.cat([x, self.c(x)], 1)[:, :6]
-            return self.head(nn.functional.max_pool2d(y, 4).flatten(1))
+            logits: Tensor = self.head(nn.functional.max_pool2d(y, 4).flatten(1))
+            return logits
 
     network = Plain().eval()
     (report,) = export_model(network, (3, 8, 8), tmp_path, formats=["onnx"])

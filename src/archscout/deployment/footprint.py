@@ -4,8 +4,8 @@ The network runs once on shapes alone, and the operations that ran are its graph
 devices compute:
 
 - A view (reshape, flatten, slice, ...) shares the memory of what it looks at.
-- An elementwise operation on a single activation that nobody reads afterwards (ReLU, batch norm, a scaling) writes where
-  it reads. All other operations write to memory of their own, while their inputs stay.
+- An elementwise operation on a single activation that nobody reads afterwards (ReLU, batch norm, a scaling) writes
+  where it reads. All other operations write to memory of their own, while their inputs stay.
 - What depends on weights alone is computed beforehand. A batch norm behind a convolution or a linear layer is part of
   its weights; elsewhere it keeps a factor and a summand for each channel.
 - The network's input and its outputs are activations, too. Scratch memory inside an operation (im2col and the like) is
