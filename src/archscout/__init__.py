@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from archscout.api import (
         derive,
         distance,
+        ensemble,
         evaluate,
         export,
         generate,
@@ -44,6 +45,7 @@ __all__ = [
     "Task",
     "derive",
     "distance",
+    "ensemble",
     "evaluate",
     "export",
     "generate",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
 from archscout.pipeline.config import ExportSettings, resolve_settings, task_reference
+from archscout.pipeline.ensembles import make_ensemble
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "derive",
     "distance",
+    "ensemble",
     "evaluate",
     "export",
     "generate",
@@ -212,6 +214,37 @@ def export(
     values = {**opened.settings.export.model_dump(), **{key: each for key, each in given.items() if each is not None}}
     values = apply_overrides(values, [text.removeprefix("export.") for text in overrides])
     return opened.export(ExportSettings.read(values, where="export"))
+
+
+def ensemble(
+    paths: Sequence[Path | str],
+    out: Path | str,
+    *,
+    formats: Sequence[str] | str = ("onnx", "torch"),
+    raw: bool = False,
+    task: Task | str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Average trained runs on the same data: one model file, one card, one file for each format, in `out`.
+
+    The folder and its `model.safetensors` are taken wherever a network is: `archscout.load(out)`.
+
+    Args:
+        paths: two or more run directories.
+        out: a new or an empty folder.
+        formats, raw: as for `export`.
+        task: as for `resume`.
+        say: told what was done, line by line.
+
+    Returns:
+        Metrics on validation and test split, size, members: the content of `result.json`.
+
+    Raises:
+        RunError: a run is not trained, the runs are on different data, or the folder is taken.
+        DataError: the networks do not take and give the same.
+    """
+    settings = ExportSettings.read({"formats": formats, "raw": raw}, where="export")
+    return make_ensemble([Path(path) for path in paths], Path(out), export=settings, task=task, say=say)
 
 
 def report(path: Path | str, *, compare: Sequence[Path | str] = (), task: Task | str | Path | None = None) -> Path:

@@ -1,7 +1,8 @@
-"""Commands on what was trained: evaluate, export, report, generate."""
+"""Commands on what was trained: evaluate, export, ensemble, report, generate."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,6 +95,30 @@ def export(
         print_exports(run, target or run.settings.export.target, as_json)
 
 
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories on the same data.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option(help="New folder for the ensemble.", metavar="DIR")],
+    formats: Annotated[
+        str, typer.Option("--format", help="As for export: onnx, pt2, openvino, pte.", metavar="NAME,...")
+    ] = "onnx,pt2",
+    raw: Annotated[bool, typer.Option("--raw", help="Export without preprocessing and decoding.")] = False,
+    task: MovedOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Average trained networks: one model file, evaluated and exported."""
+    from archscout import api
+
+    say = _nothing if quiet or as_json else typer.echo
+    result = api.ensemble(runs, out, formats=formats, raw=raw, task=task, say=say)
+    if as_json:
+        typer.echo(json.dumps({"ensemble": str(out), **result}, indent=2))
+
+
+def _nothing(text: str) -> None:
+    pass
+
+
 def report(
     path: RunArgument,
     compare: Annotated[
@@ -123,5 +148,5 @@ def generate(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (evaluate, export, report, generate):
+    for command in (evaluate, export, ensemble, report, generate):
         app.command()(command)

@@ -19,7 +19,7 @@ from archscout.pipeline.config import ExportSettings
 from archscout.pipeline.contents import RunContents
 from archscout.rundir import RunDirectory
 
-__all__ = ["footprint_of", "int8_facts", "read_exports", "write_exports"]
+__all__ = ["footprint_of", "int8_facts", "read_exports", "saw_validation", "write_exports"]
 
 FILE = "export.json"
 INT8 = "int8"
@@ -91,6 +91,7 @@ def _write_int8(run: RunContents, subject: ExportSubject, wanted: ExportSettings
         driver.message(f"export: {error}")
         return str(error)
     entry = {"path": path, "format": INT8, "raw": subject.raw, "bytes": report.path.stat().st_size, **report.to_json()}
+    entry["validation_seen_in_training"] = saw_validation(run)
     _note(run.directory, [entry])
     driver.message(f"export: {_told(run, report)}")
     return ""
@@ -99,11 +100,17 @@ def _write_int8(run: RunContents, subject: ExportSubject, wanted: ExportSettings
 def _told(run: RunContents, report: Int8Report) -> str:
     metric = run.task.metric
     way = "" if len(report.attempts) == 1 else f" ({report.attempts[-1].describe()})"
+    seen = " (samples that it was trained on too)" if saw_validation(run) else ""
     return (
         f"{report.path}{way}: validation {metric.name} {metric.format(report.before)} in float32, "
-        f"{metric.format(report.after)} in int8; {kilobytes(report.bytes_before)} to {kilobytes(report.bytes_after)}; "
+        f"{metric.format(report.after)} in int8{seen}; {kilobytes(report.bytes_before)} to {kilobytes(report.bytes_after)}; "
         f"{report.milliseconds_before:.3g} ms to {report.milliseconds_after:.3g} ms"
     )
+
+
+def saw_validation(run: RunContents) -> bool:
+    """Whether the final training read the validation split, as it does by default."""
+    return bool(run.settings.train.split == "development")
 
 
 def _note(directory: RunDirectory, entries: Sequence[dict[str, Any]]) -> None:

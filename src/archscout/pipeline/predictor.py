@@ -112,7 +112,7 @@ def decide(found: Array, card: ModelCard) -> Array:
 
 
 def load(source: Path | str, *, device: str = "auto", model: nn.Module | None = None) -> Predictor:
-    """The predictor of a run directory or of a `model.safetensors`.
+    """The predictor of a run directory, of the folder of an ensemble, or of a `model.safetensors`.
 
     Args:
         model: a network of your own, where the run was started with one.
@@ -125,9 +125,10 @@ def load(source: Path | str, *, device: str = "auto", model: nn.Module | None = 
     file = path
     if path.is_dir():
         directory = RunDirectory(path)
-        directory.require()
-        if not directory.complete("train"):
-            raise RunError(f"{path} has no trained network yet. Next: archscout resume {path}")
         file = path / "model.safetensors"
+        if directory.exists() or not file.is_file():
+            directory.require()
+            if not directory.complete("train"):
+                raise RunError(f"{path} has no trained network yet. Next: archscout resume {path}")
     network, _ = load_network(file, model=model)
     return Predictor(network, load_card(file), device=device)
