@@ -103,7 +103,8 @@ def _told(run: RunContents, report: Int8Report) -> str:
     seen = " (samples that it was trained on too)" if saw_validation(run) else ""
     return (
         f"{report.path}{way}: validation {metric.name} {metric.format(report.before)} in float32, "
-        f"{metric.format(report.after)} in int8{seen}; {kilobytes(report.bytes_before)} to {kilobytes(report.bytes_after)}; "
+        f"{metric.format(report.after)} in int8{seen}; "
+        f"{kilobytes(report.bytes_before)} to {kilobytes(report.bytes_after)}; "
         f"{report.milliseconds_before:.3g} ms to {report.milliseconds_after:.3g} ms"
     )
 
