@@ -12,7 +12,7 @@ from archscout.errors import DataError, SettingsError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import TaskOptions
 from archscout.tasks.readers.file_tree import Folder, Tree, kinds_of_files, natural, read_tree
-from archscout.tasks.readers.labelled_files import fitting_tables, table_layout, table_path
+from archscout.tasks.readers.labelled_files import fitting_tables, table_layout, table_path, tables_of_splits
 from archscout.tasks.readers.layout_of_folder import (
     PARTS,
     FileList,
@@ -24,7 +24,7 @@ from archscout.tasks.readers.layout_of_folder import (
 )
 from archscout.tasks.readers.mask_folders import mask_layout
 from archscout.tasks.readers.name_patterns import check_all_told, obvious_pattern, part_of_names
-from archscout.tasks.readers.other_tasks import content_of_other_files, other_task
+from archscout.tasks.readers.other_tasks import annotated_task, content_of_other_files, paired_folders
 
 __all__ = ["LAYOUT_OPTIONS", "find_layout", "holds_samples"]
 
@@ -54,9 +54,9 @@ def find_layout(root: Path, suffixes: frozenset[str], options: TaskOptions, samp
     if not tree.top.total:
         raise DataError("\n".join([_nothing(tree, wording), *(finding.message for finding in damaged)]))
     layout = _find(tree, wording, options)
-    used = {Path(path).name for path in [layout.provenance.get("labels", "")] if path}
+    tables = {Path(path).name for path in str(layout.provenance.get("labels", "")).split(", ")}
     layout = _grouped(layout, options)
-    unused = tree.passed_over(name for name in tree.top.other_files() if name.rpartition("/")[2] in used)
+    unused = tree.passed_over(name for name in tree.top.other_files() if name.rpartition("/")[2] in tables)
     return layout.with_findings(*damaged, *unused)
 
 
@@ -96,24 +96,25 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
                 "same names. A value at every position can also be given as arrays, in an .npz file."
             )
     if options.kind in ("auto", "classification") and not options.target:
-        pairs = other_task(tree) if options.kind == "auto" else None
-        classes = None if pairs and "two classes" in pairs else class_layout(tree, wording, options)
+        pairs = paired_folders(tree.top) if options.kind == "auto" else None
+        if pairs is not None:
+            raise DataError(pairs)
+        classes = class_layout(tree, wording, options)
         if classes is not None:
             return classes
     tables = fitting_tables(tree, wording)
-    if len(tables) == 1:
-        try:
-            found = table_layout(tree, tables[0], wording, options)
-        except DataError as error:
-            raise DataError(
-                f"{error}\nThe command: archscout run {tree.root} --labels {tables[0]} --target ..."
-            ) from None
-        message = f"the targets are read from {tables[0]}, which names the files, as --labels {tables[0]} does."
+    chosen = tables[0] if len(tables) == 1 else tables_of_splits(tables)
+    if chosen:
+        found = table_layout(tree, chosen, wording, options)
+        names = " and ".join(str(path) for path in tables)
+        message = f"the targets are read from {names}, which names the files. For another table say --labels FILE."
         return found.with_findings(Finding("note", "labels", message))
     raise DataError(_unclear(tree, wording, options, tables))
 
 
 def _nothing(tree: Tree, wording: Wording) -> str:
+    if not tree.top.others and not tree.top.folders:
+        return f"{tree.root} is empty; put the {wording.samples} of each class into a folder of its own."
     seen = content_of_other_files(tree) or f"it holds {kinds_of_files(tree.top.other_files())}."
     return (
         f"{tree.root} holds no {wording.samples}, by the suffixes of its files: {seen} archscout reads a folder with "
@@ -141,7 +142,7 @@ def _unclear(tree: Tree, wording: Wording, options: TaskOptions, tables: list[Pa
             f"{tree.root} has no table of targets: --kind {options.kind} needs one, a row for each file, as --labels "
             "labels.csv"
         )
-    other = other_task(tree)
+    other = annotated_task(tree)
     if other is not None:
         return other
     findings: list[Finding] = []

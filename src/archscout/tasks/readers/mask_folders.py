@@ -20,7 +20,7 @@ __all__ = ["mask_layout"]
 
 MATCHED = 0.5  # share of the fewer of images and masks that must have a partner
 BESIDE = 0.4  # share of the files that are masks of others in the same folder: worth a question
-BESIDE_ENDING = re.compile(r"(.+?)[\W_]*(mask|seg|segmentation|gt|ground_?truth|label)[\W_]?\d*", re.IGNORECASE)
+BESIDE_ENDING = re.compile(r"[\W_]*(mask|seg|segmentation|gt|ground_?truth|label)[\W_]?\d*$", re.IGNORECASE)
 
 Key = tuple[str, ...]
 """Folders that say nothing of splits and masks, and a file's name without its suffix."""
@@ -277,9 +277,12 @@ def _beside(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout 
     for folder in folders:
         by_stem = {name.rpartition(".")[0]: name for name in folder.files}
         for stem, name in by_stem.items():
-            match = BESIDE_ENDING.fullmatch(stem)
-            if match and match[1] in by_stem:
-                pairs.append((folder.below(by_stem[match[1]]), folder.below(name)))
+            match = BESIDE_ENDING.search(stem)
+            # "scan (1)_mask" is of "scan (1)": how many of the signs before the ending belong to it is tried.
+            starts = range(match.start(1), max(0, match.start() - 1), -1) if match else ()
+            image = next((by_stem[stem[:start]] for start in starts if stem[:start] in by_stem), None)
+            if image is not None:
+                pairs.append((folder.below(image), folder.below(name)))
     if not pairs or len(pairs) < BESIDE * total:
         return None
     if len(folders) > 1 and options.kind != "dense":

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from archscout.tasks.readers.file_tree import Folder, Tree, suffix_of
 from archscout.tasks.readers.split_names import words_of
 
-__all__ = ["content_of_other_files", "other_task"]
+__all__ = ["annotated_task", "boxes_in", "content_of_other_files", "paired_folders"]
 
 PEEK = 65536  # bytes that are read of an annotation
 PEEKED = 5  # annotations of a kind that are looked into
 SERVED = "archscout serves classes, several labels, numbers, and masks of classes"
-BOX_LINE = re.compile(r"\s*\d+(\s+-?\d+(\.\d+)?([eE][-+]?\d+)?){4}\s*")
-POLYGON_LINE = re.compile(r"\s*\d+(\s+-?\d+(\.\d+)?([eE][-+]?\d+)?){6,}\s*")
+NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+BOX_LINE = re.compile(rf"\s*\d+(\s+{NUMBER}){{4,5}}\s*")
+POLYGON_LINE = re.compile(rf"\s*\d+(\s+{NUMBER}){{6,}}\s*")
 BOX_COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"bbox"}, {"x_min", "y_min"})
 # Folders of one file name each, that belong together as input and output.
 PAIRS = (
@@ -47,12 +49,8 @@ ADVICE = {
 }
 
 
-def other_task(tree: Tree) -> str | None:
-    """A sentence on the task that the annotations beside the samples are for; None where none is recognised."""
-    return _pairs(tree.top) or _annotations(tree)
-
-
-def _pairs(top: Folder) -> str | None:
+def paired_folders(top: Folder) -> str | None:
+    """A sentence on folders of inputs and outputs, which would look like classes; None where there are none."""
     for folder in [top, *top.filled]:
         by_name = {inner.name.lower(): inner for inner in folder.filled}
         for names, what in PAIRS:
@@ -61,8 +59,8 @@ def _pairs(top: Folder) -> str | None:
                 if not first.filled and not second.filled and _stems(first) == _stems(second):
                     return (
                         f"{first.path} and {second.path} hold files of the same names: {what}. That is not served: "
-                        f"{SERVED}. If they are two classes, say --kind classification; if {second.path} are masks of "
-                        "classes, call the folders images and masks."
+                        f"{SERVED}. If they are two classes, say --kind classification; if {second.path} holds "
+                        "masks of classes, call the folders images and masks."
                     )
         sides = {tuple(words_of(inner.name)[-1:]) for inner in folder.filled}
         if sides == {("a",), ("b",)} and len(folder.filled) > 2:
@@ -77,7 +75,8 @@ def _stems(folder: Folder) -> set[str]:
     return {name.rpartition(".")[0] for name in folder.files}
 
 
-def _annotations(tree: Tree) -> str | None:
+def annotated_task(tree: Tree) -> str | None:
+    """A sentence on the task that the annotations beside the samples are for; None where none is recognised."""
     others = tree.top.other_files()
     by_suffix: dict[str, list[str]] = {}
     for name in others:
@@ -141,9 +140,15 @@ def _of_text(text: str, beside: bool) -> str:
     return ""
 
 
+def boxes_in(columns: Iterable[str]) -> bool:
+    """Whether columns of a table are the corners of boxes."""
+    names = {column.strip().lower() for column in columns}
+    return any(box <= names for box in BOX_COLUMNS)
+
+
 def _of_table(text: str, beside: bool) -> str:
     header = set(re.split(r"[,;\t]", text.partition("\n")[0].strip().lower().replace('"', "")))
-    if any(columns <= header for columns in BOX_COLUMNS):
+    if boxes_in(header):
         return "boxes of objects (object detection)"
     if {"caption"} & header or {"captions"} & header:
         return "captions (image captioning)"

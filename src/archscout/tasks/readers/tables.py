@@ -12,7 +12,7 @@ from archscout.errors import DataError
 from archscout.tasks.findings import Finding
 from archscout.tasks.readers.file_tree import alike, suffix_of
 
-__all__ = ["TABLE_SUFFIXES", "FileColumn", "FileIndex", "Table", "column_of_files", "read_table"]
+__all__ = ["TABLE_SUFFIXES", "FileColumn", "FileIndex", "Table", "column_of_files", "joined", "read_table"]
 
 TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
 DELIMITERS = ",;\t|"
@@ -65,10 +65,10 @@ def read_table(path: Path, *, header: bool = True) -> Table:
     text, findings = _text(path)
     delimiter = _delimiter(text)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=False)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
         rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
     except csv.Error as error:
-        raise DataError(f"{path}: {error}. Is it a table of text, a row a line?") from None
+        raise DataError(f"{path}: {error}. A table has a row a line; quotation marks come in pairs.") from None
     rows = [(line, row) for line, row in rows if any(row)]
     if not rows or (header and len(rows) == 1):
         raise DataError(f"{path} has {'no line' if not rows else 'only one line'}; a table has a header and rows.")
@@ -91,6 +91,20 @@ def read_table(path: Path, *, header: bool = True) -> Table:
             values.append(value)
         lines.append(line)
     return Table(path, columns, lines, delimiter, findings)
+
+
+def joined(tables: Mapping[str, Table]) -> Table:
+    """Tables of the same columns below each other, with a column "split" that says which one a row is of.
+
+    Args:
+        tables: by split.
+    """
+    first = next(iter(tables.values()))
+    columns = {name: [value for table in tables.values() for value in table.columns[name]] for name in first.columns}
+    columns["split"] = [part for part, table in tables.items() for _ in range(len(table))]
+    lines = [line for table in tables.values() for line in table.lines]
+    findings = tuple(finding for table in tables.values() for finding in table.findings)
+    return Table(first.path, columns, lines, first.delimiter, findings)
 
 
 def _trimmed(row: Sequence[str]) -> Sequence[str]:
