@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -194,15 +194,19 @@ def read_tree(root: Path, suffixes: frozenset[str]) -> Tree:
     tree = Tree(root, top)
     seen: dict[tuple[int, int], str] = {}
     try:
-        status = root.stat()
         with os.scandir(root):
             pass
+        whole = root.resolve()
+        # A link to a folder above the root leads back to it, too.
+        above = tuple(
+            (facts.st_dev, facts.st_ino) for facts in (path.stat() for path in [*reversed(whole.parents), whole])
+        )
     except OSError as error:
         raise DataError(f"cannot read the folder {root}: {error.strerror}.") from None
-    waiting: list[tuple[Folder, tuple[tuple[int, int], ...], bool]] = [(top, ((status.st_dev, status.st_ino),), False)]
-    links: list[tuple[Folder, tuple[tuple[int, int], ...], bool]] = []
+    waiting: deque[tuple[Folder, tuple[tuple[int, int], ...], bool]] = deque([(top, above, False)])
+    links: deque[tuple[Folder, tuple[tuple[int, int], ...], bool]] = deque()
     while waiting or links:
-        folder, chain, is_link = waiting.pop() if waiting else links.pop(0)
+        folder, chain, is_link = waiting.popleft() if waiting else links.popleft()
         if chain[-1] in seen:
             (tree.repeated if is_link else tree.loops).append(folder.path)
             _forget(top, folder)

@@ -192,18 +192,17 @@ def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, 
         DataError: two folders for one split, no training folder, or folders that may be splits or classes.
     """
     candidates = _part_folders(top)
-    deep = [folder for folder in candidates if folder.filled]
+    deep = [folder for folder in candidates if folder.filled and 2 * len(folder.files) < folder.total]
     others = [folder for folder in top.filled if folder not in candidates]
-    if not candidates or (not deep and (others or len(candidates) < 1)):
+    if not deep and (others or not any(read_name(folder.name).part == "train" for folder in candidates)):
         return None
-    if not deep and not any(read_name(folder.name).part == "train" for folder in candidates):
-        return None
-    if len(candidates) == 1 and others:
-        (only,) = candidates
+    if len(deep) == 1 and others:
+        (only,) = deep
         raise DataError(
-            f"{tree.root / only.path} holds folders, as a split does, but beside it are "
-            f"{some([folder.name for folder in others])}, which are no splits. Put classes into train, val and test; "
-            f"or, if {only.name} is a class as they are, say so with --classes folder:{only.path.count('/') + 1}"
+            f"{tree.root / only.path} holds folders, as a split does, but beside it there is "
+            f"{some([folder.name for folder in others])}, which is no split. If {only.name} is a split, put all classes "
+            f"into {only.name} and move what is beside it away; if {only.name} is a class, say --classes "
+            f"folder:{only.path.count('/') + 1}"
         )
     splits = _one_for_each(tree, {folder: read_name(folder.name).part for folder in candidates}, findings)
     if "train" not in splits:
@@ -214,6 +213,10 @@ def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, 
             f"{tree.root / top.path} has {names}, but no train; name the training folder train, with one folder for "
             f"each class in it.{hint}"
         )
+    if top.files:
+        loose = tuple(top.below(name) for name in top.files)
+        message = f"{len(loose):,} files lie beside the splits and were left out: {some(loose)}."
+        findings.append(Finding("doubtful", "loose files", message, loose))
     if others:
         left = tuple(name for folder in others for name in folder.samples())
         findings.append(
