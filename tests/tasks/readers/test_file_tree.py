@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from archscout.errors import DataError
-from archscout.tasks.readers import file_tree
 from archscout.tasks.readers.file_tree import alike, natural, read_tree, suffix_of
 from tests.tasks.readers.trees import SUFFIXES, layout_of, plant
 
@@ -71,7 +70,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr(file_tree.os, "scandir", refuse)
+    monkeypatch.setattr("archscout.tasks.readers.file_tree.os.scandir", refuse)
     (finding,) = layout_of(tmp_path).findings
     assert (finding.level, finding.names) == ("wrong", ("dog/locked (Permission denied)",))
     with pytest.raises(DataError, match=r"cannot read the folder .*gone: No such file"):

@@ -102,14 +102,15 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
         classes = class_layout(tree, wording, options)
         if classes is not None:
             return classes
-    tables = fitting_tables(tree, wording)
+    tables, problems = fitting_tables(tree, wording)
     chosen = tables[0] if len(tables) == 1 else tables_of_splits(tables)
     if chosen:
         found = table_layout(tree, chosen, wording, options)
         names = " and ".join(str(path) for path in tables)
         message = f"the targets are read from {names}, which names the files. For another table say --labels FILE."
         return found.with_findings(Finding("note", "labels", message))
-    raise DataError(_unclear(tree, wording, options, tables))
+    message = _unclear(tree, wording, options, tables)
+    raise DataError(" ".join([message, *(f"A table was not used: {problem}" for problem in problems)]))
 
 
 def _nothing(tree: Tree, wording: Wording) -> str:

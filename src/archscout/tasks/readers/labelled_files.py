@@ -74,22 +74,27 @@ def table_path(labels: str, root: Path) -> Path:
     raise DataError(f"--labels {labels}: there is no such file, and none in {root}.")
 
 
-def fitting_tables(tree: Tree, wording: Wording) -> list[Path]:
-    """Tables in a folder that name its files; where there are several, without those that are for answers of tests."""
-    found = []
+def fitting_tables(tree: Tree, wording: Wording) -> tuple[list[Path], list[str]]:
+    """Tables in a folder that name its files, without those that are for answers of tests where another is there.
+
+    Returns:
+        Their paths, and what is wrong with tables that cannot be read.
+    """
+    found, problems = [], []
     index = FileIndex(tree.top.samples(), wording.suffixes)
     paths = [name for name in tree.top.other_files() if Path(name).suffix.lower() in TABLE_SUFFIXES]
     paths.sort(key=lambda name: (name.count("/"), natural(name)))
     for name in paths[:MOST_TABLES]:
         try:
             table, column = _with_files(tree.root / name, index)
-        except DataError:
+        except DataError as error:
+            problems.append(str(error))
             continue
         others = len(table.columns) > 1
         if column is not None and others and column.matched >= FITS * min(len(table), len(index.names)):
             found.append(tree.root / name)
     learnt = [path for path in found if read_name(path.stem).part not in ("test", "unlabelled")]
-    return learnt if len(learnt) == 1 else found
+    return learnt if len(learnt) == 1 else found, problems
 
 
 def tables_of_splits(paths: Sequence[Path]) -> dict[str, Path]:

@@ -200,8 +200,8 @@ def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, 
         (only,) = deep
         raise DataError(
             f"{tree.root / only.path} holds folders, as a split does, but beside it there is "
-            f"{some([folder.name for folder in others])}, which is no split. If {only.name} is a split, put all classes "
-            f"into {only.name} and move what is beside it away; if {only.name} is a class, say --classes "
+            f"{some([folder.name for folder in others])}, which is no split. If {only.name} is a split, put all "
+            f"classes into {only.name} and move what is beside it away; if {only.name} is a class, say --classes "
             f"folder:{only.path.count('/') + 1}"
         )
     splits = _one_for_each(tree, {folder: read_name(folder.name).part for folder in candidates}, findings)

@@ -27,7 +27,6 @@ TARGET_WORDS = frozenset(
     ("label", "labels", "class", "classes", "target", "targets", "category", "categories", "tag", "tags")
 )
 TIME_WORDS = frozenset(("time", "timestamp", "timestamps", "date", "datetime"))
-SEPARATORS = "|;,"
 MOST_LABELS = 10_000
 
 
@@ -315,12 +314,13 @@ def _separator(values: Sequence[str]) -> str:
 
 def _sign(values: Sequence[str]) -> str:
     """The sign that separates labels in some values; "" where none does."""
-    filled = [value for value in values if value]
-    for sign in SEPARATORS:
-        several = [value for value in filled if sign in value]
-        if several and len({part for value in filled for part in _parts(value, sign)}) < max(len(set(filled)), 3):
+    filled = {value for value in values if value}
+    for sign in "|;":
+        if any(sign in value for value in filled):
             return sign
-    return ""
+    # A comma may belong to a name, as in "Paris, France": then there are more parts than names.
+    with_comma = any("," in value for value in filled)
+    return "," if with_comma and len({part for value in filled for part in _parts(value, ",")}) <= len(filled) else ""
 
 
 def _parts(value: str, sign: str) -> list[str]:

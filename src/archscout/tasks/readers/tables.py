@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = ["TABLE_SUFFIXES", "FileColumn", "FileIndex", "Table", "column_of_file
 
 TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
 DELIMITERS = ",;\t|"
+FILE_NAME = re.compile(r"[^.\s]\.[A-Za-z]{1,4}[0-9]?$")
 LARGEST = 2**30  # bytes
 SNIFFED = 100  # lines that decide what separates the fields
 
@@ -216,6 +218,10 @@ def _by_tail(known: Mapping[str, list[int]], value: str) -> list[int]:
     return []
 
 
+def _is_file_name(value: str) -> bool:
+    return FILE_NAME.search(value) is not None
+
+
 @dataclass(frozen=True)
 class FileColumn:
     """The column that names files: its name, the files that each row may mean, and how many files it names."""
@@ -226,9 +232,15 @@ class FileColumn:
 
 
 def column_of_files(table: Table, index: FileIndex) -> FileColumn | None:
-    """The column whose values name most files; None where none names one."""
+    """The column whose values name most files; None where none names one.
+
+    Where a column has names with suffixes, whole numbers in another one are not taken for files.
+    """
     best: FileColumn | None = None
+    written = {name for name, values in table.columns.items() if 2 * sum(map(_is_file_name, values)) > len(values)}
     for name, values in table.columns.items():
+        if written and name not in written:
+            continue
         files = [index.find(value) for value in values]
         distinct = len({each[0] for each in files if each})
         if distinct and (best is None or distinct > best.matched):
