@@ -56,6 +56,7 @@ def test_duplicates_imbalance_and_small_classes_are_warned_of() -> None:
 
 def test_folders_of_large_images_are_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHSCOUT_WORKERS", "0")
+    monkeypatch.setattr("archscout.tasks.readers.image_samples.MEMORY_LIMIT", 0)
     write_classes(tmp_path, ("cat", "dog"), 30, size=(90, 70))
     whole = images(tmp_path)
     assert (whole.samples_read, whole.duplicates) == (60, 0)

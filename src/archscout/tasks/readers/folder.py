@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -66,25 +66,23 @@ def folder_task(
     if layout.kind == "dense":
         targets = torch.arange(len(names))  # until their masks are read
     inputs = image_inputs(path, names, targets, options, before=layout.findings, workers=workers)
-    places = dict(zip(parts, inputs.places([len(files) for files in parts.values()]), strict=True))
-    source: Source = inputs.source
+    splits = inputs.parts({part: len(files) for part, files in parts.items()})
     class_names, findings = layout.class_names, list(inputs.findings)
     if layout.kind == "dense":
-        source, places, class_names, told = _with_masks(path, layout, inputs, places, options)
+        splits, class_names, told = _with_masks(path, layout, inputs, splits, options)
         findings += told
         raise_wrong(findings)
-    groups = _groups(layout, inputs)
-    unlabelled = places.pop("unlabelled", None)
+    unlabelled = splits.pop("unlabelled", None)
     samples = Samples(
         name=name,
         kind=layout.kind,
         input_shape=inputs.decoding.shape,
-        parts={part: Split(source, place) for part, place in places.items()},
+        parts=splits,
         statistics=lambda split: image_statistics(split, generator(options.seed, "statistics", name)),
         class_names=class_names,
-        groups=groups,
+        groups=_groups(layout, inputs, splits),
         augmentations=inputs.augmentations,
-        unlabelled=None if unlabelled is None or not len(unlabelled) else Split(source, unlabelled),
+        unlabelled=unlabelled,
         provenance={"source": path.name, **layout.provenance},
         findings=tuple(findings),
     )
@@ -114,24 +112,18 @@ def _no_targets(layout: FolderLayout) -> Tensor:
     return torch.zeros(len(layout.unlabelled), *known.shape[1:], dtype=known.dtype)
 
 
-def _groups(layout: FolderLayout, inputs: ImageInputs) -> dict[str, Sequence[str]] | None:
-    """Of the images that are kept: their groups."""
+def _groups(layout: FolderLayout, inputs: ImageInputs, splits: Mapping[str, Split]) -> dict[str, Sequence[str]] | None:
+    """The groups of the images that are left in each split."""
     if layout.parts["train"].groups is None:
         return None
-    kept = set(inputs.kept.tolist())
-    groups: dict[str, Sequence[str]] = {}
-    start = 0
-    for part, files in layout.parts.items():
-        if files.groups is not None:
-            groups[part] = [group for place, group in enumerate(files.groups, start) if place in kept]
-        start += len(files)
-    return groups
+    given = [group for files in layout.parts.values() for group in files.groups or ()]
+    return {part: [given[int(inputs.kept[index])] for index in split.indices] for part, split in splits.items()}
 
 
 def _with_masks(
-    path: Path, layout: FolderLayout, inputs: ImageInputs, places: dict[str, Tensor], options: TaskOptions
-) -> tuple[Source, dict[str, Tensor], tuple[str, ...], Sequence[Finding]]:
-    """The source with masks as targets, its splits without images whose masks are damaged, and names of classes."""
+    path: Path, layout: FolderLayout, inputs: ImageInputs, splits: Mapping[str, Split], options: TaskOptions
+) -> tuple[dict[str, Split], tuple[str, ...], Sequence[Finding]]:
+    """The splits with masks as targets, without images whose masks are damaged; names of classes; what was seen."""
     mask_names = [mask for files in layout.parts.values() for mask in files.masks]
     kept = [place for place in inputs.kept.tolist() if place < len(mask_names)]
     images = list(inputs.index.names)[: len(kept)]
@@ -151,5 +143,8 @@ def _with_masks(
     else:
         source = MaskedImages(inputs.source, classes)
     damaged = torch.tensor(masks.damaged, dtype=torch.int64)
-    left = {part: place[~torch.isin(place, damaged)] for part, place in places.items()}
-    return source, left, masks.class_names, masks.findings
+    left = {part: split.indices[~torch.isin(split.indices, damaged)] for part, split in splits.items()}
+    empty = [part for part, indices in left.items() if not len(indices)]
+    if empty:
+        raise DataError(f"none of the masks of {' and '.join(empty)} can be read: {masks.findings[0].message}")
+    return {part: Split(source, indices) for part, indices in left.items()}, masks.class_names, masks.findings

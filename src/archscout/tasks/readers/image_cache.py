@@ -54,7 +54,7 @@ def recall(root: Path, fields: np.dtype[Any]) -> Mapping[str, Known]:
     """What is known of the files below a folder, by their paths below it."""
     path = _path(root)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             facts, stamp = stored["facts"], bytes(stored["stamp"])
             names, reasons = _texts(stored["names"]), _texts(stored["reasons"])
         if stamp != _stamp(root) or facts.dtype != fields or not len(names) == len(reasons) == len(facts):

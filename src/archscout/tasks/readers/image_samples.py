@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archscout.errors import SettingsError
+from archscout.errors import DataError, SettingsError
 from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.options import TaskOptions
 from archscout.tasks.readers.decoding import Decoding
@@ -53,10 +53,25 @@ class ImageInputs:
     index: ImageIndex
     findings: tuple[Finding, ...]
 
-    def places(self, lengths: Sequence[int]) -> list[Tensor]:
-        """Positions in the source of consecutive groups of the given names, as files left out have shifted them."""
-        group = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[self.kept]
-        return [(group == number).nonzero().view(-1) for number in range(len(lengths))]
+    def parts(self, lengths: Mapping[str, int]) -> dict[str, Split]:
+        """Splits that lie one after the other in the given names, without the files that were left out.
+
+        Args:
+            lengths: how many names each has.
+
+        Raises:
+            DataError: nothing is left of a split.
+        """
+        number = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths.values())))[self.kept]
+        found = {}
+        for place, (part, length) in enumerate(lengths.items()):
+            own = (number == place).nonzero().view(-1)
+            if length and not len(own):
+                raise DataError(
+                    f"none of the {length:,} images of {part} can be read: repair them, or leave {part} out."
+                )
+            found[part] = Split(self.source, own)
+        return found
 
 
 def image_inputs(
