@@ -195,6 +195,11 @@ def _layout_of_names(tree: Tree, wording: Wording, options: TaskOptions, text: s
     if text != "folder:1":
         splits = given_splits(tree, findings)
     splits = splits if "train" in splits else {"train": tree.top}
+    inside = {name for folder in splits.values() for name in folder.samples()}
+    beside = tuple(name for name in tree.top.samples() if name not in inside)
+    if beside:
+        message = f"{len(beside):,} {wording.samples} lie beside the splits and were left out: {some(beside)}."
+        findings.append(Finding("doubtful", "beside the splits", message, beside))
     told: dict[str, list[tuple[str, str]]] = {}
     unlabelled: list[str] = []
     for part, folder in splits.items():

@@ -134,12 +134,8 @@ def _paired(tree: Tree, images: _Side, masks: _Side) -> tuple[list[tuple[str, st
     _check_one_each(images, masks)
     best: dict[str, str] = {}
     for simplify in (_same, _without_ending(masks, images), _without_words):
-        known = _unique(images, simplify)
-        found = {
-            known[key]: names[0]
-            for key, names in ((simplify(key), names) for key, names in masks.files.items())
-            if key in known
-        }
+        known, wanted = _unique(images, simplify), _unique(masks, simplify)
+        found = {known[key]: mask for key, mask in wanted.items() if key in known}
         if len(found) > len(best):
             best = found
     pairs = sorted(best.items(), key=lambda pair: natural(pair[0]))
@@ -167,8 +163,14 @@ def _same(key: Key) -> Key:
 
 def _without_words(key: Key) -> Key:
     """Without words as mask, seg, image, training in the file's name."""
-    words = re.findall(r"[A-Za-z]+|[0-9]+|[^\W\dA-Za-z_]+", key[-1])
-    kept = [word.lower() for word in words if not (read_name(word).role or read_name(word).part)]
+    kept: list[str] = []
+    after_role = False
+    for word in re.findall(r"[A-Za-z]+|[0-9]+|[^\W\dA-Za-z_]+", key[-1]):
+        told = read_name(word)
+        is_role = bool(told.role or told.part)
+        if not is_role and not (after_role and kept and word.isdecimal()):  # the number in 21_manual1 is the mask's
+            kept.append(word.lower())
+        after_role = is_role
     return (*key[:-1], " ".join(kept)) if kept else key
 
 
@@ -188,9 +190,10 @@ def _without_ending(masks: _Side, images: _Side) -> Callable[[Key], Key]:
     return cut
 
 
-def _unique(images: _Side, simplify: Callable[[Key], Key]) -> dict[Key, str]:
+def _unique(side: _Side, simplify: Callable[[Key], Key]) -> dict[Key, str]:
+    """Files by their simplified keys, without those that are no longer told apart."""
     found: dict[Key, list[str]] = {}
-    for key, names in images.files.items():
+    for key, names in side.files.items():
         found.setdefault(simplify(key), []).append(names[0])
     return {key: names[0] for key, names in found.items() if len(names) == 1}
 
@@ -224,7 +227,7 @@ def _layout(
             predicted += without_mask.pop(part)
     findings: list[Finding] = []
     lost = sorted((name for names in without_mask.values() for name in names), key=natural)
-    others = [name for folder in left for name in folder.files]
+    others = [folder.below(name) for folder in left for name in folder.files]
     for names, code, told in (
         (lost, "images without masks", "have no mask and were left out"),
         (without_image, "masks without images", "are masks without an image and were left out"),
@@ -238,9 +241,9 @@ def _layout(
         )
         findings.append(Finding("note", "unlabelled", message, tuple(predicted)))
     if others:
-        folders = [folder.path or "the folder itself" for folder in left]
-        message = f"{some(folders)} hold {len(others):,} files that are neither images nor masks of them: not used."
-        findings.append(Finding("note", "passed over", message, tuple(folders)))
+        folders = [folder.path or str(tree.root) for folder in left]
+        message = f"{len(others):,} files in {some(folders)} are neither images nor masks of them: not used."
+        findings.append(Finding("note", "passed over", message, tuple(others)))
     if not pairs.get("train"):
         there = " and ".join(part for part in PARTS if pairs.get(part))
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -33,7 +34,8 @@ def read_pattern(text: str, option: str) -> re.Pattern[str]:
     if len(text) > LONGEST_PATTERN:
         raise SettingsError(f"{option} has {len(text)} characters; a pattern of file names has at most 200.")
     try:
-        pattern = re.compile(text)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of signs that may mean more one day
+            pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(
             f"{what} is no regular expression: {error}. For files such as cat_001.jpg write ^[a-z]+"
