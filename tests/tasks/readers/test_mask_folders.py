@@ -63,6 +63,17 @@ def test_partners_that_are_missing_are_named_and_left_out(tmp_path: Path) -> Non
     assert layout.unlabelled == tuple(files("test/images", 2))
 
 
+def test_pairs_outside_of_the_splits_are_told(tmp_path: Path) -> None:
+    pairs = [
+        f"{place}{kind}/{n}.png" for place in ("train/", "pred/", "") for kind in ("images", "masks") for n in (1, 2)
+    ]
+    layout = layout_of(plant(tmp_path, pairs))
+    assert (sizes(layout), layout.unlabelled) == ({"train": 2}, ("pred/images/1.png", "pred/images/2.png"))
+    found = {finding.code: finding.names for finding in layout.findings if finding.code != "unlabelled"}
+    assert found["beside the splits"] == ("images/1.png", "masks/1.png", "images/2.png", "masks/2.png")
+    assert found["passed over"] == ("pred/masks/1.png", "pred/masks/2.png")
+
+
 def test_folders_that_are_neither_are_left_out_with_a_note(tmp_path: Path) -> None:
     layout = layout_of(
         plant(tmp_path, [f"{kind}/{n}.png" for kind in ("images", "masks", "overlays") for n in range(5)])

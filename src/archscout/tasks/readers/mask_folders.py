@@ -221,13 +221,23 @@ def _layout(
 ) -> FolderLayout:
     if pairs.get("") and not pairs.get("train"):
         pairs["train"] = pairs.pop("")
-    predicted = list(without_mask.pop("unlabelled", []))
-    for part in ("test",):
-        if part in without_mask and not pairs.get(part):
-            predicted += without_mask.pop(part)
+    predicted = [*without_mask.pop("unlabelled", []), *(image for image, _ in pairs.get("unlabelled", []))]
+    if "test" in without_mask and not pairs.get("test"):
+        predicted += without_mask.pop("test")
     findings: list[Finding] = []
+    beside = tuple(
+        name for part, found in pairs.items() if part not in (*PARTS, "unlabelled") for name in sum(found, ())
+    )
+    unused = tuple(mask for _, mask in pairs.get("unlabelled", []))
+    for left_out, level, code, told in (
+        (beside, "doubtful", "beside the splits", "images and masks beside the splits were left out"),
+        (unused, "note", "passed over", "masks of images that are only predicted were not used"),
+    ):
+        if left_out:
+            message = f"{len(left_out):,} {told}: {some(left_out)}."
+            findings.append(Finding(level, code, message, left_out))  # type: ignore[arg-type]
     lost = sorted((name for names in without_mask.values() for name in names), key=natural)
-    others = [folder.below(name) for folder in left for name in folder.files]
+    neither = [folder.below(name) for folder in left for name in folder.files]
     for names, code, told in (
         (lost, "images without masks", "have no mask and were left out"),
         (without_image, "masks without images", "are masks without an image and were left out"),
@@ -240,10 +250,10 @@ def _layout(
             f"{len(predicted):,} {wording.samples} of the test folder have no masks: they are predicted at the end."
         )
         findings.append(Finding("note", "unlabelled", message, tuple(predicted)))
-    if others:
+    if neither:
         folders = [folder.path or str(tree.root) for folder in left]
-        message = f"{len(others):,} files in {some(folders)} are neither images nor masks of them: not used."
-        findings.append(Finding("note", "passed over", message, tuple(others)))
+        message = f"{len(neither):,} files in {some(folders)} are neither images nor masks of them: not used."
+        findings.append(Finding("note", "passed over", message, tuple(neither)))
     if not pairs.get("train"):
         there = " and ".join(part for part in PARTS if pairs.get(part))
         raise DataError(
