@@ -14,10 +14,12 @@ __all__ = [
     "ARCHITECTURE",
     "DataOption",
     "DataOptions",
+    "EntryOption",
     "ExecutorOption",
     "JsonOption",
     "MethodOption",
     "ModelOption",
+    "MovedOption",
     "QuietOption",
     "RecipeOption",
     "RunArgument",
@@ -44,6 +46,10 @@ SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)
 ]
 DataOption = Annotated[Path | None, typer.Option(help="Folder with the files of a registered task.", metavar="DIR")]
+EntryOption = Annotated[
+    str | None,
+    typer.Option(help="Which weights of a file that has several, e.g. state_dict_ema.", metavar="NAME"),
+]
 RecipeOption = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +82,9 @@ ExecutorOption = Annotated[
         metavar="EXECUTOR",
         rich_help_panel=WHERE,
     ),
+]
+MovedOption = Annotated[
+    str | None, typer.Option("--task", help="Where the data of the run is now, if it has moved.", metavar="PATH")
 ]
 UntilOption = Annotated[
     str | None, typer.Option(help="Last stage to run; `archscout status RUN` names them.", metavar="STAGE")

@@ -31,6 +31,7 @@ __all__ = [
     "TaskLoader",
     "absent_task",
     "data_root",
+    "is_registered",
     "load_task",
     "named_task",
     "register_family",
@@ -165,6 +166,11 @@ def _family(name: str) -> tuple[TaskFamily, str] | None:
     """The family that a name with a colon belongs to, and what stands behind the colon."""
     prefix, colon, rest = name.partition(":")
     return (FAMILIES.get(prefix), rest) if colon and prefix in FAMILIES else None
+
+
+def is_registered(name: str) -> bool:
+    """Whether a name is that of a registered task, or of a family's."""
+    return name in TASKS or _family(name) is not None
 
 
 def named_task(name: str, data: Path | str | None = None) -> str:

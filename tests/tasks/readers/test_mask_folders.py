@@ -141,7 +141,7 @@ def test_masks_beside_images_in_class_folders_by_kind(tmp_path: Path) -> None:
     [
         (files("images", 5), "labels/0.txt", BOX, "boxes of objects (object detection)"),
         (files("train/images", 5), "train/labels/0.txt", BOX, "boxes of objects (object detection)"),
-        (files("pictures", 5), "pictures/0.txt", "a dog on a lawn", "texts to images (captions)"),
+        (files("pictures", 5), "pictures/0.txt", "a dog on a lawn", "texts to images (captions, transcripts)"),
         (files("JPEGImages", 5), "Annotations/0.xml", "<object><bndbox>", "boxes of objects (object detection)"),
         (
             [*files("train2017", 5), *files("val2017", 5)],
@@ -157,7 +157,7 @@ def test_masks_beside_images_in_class_folders_by_kind(tmp_path: Path) -> None:
             [f"{side}/{n}.png" for side in "AB" for n in range(5)],
             "x.md",
             "",
-            "pairs of images (image-to-image translation)",
+            "pairs of images (translation of one into the other)",
         ),
         ([f"{side}/{n}.png" for side in ("LR", "HR") for n in range(5)], "x.md", "", "(super-resolution)"),
         (

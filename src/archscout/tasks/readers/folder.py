@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from archscout.tasks.class_counts import with_small_classes
 from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions, options_with
+from archscout.tasks.preparation import ImagePreparation
 from archscout.tasks.readers.folder_layouts import LAYOUT_OPTIONS, find_layout, holds_samples
 from archscout.tasks.readers.image_folder import splits_of_version_0_1
 from archscout.tasks.readers.image_formats import IMAGE_SUFFIXES
@@ -66,23 +67,26 @@ def folder_task(
     if layout.kind == "dense":
         targets = torch.arange(len(names))  # until their masks are read
     inputs = image_inputs(path, names, targets, options, before=layout.findings, workers=workers)
-    splits = inputs.parts({part: len(files) for part, files in parts.items()})
+    places = inputs.places({part: len(files) for part, files in parts.items()}, optional=("unlabelled",))
+    source: Source = inputs.source
     class_names, findings = layout.class_names, list(inputs.findings)
     if layout.kind == "dense":
-        splits, class_names, told = _with_masks(path, layout, inputs, splits, options)
+        source, places, class_names, told = _with_masks(path, layout, inputs, places, options)
         findings += told
         raise_wrong(findings)
-    unlabelled = splits.pop("unlabelled", None)
+    groups = _groups(layout, inputs)
+    unlabelled = places.pop("unlabelled", None)
     samples = Samples(
         name=name,
         kind=layout.kind,
         input_shape=inputs.decoding.shape,
-        parts=splits,
-        statistics=lambda split: image_statistics(split, generator(options.seed, "statistics", name)),
+        parts={part: Split(source, place) for part, place in places.items()},
+        statistics=lambda split: image_statistics(split, _draw(options, name)),
         class_names=class_names,
-        groups=_groups(layout, inputs, splits),
+        groups=groups,
         augmentations=inputs.augmentations,
-        unlabelled=unlabelled,
+        preparation=ImagePreparation(inputs.decoding.to_json()),
+        unlabelled=None if unlabelled is None or not len(unlabelled) else Split(source, unlabelled),
         provenance={"source": path.name, **layout.provenance},
         findings=tuple(findings),
     )
@@ -112,18 +116,29 @@ def _no_targets(layout: FolderLayout) -> Tensor:
     return torch.zeros(len(layout.unlabelled), *known.shape[1:], dtype=known.dtype)
 
 
-def _groups(layout: FolderLayout, inputs: ImageInputs, splits: Mapping[str, Split]) -> dict[str, Sequence[str]] | None:
-    """The groups of the images that are left in each split."""
+def _draw(options: TaskOptions, name: str) -> torch.Generator:
+    """Of the images whose statistics are taken; a folder may be renamed, so its name decides nothing any more."""
+    return generator(options.seed, "statistics", *([name] if options.rules < 2 else []))
+
+
+def _groups(layout: FolderLayout, inputs: ImageInputs) -> dict[str, Sequence[str]] | None:
+    """Of the images that are kept: their groups."""
     if layout.parts["train"].groups is None:
         return None
-    given = [group for files in layout.parts.values() for group in files.groups or ()]
-    return {part: [given[int(inputs.kept[index])] for index in split.indices] for part, split in splits.items()}
+    kept = set(inputs.kept.tolist())
+    groups: dict[str, Sequence[str]] = {}
+    start = 0
+    for part, files in layout.parts.items():
+        if files.groups is not None:
+            groups[part] = [group for place, group in enumerate(files.groups, start) if place in kept]
+        start += len(files)
+    return groups
 
 
 def _with_masks(
-    path: Path, layout: FolderLayout, inputs: ImageInputs, splits: Mapping[str, Split], options: TaskOptions
-) -> tuple[dict[str, Split], tuple[str, ...], Sequence[Finding]]:
-    """The splits with masks as targets, without images whose masks are damaged; names of classes; what was seen."""
+    path: Path, layout: FolderLayout, inputs: ImageInputs, places: dict[str, Tensor], options: TaskOptions
+) -> tuple[Source, dict[str, Tensor], tuple[str, ...], Sequence[Finding]]:
+    """The source with masks as targets, its splits without images whose masks are damaged, and names of classes."""
     mask_names = [mask for files in layout.parts.values() for mask in files.masks]
     kept = [place for place in inputs.kept.tolist() if place < len(mask_names)]
     images = list(inputs.index.names)[: len(kept)]
@@ -139,12 +154,13 @@ def _with_masks(
     classes = torch.cat([masks.classes, torch.full((more, *masks.classes.shape[1:]), IGNORED, dtype=torch.int16)])
     source: Source
     if isinstance(inputs.source, ArraySource):
-        source = ArraySource(inputs.source.inputs, classes.to(torch.int64), inputs.source.names)
+        known = inputs.source
+        source = ArraySource(known.inputs, classes.to(torch.int64), known.names, known.overview)
     else:
         source = MaskedImages(inputs.source, classes)
     damaged = torch.tensor(masks.damaged, dtype=torch.int64)
-    left = {part: split.indices[~torch.isin(split.indices, damaged)] for part, split in splits.items()}
-    empty = [part for part, indices in left.items() if not len(indices)]
+    left = {part: place[~torch.isin(place, damaged)] for part, place in places.items()}
+    empty = [part for part, place in left.items() if not len(place) and part != "unlabelled"]
     if empty:
-        raise DataError(f"none of the masks of {' and '.join(empty)} can be read: {masks.findings[0].message}")
-    return {part: Split(source, indices) for part, indices in left.items()}, masks.class_names, masks.findings
+        raise DataError(f"no mask of {' and '.join(empty)} is left: {masks.findings[0].message}")
+    return source, left, masks.class_names, masks.findings

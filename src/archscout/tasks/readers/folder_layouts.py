@@ -86,7 +86,9 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
         return table_layout(tree, table_path(options.labels, tree.root), wording, options)
     if options.classes is not None:
         return _layout_of_names(tree, wording, options, options.classes)
-    if options.kind in ("auto", "dense"):
+    if options.kind == "dense" and wording.samples != "images":
+        raise SettingsError(f"--kind dense needs images with masks; {wording.samples} have none.")
+    if options.kind in ("auto", "dense") and wording.samples == "images":
         masks = mask_layout(tree, wording, options)
         if masks is not None:
             return masks
@@ -96,7 +98,7 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
                 "same names. A value at every position can also be given as arrays, in an .npz file."
             )
     if options.kind in ("auto", "classification") and not options.target:
-        pairs = paired_folders(tree.top) if options.kind == "auto" else None
+        pairs = paired_folders(tree.top, wording.samples) if options.kind == "auto" else None
         if pairs is not None:
             raise DataError(pairs)
         classes = class_layout(tree, wording, options)
@@ -143,7 +145,7 @@ def _unclear(tree: Tree, wording: Wording, options: TaskOptions, tables: list[Pa
             f"{tree.root} has no table of targets: --kind {options.kind} needs one, a row for each file, as --labels "
             "labels.csv"
         )
-    other = annotated_task(tree)
+    other = annotated_task(tree, wording.samples)
     if other is not None:
         return other
     findings: list[Finding] = []

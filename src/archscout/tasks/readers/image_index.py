@@ -129,6 +129,19 @@ class ImageIndex:
             "" if reason else bytes(row).hex() for row, reason in zip(self.facts["sha256"], self.reasons, strict=True)
         ]
 
+    def changed(self) -> list[str]:
+        """The names of the files whose size or time of change is another now, or that are gone."""
+        found = []
+        for name, known in zip(self.names, self.facts, strict=True):
+            try:
+                now = (self.root / name).stat()
+            except OSError:
+                found.append(name)
+                continue
+            if (now.st_size, now.st_mtime_ns) != (known["size"], known["mtime_ns"]):
+                found.append(name)
+        return found
+
     def thumbnails(self, rendering: Rendering | None = None) -> Array:
         """Grey thumbnails `(N, 16, 16)` float32, 0 black to 255 white, of all images by one rule.
 

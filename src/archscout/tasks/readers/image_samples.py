@@ -17,7 +17,7 @@ from archscout.tasks.readers.decoding import Decoding
 from archscout.tasks.readers.image_choice import SMALL_SIDE, choose_decoding
 from archscout.tasks.readers.image_index import ImageIndex, index_images
 from archscout.tasks.readers.images import ImageSource, read_images
-from archscout.tasks.sources import ArraySource
+from archscout.tasks.sources import ArraySource, Overview
 from archscout.tasks.statistics import ChannelStatistics, statistics_of_array
 from archscout.tasks.task import Split, Transform
 from archscout.tasks.transforms import standard_augmentation
@@ -53,24 +53,21 @@ class ImageInputs:
     index: ImageIndex
     findings: tuple[Finding, ...]
 
-    def parts(self, lengths: Mapping[str, int]) -> dict[str, Split]:
-        """Splits that lie one after the other in the given names, without the files that were left out.
+    def places(self, lengths: Mapping[str, int], *, optional: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Positions in the source of parts that lie one after the other in the given names.
 
         Args:
-            lengths: how many names each has.
+            lengths: how many names each part has; files that are left out have shifted the others.
+            optional: parts of which nothing need be left.
 
         Raises:
-            DataError: nothing is left of a split.
+            DataError: nothing is left of another part.
         """
         number = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths.values())))[self.kept]
-        found = {}
-        for place, (part, length) in enumerate(lengths.items()):
-            own = (number == place).nonzero().view(-1)
-            if length and not len(own):
-                raise DataError(
-                    f"none of the {length:,} images of {part} can be read: repair them, or leave {part} out."
-                )
-            found[part] = Split(self.source, own)
+        found = {part: (number == place).nonzero().view(-1) for place, part in enumerate(lengths)}
+        for part, length in lengths.items():
+            if length and not len(found[part]) and part not in optional:
+                raise DataError(f"none of the {length:,} images of {part} can be read; repair or remove them.")
         return found
 
 
@@ -119,9 +116,9 @@ def image_inputs(
     source: ArraySource | ImageSource
     if small and bytes_needed <= MEMORY_LIMIT:
         pixels = read_images([root / name for name in index.names], decoding)
-        source = ArraySource(pixels, targets[chosen], index.names)
+        source = ArraySource(pixels, targets[chosen], index.names, _overview(index, decoding))
     else:
-        source = ImageSource(root, index.names, targets[chosen], decoding, workers)
+        source = ImageSource(root, index.names, targets[chosen], decoding, workers, _overview(index, decoding))
     # Images that are cropped at random are also mirrored while they are decoded.
     cropped = decoding.random_crop or not small
     augmentations = () if cropped else standard_augmentation(options.augment, decoding.shape)
@@ -135,6 +132,15 @@ def image_statistics(train: Split, draw: torch.Generator) -> ChannelStatistics:
     some = train.indices[torch.randperm(len(train), generator=draw)[:STATISTICS_SAMPLES]]
     batches = train.source.batches(torch.split(some, STATISTICS_BATCH), torch.device("cpu"))
     return ChannelStatistics().update_all(inputs for inputs, _ in batches)
+
+
+def _overview(index: ImageIndex, decoding: Decoding) -> Overview:
+    return Overview(
+        [bytes(row) for row in index.facts["sha256"]],
+        torch.from_numpy(index.thumbnails(decoding.rendering) / 255),
+        torch.from_numpy(index.facts["uniform"].copy()),
+        index.changed,
+    )
 
 
 def _old_decoding(index: ImageIndex, options: TaskOptions) -> Decoding:

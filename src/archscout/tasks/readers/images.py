@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from archscout.errors import DataError
 from archscout.tasks.readers.decoding import Decoding, decode, sample_seed
 from archscout.tasks.readers.image_formats import patient
+from archscout.tasks.sources import Overview
 
 __all__ = ["ImageSource", "default_workers", "read_images"]
 
@@ -132,15 +133,23 @@ class ImageSource:
         targets: `(N,)`.
         decoding: size and crop.
         workers: processes; 0 decodes in the calling process; None: `default_workers()`.
+        overview: what is known of the files; None: they were not looked at.
     """
 
     def __init__(
-        self, root: Path, names: Sequence[str], targets: Tensor, decoding: Decoding, workers: int | None = None
+        self,
+        root: Path,
+        names: Sequence[str],
+        targets: Tensor,
+        decoding: Decoding,
+        workers: int | None = None,
+        overview: Overview | None = None,
     ) -> None:
         if len(names) != len(targets):
             raise DataError(f"there are {len(names)} images but {len(targets)} targets; give one for each.")
         self.targets = targets
         self.decoding = decoding
+        self.overview = overview
         self.workers = default_workers() if workers is None else workers
         self._reader = _BatchReader(root, names, targets, decoding)
         # Every loader is held here while the source lives. A generator of batches is often part of a reference cycle

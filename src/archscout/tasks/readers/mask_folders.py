@@ -225,9 +225,8 @@ def _layout(
     if "test" in without_mask and not pairs.get("test"):
         predicted += without_mask.pop("test")
     findings: list[Finding] = []
-    beside = tuple(
-        name for part, found in pairs.items() if part not in (*PARTS, "unlabelled") for name in sum(found, ())
-    )
+    others = [pair for part, found in pairs.items() if part not in (*PARTS, "unlabelled") for pair in found]
+    beside = tuple(name for pair in others for name in pair)
     unused = tuple(mask for _, mask in pairs.get("unlabelled", []))
     for left_out, level, code, told in (
         (beside, "doubtful", "beside the splits", "images and masks beside the splits were left out"),

@@ -19,6 +19,7 @@ from archscout.tasks.findings import Finding, some
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.readers.decoding import Decoding
 from archscout.tasks.readers.images import ImageSource, default_workers
+from archscout.tasks.sources import Overview
 
 __all__ = ["MaskedImages", "Masks", "place", "read_masks"]
 
@@ -366,6 +367,11 @@ class MaskedImages:
     def names(self) -> Sequence[str]:
         """The paths of the images."""
         return self.images.names
+
+    @property
+    def overview(self) -> Overview | None:
+        """What is known of the images' files."""
+        return self.images.overview
 
     def batches(
         self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None

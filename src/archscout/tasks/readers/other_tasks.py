@@ -21,17 +21,17 @@ POLYGON_LINE = re.compile(rf"\s*\d+(\s+{NUMBER}){{6,}}\s*")
 BOX_COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"bbox"}, {"x_min", "y_min"})
 # Folders of one file name each, that belong together as input and output.
 PAIRS = (
-    ({"a", "b"}, "pairs of images (image-to-image translation)"),
-    ({"lr", "hr"}, "images of low and high resolution (super-resolution)"),
+    ({"a", "b"}, "pairs of {} (translation of one into the other)"),
+    ({"lr", "hr"}, "{} of low and high resolution (super-resolution)"),
     ({"input", "output"}, "pairs of inputs and outputs"),
     ({"inputs", "outputs"}, "pairs of inputs and outputs"),
     ({"input", "target"}, "pairs of inputs and targets"),
     ({"inputs", "targets"}, "pairs of inputs and targets"),
     ({"source", "target"}, "pairs of sources and targets"),
-    ({"noisy", "clean"}, "images with and without noise (restoration)"),
-    ({"blur", "sharp"}, "blurred and sharp images (restoration)"),
-    ({"blurred", "sharp"}, "blurred and sharp images (restoration)"),
-    ({"hazy", "clear"}, "images with and without haze (restoration)"),
+    ({"noisy", "clean"}, "{} with and without noise (restoration)"),
+    ({"blur", "sharp"}, "blurred and sharp {} (restoration)"),
+    ({"blurred", "sharp"}, "blurred and sharp {} (restoration)"),
+    ({"hazy", "clear"}, "{} with and without haze (restoration)"),
 )
 # What a folder holds in place of samples, by suffix.
 FORMATS = {
@@ -49,7 +49,7 @@ ADVICE = {
 }
 
 
-def paired_folders(top: Folder) -> str | None:
+def paired_folders(top: Folder, samples: str) -> str | None:
     """A sentence on folders of inputs and outputs, which would look like classes; None where there are none."""
     for folder in [top, *top.filled]:
         by_name = {inner.name.lower(): inner for inner in folder.filled}
@@ -58,15 +58,15 @@ def paired_folders(top: Folder) -> str | None:
                 first, second = (by_name[name] for name in sorted(names))
                 if not first.filled and not second.filled and _stems(first) == _stems(second):
                     return (
-                        f"{first.path} and {second.path} hold files of the same names: {what}. That is not served: "
-                        f"{SERVED}. If they are two classes, say --kind classification; if {second.path} holds "
+                        f"{first.path} and {second.path} hold files of the same names: {what.format(samples)}. "
+                        f"That is not served: {SERVED}. If they are two classes, say --kind classification; if {second.path} holds "
                         "masks of classes, call the folders images and masks."
                     )
         sides = {tuple(words_of(inner.name)[-1:]) for inner in folder.filled}
         if sides == {("a",), ("b",)} and len(folder.filled) > 2:
             return (
-                f"{', '.join(sorted(inner.name for inner in folder.filled))}: images of two domains A and B "
-                f"(image-to-image translation). That is not served: {SERVED}."
+                f"{', '.join(sorted(inner.name for inner in folder.filled))}: {samples} of two domains A and B "
+                f"(translation of one into the other). That is not served: {SERVED}."
             )
     return None
 
@@ -75,7 +75,7 @@ def _stems(folder: Folder) -> set[str]:
     return {name.rpartition(".")[0] for name in folder.files}
 
 
-def annotated_task(tree: Tree) -> str | None:
+def annotated_task(tree: Tree, samples: str) -> str | None:
     """A sentence on the task that the annotations beside the samples are for; None where none is recognised."""
     others = tree.top.other_files()
     by_suffix: dict[str, list[str]] = {}
@@ -91,8 +91,8 @@ def annotated_task(tree: Tree) -> str | None:
             what = judge(_peek(tree.root / name), beside)
             if what:
                 return (
-                    f"{tree.root} is a data set of {what} ({len(names):,} {suffix} file{'s' * (len(names) > 1)}, for "
-                    f"example {name}). That is not served: {SERVED}."
+                    f"{tree.root} is a data set of {what.format(samples)} ({len(names):,} {suffix} "
+                    f"file{'s' * (len(names) > 1)}, for example {name}). That is not served: {SERVED}."
                 )
     return None
 
@@ -134,7 +134,7 @@ def _of_text(text: str, beside: bool) -> str:
         if all(POLYGON_LINE.fullmatch(line) for line in lines):
             return "outlines or key points of objects (instance segmentation or pose estimation)"
         if all(len(line.split()) > 2 for line in lines):
-            return "texts to images (captions)"
+            return "texts to {} (captions, transcripts)"
     if lines and re.match(r"image\s*[,|]\s*caption", lines[0]):
         return "captions (image captioning)"
     return ""
