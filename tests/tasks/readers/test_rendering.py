@@ -165,7 +165,10 @@ def test_one_rule_serves_the_whole_data_set_and_never_a_single_image(tmp_path: P
     index = index_images(tmp_path, ["0.png", "1.png", "2.png"])
     decoding, findings = choose_decoding(index, TaskOptions())
     assert decoding.rendering == Rendering(integers=(0.0, 4095.0))
-    assert "hold values from 0 to 4000: 0 is read as black, 4095 as white" in findings[0].message
+    assert (
+        "the values of 3 images of more than 8 bits go from 0 to 4000: 0 is read as black, 4095 as white"
+        in findings[0].message
+    )
     brightest = [int(decode(tmp_path / name, decoding).max()) for name in index.names]
     assert brightest == [249, 25, 2]
     assert index.thumbnails(decoding.rendering).max((1, 2)) == pytest.approx([249, 25, 2.5], abs=6)
@@ -177,7 +180,7 @@ def test_value_range_says_what_files_cannot(tmp_path: Path) -> None:
     index = index_images(tmp_path, ["a.tif"])
     _, findings = choose_decoding(index, TaskOptions())
     assert [(finding.level, finding.names) for finding in findings] == [("wrong", ("a.tif",))]
-    assert "hold values from -1000 to 3000; nothing tells which values are black and white" in findings[0].message
+    assert "go from -1000 to 3000; nothing tells which values are black and white" in findings[0].message
     assert "--value-range=-1000,3000" in findings[0].message
     seen = shades(tmp_path / "a.tif", value_range=(-160, 240))
     assert np.array_equal(seen, np.clip(np.rint((hounsfield.astype(int) + 160) * 255 / 400), 0, 255))
@@ -200,7 +203,7 @@ def test_value_range_holds_for_images_of_8_bits_where_there_are_no_others(tmp_pa
     Image.fromarray(labels).save(tmp_path / "a.png")
     _, _, said = read(tmp_path / "a.png")
     assert said == [
-        "warning: all values of 1 images of 8 bits are below 4 of 255; --value-range=0,3 would use all grey levels."
+        "warning: all values of 1 image of 8 bits are below 4 of 255; --value-range=0,3 would use all grey levels."
     ]
     assert np.array_equal(shades(tmp_path / "a.png", value_range=(0, 3)), labels.astype(int) * 85)
 
