@@ -59,8 +59,8 @@ def paired_folders(top: Folder, samples: str) -> str | None:
                 if not first.filled and not second.filled and _stems(first) == _stems(second):
                     return (
                         f"{first.path} and {second.path} hold files of the same names: {what.format(samples)}. "
-                        f"That is not served: {SERVED}. If they are two classes, say --kind classification; if {second.path} holds "
-                        "masks of classes, call the folders images and masks."
+                        f"That is not served: {SERVED}. If they are two classes, say --kind classification; if "
+                        f"{second.path} holds masks of classes, call the folders images and masks."
                     )
         sides = {tuple(words_of(inner.name)[-1:]) for inner in folder.filled}
         if sides == {("a",), ("b",)} and len(folder.filled) > 2:
