@@ -266,3 +266,8 @@ def test_speakers_and_digits_from_the_names_of_recordings(tmp_path: Path) -> Non
     layout = layout_of(tmp_path, classes="^[0-9]+", groups="_([a-z]+)_")
     assert layout.class_names == ("0", "1", "10")
     assert set(layout.parts["train"].groups or ()) == {"ann", "bob"}
+    both = layout_of(tmp_path, classes="^(?P<class>[0-9]+)_(?P<group>[a-z]+)_")
+    assert (both.class_names, both.parts["train"].groups) == (layout.class_names, layout.parts["train"].groups)
+    assert message(both, "groups").startswith("2 groups by --classes")
+    other = layout_of(tmp_path, classes="^(?P<group>[0-9]+)_(?P<class>[a-z]+)_", groups="^(.)")
+    assert other.class_names == ("ann", "bob")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from archscout.errors import DataError, SettingsError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import TaskOptions
@@ -23,7 +21,7 @@ from archscout.tasks.readers.layout_of_folder import (
     given_splits,
 )
 from archscout.tasks.readers.mask_folders import mask_layout
-from archscout.tasks.readers.name_patterns import check_all_told, obvious_pattern, part_of_names
+from archscout.tasks.readers.name_patterns import check_all_told, has_group, obvious_pattern, part_of_names
 from archscout.tasks.readers.other_tasks import annotated_task, content_of_other_files, paired_folders
 
 __all__ = ["LAYOUT_OPTIONS", "find_layout", "holds_samples"]
@@ -206,7 +204,7 @@ def _layout_of_names(tree: Tree, wording: Wording, options: TaskOptions, text: s
     unlabelled: list[str] = []
     for part, folder in splits.items():
         names = folder.samples()
-        values = part_of_names(names, "--classes", text)
+        values = part_of_names(names, "--classes", text, "class")
         if part == "unlabelled" or (part == "test" and not any(values)):
             unlabelled += names
             message = f"{len(names):,} {wording.samples} of {folder.path} have no class: they are predicted at the end."
@@ -230,8 +228,16 @@ def _layout_of_names(tree: Tree, wording: Wording, options: TaskOptions, text: s
             message = f"the {part} split lacks {some(lost, 10)}, which train has."
             findings.append(Finding("doubtful", "missing classes", message, tuple(lost)))
         lists[part] = file_list(pairs, options)
+        if options.groups is None and has_group(text, "group"):
+            groups = part_of_names(lists[part].names, "--classes", text, "group")
+            told_groups = check_all_told(lists[part].names, groups, "--classes", text)
+            lists[part] = replace(lists[part], groups=tuple(told_groups))
     counts = ", ".join(f"{name} {sum(value == name for _, value in told['train']):,}" for name in classes[:20])
     findings.append(Finding("note", "classes", f"{len(classes)} classes by --classes {text}: {counts}."))
+    found = sorted({group for files in lists.values() for group in files.groups or ()}, key=natural)
+    if found:
+        message = f"{len(found):,} groups by --classes {text}, for example {some(found)}; each is kept in one split."
+        findings.append(Finding("note", "groups", message))
     return FolderLayout(
         kind="classification",
         parts=lists,
@@ -255,10 +261,6 @@ def _grouped(layout: FolderLayout, options: TaskOptions) -> FolderLayout:
         own = check_all_told(files.names, values, "--groups", options.groups)
         parts[part] = replace(files, groups=tuple(own))
         groups |= set(own)
-    message = f"{len(groups):,} groups by --groups {options.groups}, for example {some(sorted(groups, key=natural))}."
+    shown = some(sorted(groups, key=natural))
+    message = f"{len(groups):,} groups by --groups {options.groups}, for example {shown}; each is kept in one split."
     return replace(layout, parts=parts).with_findings(Finding("note", "groups", message))
-
-
-def no_targets(count: int) -> torch.Tensor:
-    """Targets of samples that have none."""
-    return torch.zeros(count, dtype=torch.int64)

@@ -75,11 +75,12 @@ def _repeats(text: str) -> tuple[int, bool]:
     return count, False
 
 
-def part_of_names(names: Sequence[str], option: str, text: str) -> list[str | None]:
+def part_of_names(names: Sequence[str], option: str, text: str, which: str = "") -> list[str | None]:
     """What an option names, of each path: `folder:LEVEL`, or else the first group of a pattern, or all that it matches.
 
     None for names that have no such folder or do not match. Folders are counted from the data's root, the first is 1.
-    Patterns are searched for in the file's name without its folders.
+    Patterns are searched for in the file's name without its folders. `which`: the name of a group of the pattern, which
+    wins over the first one.
 
     Raises:
         SettingsError: no level, or no pattern.
@@ -98,9 +99,15 @@ def part_of_names(names: Sequence[str], option: str, text: str) -> list[str | No
     values: list[str | None] = []
     for name in names:
         match = pattern.search(name.rpartition("/")[2])
-        value = None if match is None else match[1] if pattern.groups else match[0]
+        group = which if which in pattern.groupindex else min(1, pattern.groups)
+        value = None if match is None else match[group]
         values.append(alike(value) if value else None)
     return values
+
+
+def has_group(text: str, which: str) -> bool:
+    """Whether a pattern, which was found to be one, has a group of that name."""
+    return f"(?P<{which}>" in text
 
 
 def check_all_told(names: Sequence[str], values: Sequence[str | None], option: str, text: str) -> list[str]:
