@@ -37,6 +37,21 @@ def test_splits_with_a_common_prefix_and_one_more_level_are_recognised(tmp_path:
     assert codes(layout, "note") == ["level", "unlabelled"]
 
 
+def test_a_split_with_a_further_word_is_recognised_by_its_classes(tmp_path: Path) -> None:
+    plant(tmp_path, classes_in("train", 4) + classes_in("validation-horse", 2))
+    assert sizes(layout_of(tmp_path)) == {"train": 8, "validation": 4}
+
+
+def test_folders_of_numbers_are_targets_of_a_regression_that_is_asked_for(tmp_path: Path) -> None:
+    plant(tmp_path, classes_in("train", 2, ("31", "7", "0.5")) + classes_in("test", 1, ("7",)))
+    layout = layout_of(tmp_path, kind="regression")
+    assert (layout.kind, layout.class_names) == ("regression", ())
+    assert layout.parts["train"].targets.tolist() == [[0.5], [0.5], [7.0], [7.0], [31.0], [31.0]]
+    assert layout.parts["test"].targets.tolist() == [[7.0]]
+    with pytest.raises(DataError, match="has no table of targets: --kind regression needs one"):
+        layout_of(plant(tmp_path, files("train/old", 1)), kind="regression")
+
+
 def test_public_and_private_tests_of_contests(tmp_path: Path) -> None:
     names = classes_in("Training", 4) + classes_in("PublicTest", 2) + classes_in("PrivateTest", 3)
     layout = layout_of(plant(tmp_path, names))

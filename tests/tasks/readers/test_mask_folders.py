@@ -28,6 +28,7 @@ BOX = "0 0.5 0.5 .2 1\n1 0.1 0.1 0.2 0.2\n"
         ("images/training/{}.png", "annotations/training/{}.png"),
         ("data/images/{}.png", "data/masks/{}.png"),
         ("images/north/{}.png", "masks/north/{}.png"),
+        ("images/{}.jpg", "annotations/trimaps/{}.png"),
         ("scan {}.png", "scan {}_mask.png"),
         ("scan ({}).png", "scan ({})_seg.png"),
         ("{}.png", "masks/{}.png"),

@@ -127,8 +127,8 @@ class Tree:
                 Finding(
                     "doubtful",
                     "hidden",
-                    f"{_count(self.hidden, 'entry', 'entries')} with {what} in it, but hidden (the name begins with a "
-                    f"dot), passed over: {some(self.hidden)}. Rename what belongs to the data.",
+                    f"{_count(self.hidden, 'file or folder', 'files or folders')} of {what} passed over, hidden by a "
+                    f"dot at the beginning of the name: {some(self.hidden)}. Rename what belongs to the data.",
                     tuple(self.hidden),
                 )
             )

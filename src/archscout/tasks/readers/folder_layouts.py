@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from archscout.errors import DataError, SettingsError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import TaskOptions
@@ -102,6 +104,10 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
         classes = class_layout(tree, wording, options)
         if classes is not None:
             return classes
+    if options.kind == "regression" and not options.target:
+        numbers = _numbers_of_classes(class_layout(tree, wording, options))
+        if numbers is not None:
+            return numbers
     tables, problems = fitting_tables(tree, wording)
     chosen = tables[0] if len(tables) == 1 else tables_of_splits(tables)
     if chosen:
@@ -111,6 +117,20 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
         return found.with_findings(Finding("note", "labels", message))
     message = _unclear(tree, wording, options, tables)
     raise DataError(" ".join([message, *(f"A table was not used: {problem}" for problem in problems)]))
+
+
+def _numbers_of_classes(layout: FolderLayout | None) -> FolderLayout | None:
+    """Class folders that are called like numbers, as targets of a regression; None where they are not."""
+    try:
+        values = torch.tensor([[float(name)] for name in layout.class_names]) if layout is not None else None
+    except ValueError:
+        return None
+    if layout is None or values is None or not bool(values.isfinite().all()):
+        return None
+    parts = {part: replace(files, targets=values[files.targets]) for part, files in layout.parts.items()}
+    message = "the names of the folders are read as numbers."
+    found = replace(layout, kind="regression", parts=parts, class_names=())
+    return found.with_findings(Finding("note", "targets", message))
 
 
 def _nothing(tree: Tree, wording: Wording) -> str:

@@ -171,7 +171,7 @@ def _part_folders(top: Folder) -> list[Folder]:
     named = [(folder, read_name(folder.name)) for folder in top.filled]
     strict = [folder for folder, name in named if name.is_part]
     if strict:
-        return strict
+        return strict + _like_train(strict, [folder for folder, name in named if name.part and not name.is_part])
     families: dict[tuple[str, ...], list[tuple[Folder, str]]] = {}
     for folder, name in named:
         if name.part:
@@ -180,6 +180,14 @@ def _part_folders(top: Folder) -> list[Folder]:
         if len({part for _, part in family}) > 1 and any(part == "train" for _, part in family):
             return [folder for folder, _ in family]
     return []
+
+
+def _like_train(strict: Sequence[Folder], loose: Sequence[Folder]) -> list[Folder]:
+    """Folders whose names mean a split among other words, and that hold the classes of the train split."""
+    train = [folder for folder in strict if read_name(folder.name).part == "train"]
+    classes = {alike(folder.name).casefold() for each in train for folder in each.filled}
+    known = {read_name(folder.name).part for folder in strict}
+    return [folder for folder in loose if read_name(folder.name).part not in known and _shares(folder, classes)]
 
 
 def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, Folder] | None:

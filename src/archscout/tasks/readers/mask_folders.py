@@ -133,7 +133,7 @@ def _paired(tree: Tree, images: _Side, masks: _Side) -> tuple[list[tuple[str, st
         )
     _check_one_each(images, masks)
     best: dict[str, str] = {}
-    for simplify in (_same, _without_ending(masks, images), _without_words):
+    for simplify in (_same, _without_ending(masks, images), _without_words, _without_folders):
         known, wanted = _unique(images, simplify), _unique(masks, simplify)
         found = {known[key]: mask for key, mask in wanted.items() if key in known}
         if len(found) > len(best):
@@ -159,6 +159,11 @@ def _check_one_each(images: _Side, masks: _Side) -> None:
 
 def _same(key: Key) -> Key:
     return key
+
+
+def _without_folders(key: Key) -> Key:
+    """The file's name alone: masks may lie in a folder more, as annotations/trimaps."""
+    return key[-1:]
 
 
 def _without_words(key: Key) -> Key:
