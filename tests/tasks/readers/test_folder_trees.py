@@ -97,7 +97,7 @@ def check(root: Path, layout: FolderLayout) -> None:
             assert "@eaDir" in name or parents & told, f"{name} was dropped without a word: {layout}"
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trees, st.sampled_from(TEXTS), options)
 def test_every_folder_has_a_layout_or_an_explanation(names: list[str], text: str, said: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -122,7 +122,7 @@ cells = st.one_of(
 headers = st.sampled_from(("file", "label", "split", "fold", "timestamp", "xmin", "id", "a", "a", "", "0.png", "Ä"))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(headers, max_size=4),
     st.lists(st.lists(cells, min_size=4, max_size=4), max_size=8),

@@ -164,11 +164,13 @@ def _count(names: Sequence[str], one: str, several: str = "") -> str:
 
 def suffix_of(name: str) -> str:
     """The suffix in lower case, ".nii.gz" and the like as a whole; "" where there is none."""
-    lower = name.rpartition("/")[2].lower().rstrip(" ")
-    stem, suffix = os.path.splitext(lower)  # noqa: PTH122
-    if suffix in (".gz", ".bz2", ".xz"):
-        return os.path.splitext(stem)[1] + suffix  # noqa: PTH122
-    return suffix
+    lower = name[name.rfind("/") + 1 :].lower().rstrip(" ").lstrip(".")
+    stem, dot, suffix = lower.rpartition(".")
+    if not dot:
+        return ""
+    if suffix in ("gz", "bz2", "xz"):
+        return "".join(stem.rpartition(".")[1:] if "." in stem else "") + dot + suffix
+    return dot + suffix
 
 
 def natural(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

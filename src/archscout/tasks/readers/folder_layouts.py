@@ -25,6 +25,7 @@ from archscout.tasks.readers.layout_of_folder import (
 from archscout.tasks.readers.mask_folders import mask_layout
 from archscout.tasks.readers.name_patterns import check_all_told, has_group, obvious_pattern, part_of_names
 from archscout.tasks.readers.other_tasks import annotated_task, content_of_other_files, paired_folders
+from archscout.tasks.readers.tables import FileIndex
 
 __all__ = ["LAYOUT_OPTIONS", "find_layout", "holds_samples"]
 
@@ -83,7 +84,8 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
     if options.labels is not None and options.classes is not None:
         raise SettingsError("--labels and --classes were given, but targets are either in a table or in names.")
     if options.labels is not None:
-        return table_layout(tree, table_path(options.labels, tree.root), wording, options)
+        path = table_path(options.labels, tree.root)
+        return table_layout(tree, path, FileIndex(tree.top.samples(), wording.suffixes), wording, options)
     if options.classes is not None:
         return _layout_of_names(tree, wording, options, options.classes)
     if options.kind == "dense" and wording.samples != "images":
@@ -108,10 +110,11 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
         numbers = _numbers_of_classes(class_layout(tree, wording, options))
         if numbers is not None:
             return numbers
-    tables, problems = fitting_tables(tree, wording)
+    index = FileIndex(tree.top.samples(), wording.suffixes)
+    tables, problems = fitting_tables(tree, index)
     chosen = tables[0] if len(tables) == 1 else tables_of_splits(tables)
     if chosen:
-        found = table_layout(tree, chosen, wording, options)
+        found = table_layout(tree, chosen, index, wording, options)
         names = " and ".join(str(path) for path in tables)
         message = f"the targets are read from {names}, which names the files. For another table say --labels FILE."
         return found.with_findings(Finding("note", "labels", message))

@@ -74,14 +74,13 @@ def table_path(labels: str, root: Path) -> Path:
     raise DataError(f"--labels {labels}: there is no such file, and none in {root}.")
 
 
-def fitting_tables(tree: Tree, wording: Wording) -> tuple[list[Path], list[str]]:
+def fitting_tables(tree: Tree, index: FileIndex) -> tuple[list[Path], list[str]]:
     """Tables in a folder that name its files, without those that are for answers of tests where another is there.
 
     Returns:
         Their paths, and what is wrong with tables that cannot be read.
     """
     found, problems = [], []
-    index = FileIndex(tree.top.samples(), wording.suffixes)
     paths = [name for name in tree.top.other_files() if Path(name).suffix.lower() in TABLE_SUFFIXES]
     paths.sort(key=lambda name: (name.count("/"), natural(name)))
     for name in paths[:MOST_TABLES]:
@@ -120,7 +119,9 @@ def _with_files(path: Path, index: FileIndex) -> tuple[Table, FileColumn | None]
     return table, column
 
 
-def table_layout(tree: Tree, paths: Path | Mapping[str, Path], wording: Wording, options: TaskOptions) -> FolderLayout:
+def table_layout(
+    tree: Tree, paths: Path | Mapping[str, Path], index: FileIndex, wording: Wording, options: TaskOptions
+) -> FolderLayout:
     """The samples of a folder by a table with a row for each, or by one for each split.
 
     The column of file names is the one whose values name most files: paths, names, names without suffix, or numbers. A
@@ -129,8 +130,7 @@ def table_layout(tree: Tree, paths: Path | Mapping[str, Path], wording: Wording,
     Raises:
         DataError: no column names files, or what the targets are is not clear.
     """
-    names = tree.top.samples()
-    index = FileIndex(names, wording.suffixes)
+    names = index.names
     if isinstance(paths, Path):
         path = paths
         table, column = _with_files(path, index)

@@ -133,11 +133,14 @@ def _paired(tree: Tree, images: _Side, masks: _Side) -> tuple[list[tuple[str, st
         )
     _check_one_each(images, masks)
     best: dict[str, str] = {}
+    fewer = min(len(images), len(masks))
     for simplify in (_same, _without_ending(masks, images), _without_words, _without_folders):
         known, wanted = _unique(images, simplify), _unique(masks, simplify)
         found = {known[key]: mask for key, mask in wanted.items() if key in known}
         if len(found) > len(best):
             best = found
+        if len(best) == fewer:
+            break
     pairs = sorted(best.items(), key=lambda pair: natural(pair[0]))
     used = set(best.values())
     lost_images = [name for names in images.files.values() for name in names if name not in best]

@@ -180,13 +180,16 @@ class FileIndex:
         stems: dict[str, list[int]] = {}
         numbers: dict[str, list[int]] = {}
         for index, name in enumerate(self.names):
-            parts = alike(name).split("/")
-            for start in range(len(parts)):
-                tail = "/".join(parts[start:])
+            tail = alike(name)
+            lower, suffix = tail.casefold(), suffix_of(tail)
+            while True:  # the whole path, and what is left of it without its first folder, and so on
+                stem = lower.removesuffix(suffix)
                 exact.setdefault(tail, []).append(index)
-                folded.setdefault(tail.casefold(), []).append(index)
-                stem = tail.casefold().removesuffix(suffix_of(tail))
+                folded.setdefault(lower, []).append(index)
                 stems.setdefault(stem, []).append(index)
+                if "/" not in lower:
+                    break
+                tail, lower = tail.partition("/")[2], lower.partition("/")[2]
             if stem.isdecimal() and stem.isascii():
                 numbers.setdefault(str(int(stem)), []).append(index)
         self._found = [exact, folded, stems, numbers]
