@@ -71,6 +71,8 @@ def test_splits_may_lie_in_the_classes(tmp_path: Path) -> None:
     assert layout.class_names == PETS
     assert sizes(layout) == {"train": 7, "test": 3}
     assert layout.parts["train"].names[4] == "dog/Train/0.png"
+    layout = layout_of(plant(tmp_path, ["cover.png"]))
+    assert message(layout, "left out") == "1 of 11 images left out, as in no split or class: cover.png."
 
 
 def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:

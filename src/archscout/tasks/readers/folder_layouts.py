@@ -58,7 +58,18 @@ def find_layout(root: Path, suffixes: frozenset[str], options: TaskOptions, samp
     tables = {Path(path).name for path in str(layout.provenance.get("labels", "")).split(", ")}
     layout = _grouped(layout, options)
     unused = tree.passed_over(name for name in tree.top.other_files() if name.rpartition("/")[2] in tables)
-    return layout.with_findings(*damaged, *unused)
+    return layout.with_findings(*_left_out(tree, layout, wording), *damaged, *unused)
+
+
+def _left_out(tree: Tree, layout: FolderLayout, wording: Wording) -> list[Finding]:
+    """What to say of samples that are in no split and that no finding has named yet."""
+    known = {name for files in layout.parts.values() for name in (*files.names, *files.masks)}
+    known.update(layout.unlabelled, *(finding.names for finding in layout.findings))
+    rest = tuple(name for name in tree.top.samples() if name not in known)
+    if not rest:
+        return []
+    message = f"{len(rest):,} of {tree.top.total:,} {wording.samples} left out, as in no split or class: {some(rest)}."
+    return [Finding("doubtful", "left out", message, rest)]
 
 
 def holds_samples(path: Path, suffixes: frozenset[str]) -> bool:
