@@ -106,6 +106,14 @@ class DataOptions:
         list[str] | None,
         typer.Option(help="Column with the target; may be repeated.", metavar="COLUMN", rich_help_panel=READING),
     ] = None
+    series_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that tells series apart, in a table with a row for each step.",
+            metavar="COLUMN",
+            rich_help_panel=READING,
+        ),
+    ] = None
     metric: Annotated[
         str | None, typer.Option(help="What decides: accuracy, macro_f1, auroc, mae, ...", rich_help_panel=READING)
     ] = None
@@ -148,6 +156,7 @@ class DataOptions:
             "kind": self.kind,
             "labels": None if self.labels is None else str(self.labels),
             "target": self.target or None,
+            "series_id": self.series_id,
             "metric": self.metric,
             "groups": self.groups,
             "order": self.order,

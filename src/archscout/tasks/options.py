@@ -41,6 +41,9 @@ class TaskOptions(Settings):
     )
     labels: str | None = Field(default=None, description="CSV file with a row for each sample: file name and targets")
     target: tuple[str, ...] = Field(default=(), description="column or columns of targets; default: the only one left")
+    series_id: str | None = Field(
+        default=None, description="column that tells series apart, in a table with a row for each step"
+    )
     layout: str = Field(default="auto", description="axes of arrays: NCHW, NHWC, NHW, NCL, NLC, NL")
     value_range: tuple[float, float] | None = Field(
         default=None, description="values of black and white, where the files do not tell"
