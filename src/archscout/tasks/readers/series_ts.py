@@ -244,7 +244,7 @@ def _equal_cases(
         Finding(
             "note",
             "resampled",
-            f"{path.name}: {counted(resampled)} with channels of different lengths; the shorter channels were resampled "
+            f"{path.name}: {counted(resampled)} with channels of different lengths; the shorter ones were resampled "
             "to the longest of their case, by straight lines between values.",
         )
     ]
