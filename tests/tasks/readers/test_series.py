@@ -247,7 +247,7 @@ def test_a_test_file_without_classes_is_set_aside_and_one_is_held_out(tmp_path: 
     assert task.unlabelled is not None and task.sample_names("test")
     assert "none of its cases has a target (1 case)" in told(task, "doubtful")
     (folder / "Toy_TRAIN.ts").write_text("@classLabel false\n@data\n1,2,3,4\n")
-    with pytest.raises(DataError, match=r"no case has a target \(@classLabel false"):
+    with pytest.raises(DataError, match=r"no case has a target \(there is none"):
         series_task(folder)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from archscout.errors import DataError
 from archscout.tasks import Task, load_task
-from archscout.tasks.options import DEFAULTS
+from archscout.tasks.options import DEFAULTS, TaskOptions
 from archscout.tasks.readers.series_arff import read_arff
 from archscout.tasks.readers.series_columns import choose_columns, series_of_table
 from archscout.tasks.readers.series_tables import Table, read_table
@@ -105,7 +105,8 @@ def test_ways_to_write_one_table_read_the_same(tmp_path: Path, name: str, text: 
         text = "\n".join([first, *body]) + "\n"
     else:
         text = text * 3
-    task = load_task(save(tmp_path / name, text), **({"target": "last"} if name == "x_TRAIN.csv" else {}))
+    options = TaskOptions(target=("last",)) if name == "x_TRAIN.csv" else None
+    task = load_task(save(tmp_path / name, text), options=options)
     inputs, targets = whole(task)
     assert inputs[:2] == [[[-0.5, 2]], [[3, 4]]]
     assert targets[:2] == [0, 1]
@@ -299,7 +300,7 @@ def test_dates_of_steps_are_brought_to_equal_steps(tmp_path: Path) -> None:
         ("t0,t1,label\n1,2,\n1,2,?\n", "no case has a target"),
         ("t0,label,note\n1,a,x\n2,b,y\n", "a row has 1 values beside the target"),
         ('t0,t1,label\n1,"2,a\n1,2,b\n', "quotation mark|cells"),
-        ("t0,t1,label\n1,2,a\n2,3,a\n", "only one class"),
+        ("t0,t1,label\n1,2,a\n2,3,a\n", "all cases are of one class, a"),
     ],
 )
 def test_tables_that_are_wrong_are_told(tmp_path: Path, text: str, message: str) -> None:

@@ -63,15 +63,23 @@ def read_plain_text(path: Path) -> PlainText:
         raise DataError(
             f"{path} looks like {unmarked} without its mark. Convert it: iconv -f {unmarked} -t utf-8 {path.name}"
         )
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _western(path, content, error.start)
+    zero = content.find(0)
+    if zero >= 0:
+        raise DataError(f"{path}, line {_line(content, zero)}: byte 0x00 is no text. The file is damaged, or no text.")
+    return PlainText(text, content)
+
+
+def _western(path: Path, content: bytes, place: int) -> PlainText:
+    """A file whose byte at a place is not UTF-8, read as Windows-1252. Raises DataError."""
     control = CONTROL.search(content)
     if control is not None:
         raise DataError(
-            f"{path}, line {_line(content, control.start())}: byte 0x{content[control.start()]:02x} is no text."
+            f"{path} is no text: byte 0x{content[control.start()]:02x} in line {_line(content, control.start())}."
         )
-    try:
-        return PlainText(content.decode("utf-8"), content)
-    except UnicodeDecodeError as error:
-        place = error.start
     try:
         text = content.decode("cp1252")
     except UnicodeDecodeError as error:

@@ -225,7 +225,8 @@ def _find_target(columns: _Open, published: bool) -> str:
     if found:
         return found[0]
     groups = columns.named(GROUP_NAMES)
-    text = [name for name in columns.left if name not in groups and columns.is_text(name) and columns.repeats(name)]
+    others = [*groups, *columns.named(ID_NAMES), *(name for name in columns.left if TIME.fullmatch(name.strip()))]
+    text = [name for name in columns.left if name not in others and columns.is_text(name) and columns.repeats(name)]
     if len(text) > 1:
         raise _ask(columns, f"the columns {listed(text)} hold text, and each could be the target")
     if text:

@@ -62,8 +62,8 @@ def series_targets(files: Mapping[str, SeriesFile], options: TaskOptions) -> Ser
     train = files["train"]
     if "train" not in samples:
         raise DataError(
-            f"{train.path}: no case has a target (@classLabel false, or all are ?), so there is nothing to learn. Give "
-            "a file with a class or a number for each series."
+            f"{train.path}: no case has a target (there is none, or all are missing), so there is nothing to learn. "
+            "Give a file with a class or a number for each series."
         )
     words: Words = {
         part: [target for place in places if (target := files[part].targets[place]) is not None]
@@ -283,6 +283,9 @@ def _classes(
                 f"{files[part].path.name} has no case of the classes {', '.join(lacking)}; they are not judged there."
             )
             findings.append(Finding("doubtful", "classes", message, tuple(lacking)))
+    if len(kept) == 1:
+        message = f"{train.path}: all cases are of one class, {kept[0]}; there is nothing to tell apart."
+        findings.append(Finding("wrong", "classes", message))
     if any(finding.level == "wrong" for finding in findings):
         return {}, kept
     numbers = {name: number for number, name in enumerate(kept)}
