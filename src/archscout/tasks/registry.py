@@ -87,7 +87,7 @@ class Reader:
         form: what it reads, for messages, for example "a folder of images".
         reads: whether it is for this path, which need not exist. Looks at names only, not into files.
         load: the task of a path that it is for, and options. Raises DataError that says what is wrong with the files.
-        priority: readers with higher ones are asked first.
+        priority: readers with higher ones are asked first; of equal ones, those of plug-ins before archscout's own.
         heeds: names of the `TaskOptions` that it reads by; others are refused, except those that hold for every task.
     """
 
@@ -171,6 +171,11 @@ def task_spec(name: str, data: Path | None = None, options: TaskOptions | None =
     return load_task(name, data, options).spec
 
 
+def _rank(reader: Reader) -> tuple[int, bool]:
+    """The order in which readers are asked."""
+    return -reader.priority, reader.load.__module__.startswith("archscout.")
+
+
 def data_root(data: Path | None = None) -> Path:
     """Where data files lie: the argument, else `ARCHSCOUT_DATA`, else a folder in the user's cache."""
     if data is not None:
@@ -207,7 +212,7 @@ def load_task(name: str, data: Path | None = None, options: TaskOptions | None =
         options.check_heeded(found[0].heeds, f"the registered task {name}")
         return found[0].load(found[1], data_root(data), options)
     path = Path(name).expanduser()
-    readers = sorted((reader for _, reader in READERS.items()), key=lambda reader: -reader.priority)
+    readers = sorted((reader for _, reader in READERS.items()), key=_rank)
     for reader in readers:
         if reader.reads(path):
             options.check_heeded(reader.heeds, reader.form)

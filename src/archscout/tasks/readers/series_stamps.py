@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from archscout.tasks.findings import Finding
-from archscout.tasks.readers.series_files import CaseFaults, Series, as_number, equal_channels
+from archscout.tasks.readers.series_files import CaseFaults, Series, as_numbers, equal_channels
 
 __all__ = ["Stamped", "common_step", "ordered_case", "parse_stamps", "regular_cases"]
 
@@ -28,9 +28,13 @@ def parse_stamps(words: Sequence[str]) -> Numbers:
     Raises:
         ValueError: the first word that is neither.
     """
-    numbers = [as_number(word) for word in words]
-    if all(number is not None and np.isfinite(number) for number in numbers):
-        return np.array(numbers, np.float64)
+    try:
+        numbers = as_numbers(words)
+    except ValueError:
+        pass
+    else:
+        if np.isfinite(numbers).all():
+            return numbers
     return np.array([_seconds(word) for word in words], np.float64)
 
 
