@@ -18,6 +18,7 @@ __all__ = [
     "JsonOption",
     "MethodOption",
     "ModelOption",
+    "MovedOption",
     "QuietOption",
     "RecipeOption",
     "RunArgument",
@@ -77,6 +78,9 @@ ExecutorOption = Annotated[
         rich_help_panel=WHERE,
     ),
 ]
+MovedOption = Annotated[
+    str | None, typer.Option("--task", help="Where the data of the run is now, if it has moved.", metavar="PATH")
+]
 UntilOption = Annotated[
     str | None, typer.Option(help="Last stage to run; `archscout status RUN` names them.", metavar="STAGE")
 ]
@@ -105,6 +109,17 @@ class DataOptions:
     target: Annotated[
         list[str] | None,
         typer.Option(help="Column with the target; may be repeated.", metavar="COLUMN", rich_help_panel=READING),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes from names: folder:1 (a level of the path), or a pattern of file names, as ^[a-z]+",
+            metavar="folder:LEVEL|PATTERN",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    ignore: Annotated[
+        int | None, typer.Option(help="Value of masks that is no class.", metavar="VALUE", rich_help_panel=READING)
     ] = None
     series_id: Annotated[
         str | None,
@@ -156,6 +171,8 @@ class DataOptions:
             "kind": self.kind,
             "labels": None if self.labels is None else str(self.labels),
             "target": self.target or None,
+            "classes": self.classes,
+            "ignore": self.ignore,
             "series_id": self.series_id,
             "metric": self.metric,
             "groups": self.groups,

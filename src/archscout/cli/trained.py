@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from archscout.cli.options import DataOption, JsonOption, QuietOption, RunArgument
+from archscout.cli.options import DataOption, JsonOption, MovedOption, QuietOption, RunArgument
 
 __all__ = ["register"]
 
 
 def evaluate(
     source: Annotated[Path, typer.Argument(help="Run directory, model.safetensors, or architecture with --weights.")],
-    task: Annotated[str | None, typer.Option(help="Task, for a model file or weights.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task, for a model file or weights; of a run, where its data is now, if it has moved."),
+    ] = None,
     data: DataOption = None,
     weights: Annotated[
         Path | None, typer.Option(help="State dict of the architecture (.pt, .pth, .safetensors).", metavar="FILE")
@@ -36,7 +39,7 @@ def evaluate(
         from archscout.cli.outcome import print_outcome
         from archscout.cli.progress import make_observer
 
-        print_outcome(api.evaluate(source, observers=[make_observer(quiet)]), as_json)
+        print_outcome(api.evaluate(source, observers=[make_observer(quiet)], task=task), as_json)
 
 
 def export(
@@ -45,6 +48,7 @@ def export(
         Path | None,
         typer.Option(help="For a model file: folder to write to; default: export/ beside it.", metavar="DIR"),
     ] = None,
+    task: MovedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +62,7 @@ def export(
         from archscout.cli.outcome import print_outcome
         from archscout.cli.progress import make_observer
 
-        print_outcome(api.export(source, observers=[make_observer(quiet)]), as_json)
+        print_outcome(api.export(source, observers=[make_observer(quiet)], task=task), as_json)
 
 
 def report(
@@ -67,11 +71,12 @@ def report(
         list[Path] | None,
         typer.Option(help="Another run to compare with; may be repeated.", metavar="RUN"),
     ] = None,
+    task: MovedOption = None,
 ) -> None:
     """Write the report of a run, next to other runs if asked for."""
     from archscout import api
 
-    typer.echo(api.report(path, compare=compare or ()))
+    typer.echo(api.report(path, compare=compare or (), task=task))
 
 
 def generate(

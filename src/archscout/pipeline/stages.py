@@ -16,6 +16,7 @@ from archscout.measure import measure, measure_latency
 from archscout.methods.base import SearchStage
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, network_bytes
 from archscout.pipeline.contents import RunContents
+from archscout.pipeline.data_record import findings_as_json
 from archscout.pipeline.summary import report_html
 from archscout.rundir import TRAINING
 from archscout.settings import merge
@@ -121,6 +122,7 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         "device": run.engine.describe(),
         "data": {**task.provenance},
         "splits": task.split_digests(),
+        "findings": findings_as_json(run.record.findings),
     }
     run.directory.write_json("result.json", result)
     value = task.metric.format(values[task.metric.name])

@@ -41,6 +41,9 @@ class TaskOptions(Settings):
     )
     labels: str | None = Field(default=None, description="CSV file with a row for each sample: file name and targets")
     target: tuple[str, ...] = Field(default=(), description="column or columns of targets; default: the only one left")
+    classes: str | None = Field(
+        default=None, description="classes from names: folder (level by number), or a pattern of file names"
+    )
     series_id: str | None = Field(
         default=None, description="column that tells series apart, in a table with a row for each step"
     )
