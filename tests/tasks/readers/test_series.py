@@ -52,6 +52,7 @@ def test_a_pair_is_a_task_by_folder_or_file(tmp_path: Path, given: str) -> None:
     assert task.class_names == ("left", "right")
     assert (len(task.train), len(task.validation), len(task.test)) == (10, 2, 2)
     assert samples(task, "test")[1, 0].tolist() == [4, 3, 2, 1]
+    assert task.sample_names("test") == ["Toy_TEST.ts: case 1", "Toy_TEST.ts: case 2"]
     assert task.findings == ()
 
 
@@ -210,7 +211,7 @@ def test_numbers_as_targets_are_a_regression(tmp_path: Path) -> None:
     assert samples(task, "test")[1].tolist() == [[2, 3]]
     assert "Toy" not in told(task) and "x_TEST.ts: 1 case without a target" in told(task, "doubtful")
     (tmp_path / "x_TEST.ts").write_text(head + "1,2:0.25\n2,3:high\n3,4:1e999\n")
-    with pytest.raises(DataError, match=r"2 targets are no finite numbers(.|\n)*case 2: the target is high"):
+    with pytest.raises(DataError, match=r"2 targets are no finite numbers(.|\n)*x_TEST.ts: case 2: the target is high"):
         load_task(str(tmp_path))
 
 

@@ -151,7 +151,11 @@ def test_numbers_of_a_column_are_classes_or_quantities(tmp_path: Path) -> None:
     few = load_task(save(tmp_path / "x.csv", head + rows(lambda n: f"{n},1,2,{n % 3}")))
     assert few.spec.kind == "classification"
     assert "read as 3 classes; if it is a quantity: --kind regression" in told(few, "note")
-    path = save(tmp_path / "x.csv", head + rows(lambda n: f"{n},1,2,{20 + n}", 60))
+    many = load_task(save(tmp_path / "x.csv", head + rows(lambda n: f"{n},1,2,{20 + n}", 60)))
+    assert many.spec.kind == "regression" and "most of them once; they were read as numbers" in told(many, "note")
+    crops = load_task(save(tmp_path / "x.csv", head + rows(lambda n: f"{n},1,2,{n % 24 + 1}", 60)))
+    assert crops.spec.outputs == 24
+    path = save(tmp_path / "x.csv", head + rows(lambda n: f"{n},1,2,{20 + n % 60}", 180))
     with pytest.raises(DataError, match=r"60 different whole numbers, 20 to 79. Say what they are: --kind regression"):
         load_task(path)
     assert load_task(path, kind="regression").spec.outputs == 1
@@ -283,6 +287,22 @@ def test_dates_of_steps_are_brought_to_equal_steps(tmp_path: Path) -> None:
     task = load_task(save(tmp_path / "x.csv", "id,date,v,label\n" + lines))
     assert whole(task)[0][:2] == [[[10, 20, 30, pytest.approx(24.347826)]], [[10, 20, 30, 40]]]
     assert "resampled to equal steps of 86400" in told(task, "note")
+
+
+def test_the_order_of_time_is_that_of_the_column_of_times(tmp_path: Path) -> None:
+    head = "day,t0,t1,t2,t3,y\n"
+    path = save(tmp_path / "x.csv", head + rows(lambda n: f"2024-01-{12 - n:02},{n},1,2,3,{n}.5"))
+    task = load_task(path, order="time")
+    inputs, _ = next(iter(task.test.source.batches([task.test.indices], CPU)))
+    assert inputs[:, 0, 0].tolist() == [1, 0]
+    assert "in the order of the column 'day'" in told(task) and "'day'" in told(load_task(path))
+    path = save(tmp_path / "x.csv", head + rows(lambda n: f"day {n},{n},1,2,3,{n}.5"))
+    with pytest.raises(DataError, match=r"'day' gives no order of time: 'day 0' is no time"):
+        load_task(path, order="time")
+    text = LONG + rows(lambda n: "".join(f"r{n},{t - n},{n},{t},a,p\n" for t in range(3)).strip())
+    task = load_task(save(tmp_path / "x.csv", text.replace(",a,", ",a.,").replace("a.", "b", 9)), order="time")
+    inputs, _ = next(iter(task.test.source.batches([task.test.indices], CPU)))
+    assert inputs[:, 0, 0].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from archscout.tasks.readers.series_files import Series, SeriesFile, counted
 from archscout.tasks.readers.series_tables import read_table
 from archscout.tasks.readers.series_targets import SeriesTargets, series_targets
 from archscout.tasks.readers.series_ts import read_ts
+from archscout.tasks.readers.split_names import PARTS as WORDS
 from archscout.tasks.registry import register_family, register_reader
 from archscout.tasks.samples import Samples, task_of_samples
 from archscout.tasks.sources import ArraySource
@@ -35,17 +36,9 @@ SUFFIXES = (".ts", ".tsv", ".arff", ".csv", ".txt", "")
 ANY_NAME = (".ts", ".tsv", ".arff", ".csv")  # files with other suffixes are series only where their names say so
 TABLES = (".tsv", ".csv", ".txt", "")
 SERIES_OPTIONS = HOLD_OUT | {"kind", "target", "series_id"}
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-}
-PART = re.compile(rf"(?:(.*)[_\-. ])?({'|'.join(PARTS)})", re.IGNORECASE)
+# Of the words for splits those that stand in names of files; two letters may mean anything.
+PARTS = {word: part for word, part in WORDS.items() if part in ("train", "validation", "test") and len(word) > 2}
+PART = re.compile(rf"(?:(.*)[_\-. ])?({'|'.join(sorted(PARTS, key=len, reverse=True))})", re.IGNORECASE)
 # Where the archives unpack to, below the data folder.
 FOLDERS = (
     "",
@@ -318,6 +311,7 @@ def series_task(path: Path, options: TaskOptions = DEFAULTS, *, name: str | None
         input_shape=(train.channels, high),
         parts=_parts(files, targets, high, fill),
         statistics=lambda split: statistics_of_array(cast(ArraySource, split.source).inputs, split.indices),
+        by_name=all(file.names is not None for file in files.values()),
         class_names=targets.class_names,
         groups=_groups(files, targets),
         unlabelled=_unlabelled(files, targets, high, fill),
@@ -347,7 +341,7 @@ def _parts(
     parts = {}
     for part, places in targets.samples.items():
         file = files[part]
-        names = None if file.names is None else [f"{file.path.name}: {file.names[place]}" for place in places]
+        names = [file.name_of(place) for place in places]
         inputs = _padded([file.cases[place] for place in places], length, fill)
         parts[part] = Split(ArraySource(inputs, targets.values[part], names), torch.arange(len(inputs)))
     return parts
@@ -363,8 +357,7 @@ def _unlabelled(
         for place, case in enumerate(file.cases):
             if place not in known:
                 cases.append(case)
-                own = f"case {place + 1}" if file.names is None else file.names[place]
-                names.append(f"{file.path.name}: {own}")
+                names.append(file.name_of(place))
     if not cases:
         return None
     values = next(iter(targets.values.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 import numpy as np
@@ -55,7 +55,8 @@ class Columns:
         names: column of the names of series.
         groups: column of groups, as asked for.
         series: column that tells series apart, where a row is a step.
-        time: column of times.
+        time: column of times: of the steps, or, of a row-a-series table in the order of time, of the series.
+        in_order: whether the series are put in the order of time.
         findings: what was decided without being asked for.
     """
 
@@ -65,6 +66,7 @@ class Columns:
     groups: str | None = None
     series: str | None = None
     time: str | None = None
+    in_order: bool = False
     findings: tuple[Finding, ...] = ()
 
 
@@ -130,7 +132,7 @@ def choose_columns(table: Table, options: TaskOptions, *, published: bool) -> Co
             raise DataError(f"{table.path}: the column '{series}' is both target and series_id; name another one.")
         if series in columns.left:
             columns.take(series)
-        return _row_a_step(columns, targets, groups, series)
+        return replace(_row_a_step(columns, targets, groups, series), in_order=options.order == "time")
     if table.nested:
         return _nested(columns, targets, groups)
     counted = _counted(columns)
@@ -139,7 +141,8 @@ def choose_columns(table: Table, options: TaskOptions, *, published: bool) -> Co
     if not counted:
         repeated = [name for name in ids if columns.repeats(name)]
         if repeated and times:
-            return _row_a_step(columns, targets, groups, columns.take(repeated[0]))
+            steps = _row_a_step(columns, targets, groups, columns.take(repeated[0]))
+            return replace(steps, in_order=options.order == "time")
         _refuse_steps(columns, repeated, times)
     names = next((name for name in ids if not columns.repeats(name) and name not in counted), None)
     if names is not None:
@@ -147,9 +150,14 @@ def choose_columns(table: Table, options: TaskOptions, *, published: bool) -> Co
         columns.note("columns", f"the column '{names}' names the series; it is no value.")
     if not targets:
         targets = [columns.take(_find_target(columns, published))]
+    time = next((name for name in times if counted and options.order == "time"), None)
+    if time is not None:
+        columns.take(time)
+        columns.note("order", f"the series are in the order of the column '{time}'.")
     _set_aside(columns, counted, times)
     channels = _channels(columns)
-    return Columns(tuple(targets), channels, names, groups, findings=tuple(columns.findings))
+    found = Columns(tuple(targets), channels, names, groups, time=time, in_order=time is not None)
+    return replace(found, findings=tuple(columns.findings))
 
 
 def _refuse_steps(columns: _Open, repeated: Sequence[str], times: Sequence[str]) -> None:
@@ -339,7 +347,7 @@ def _row_a_step(columns: _Open, targets: list[str], groups: str | None, series: 
     order = f"in the order of '{time}'" if time is not None else "in the order of the file"
     columns.note("columns", f"rows with one '{series}' are the steps of a series, {order}.")
     channels = tuple((name,) for name in columns.left)
-    return Columns(tuple(targets), channels, None, groups, series, time, tuple(columns.findings))
+    return Columns(tuple(targets), channels, None, groups, series, time, findings=tuple(columns.findings))
 
 
 def series_of_table(
@@ -368,6 +376,9 @@ def series_of_table(
     findings = faults.settle("Values are numbers; missing ones are empty, ? or NaN.", skip=skip_damaged)
     if not cases:
         raise DataError(f"{table.path} has no series: no row could be read.")
+    if columns.in_order and columns.time is not None:
+        order = _order(table, columns.time, rows)
+        rows, cases = [rows[place] for place in order], [cases[place] for place in order]
     targets = _targets_of(table, columns, rows)
     names = None if columns.names is None or columns.names not in table.columns else table.column(columns.names)
     groups = None if columns.groups is None else table.column(columns.groups)
@@ -383,6 +394,17 @@ def series_of_table(
         findings=(*table.findings, *findings),
         digest=table.digest,
     )
+
+
+def _order(table: Table, time: str, rows: Sequence[int]) -> list[int]:
+    """Places of rows in the order of their times. Raises DataError where one has none."""
+    words = table.column(time)
+    try:
+        times = parse_stamps([words[row].strip() for row in rows])
+    except ValueError as error:
+        raise DataError(f"{table.path}: the column '{time}' gives no order of time: {error}.") from None
+    places: list[int] = np.argsort(times, kind="stable").tolist()
+    return places
 
 
 def _targets_of(table: Table, columns: Columns, rows: Sequence[int]) -> list[tuple[str, ...] | None]:
@@ -478,6 +500,8 @@ def _long_series(
         "Rows of one series have one target and one group, and times of their own.", skip=skip_damaged
     )
     good = [place for place, begin in enumerate(begins) if begin not in faults.numbers]
+    if columns.in_order and times is not None:
+        good.sort(key=lambda place: float(cases[place][0][0][0]))
     if not good:
         raise DataError(f"{table.path} has no series: none could be read.")
     return SeriesFile(

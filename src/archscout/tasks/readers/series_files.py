@@ -65,6 +65,11 @@ class SeriesFile:
     digest: str = ""
     step: float | None = None
 
+    def name_of(self, place: int) -> str:
+        """The file and the name or number of a case, which is unique in a task."""
+        own = f"case {place + 1}" if self.names is None else self.names[place]
+        return f"{self.path.name}: {own}"
+
     @property
     def channels(self) -> int:
         """Of every case."""

@@ -143,6 +143,13 @@ def _kind_of_one(train: SeriesFile, words: Sequence[str], numeric: bool, finding
     counted = different in (list(range(len(different))), list(range(1, len(different) + 1)))
     twice = len(words) >= 2 * len(different)
     if train.target_names and len(different) > MOST_SURE_CLASSES and not (counted and twice):
+        if not twice:
+            message = (
+                f"{train.path.name}: the target '{train.target_names[0]}' has {len(different)} different whole "
+                "numbers, most of them once; they were read as numbers."
+            )
+            findings.append(Finding("note", "target", message))
+            return "regression"
         raise DataError(
             f"{train.path}: the target '{train.target_names[0]}' has {len(different)} different whole numbers, "
             f"{different[0]:g} to {different[-1]:g}. Say what they are: --kind regression for numbers, --kind "
@@ -166,7 +173,7 @@ def _numbers(files: Mapping[str, SeriesFile], samples: Mapping[str, Sequence[int
             numbers = [as_number(word) for word in target]
             known = [number for number in numbers if number is not None and abs(number) <= np.finfo(np.float32).max]
             if len(known) < len(target):
-                faults.append(f"{files[part].path.name}, case {place + 1}: the target is {', '.join(target)[:40]}")
+                faults.append(f"{files[part].name_of(place)}: the target is {', '.join(target)[:40]}")
             rows.append(known)
         if not faults:
             values[part] = torch.tensor(rows, dtype=torch.float64).to(torch.float32)
