@@ -36,7 +36,9 @@ ARCHITECTURE = "Name from the zoo, file, run directory, or published text"
 READING = "How to read data, and what to learn from it"
 WHAT, HOW, WHERE = "What to search", "How to search and train", "Where to run, and for how long"
 
-TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of data, .npz or .ts file.", metavar="TASK")]
+TaskArgument = Annotated[
+    str, typer.Argument(help="Registered task, folder of data, or file of arrays, series or text.", metavar="TASK")
+]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 MethodOption = Annotated[
     str | None, typer.Option(help="Search method; see: archscout list methods.", rich_help_panel=WHAT)

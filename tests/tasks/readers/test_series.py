@@ -345,6 +345,15 @@ def test_a_folder_of_several_tasks_is_asked_about(tmp_path: Path) -> None:
     assert load_task(str(tmp_path / "One_TEST.ts")).name == "One"
 
 
+def test_files_of_single_channels_and_other_formats_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, TRAIN, TEST)
+    for name in ("ToyDimension1_TRAIN.arff", "Toy_TRAIN.arff", "Toy_TRAIN.txt", "Toy.txt"):
+        (tmp_path / name).write_text("")
+    task = load_task(str(tmp_path))
+    assert task.name == "Toy"
+    assert "the same task in other formats was passed over" in told(task, "note")
+
+
 def test_a_name_is_looked_for_in_the_data_folder_first(tmp_path: Path) -> None:
     write(tmp_path / "Univariate_ts" / "Toy", TRAIN, TEST)
     task = load_task("ucr:Toy", tmp_path)
