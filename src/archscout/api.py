@@ -258,11 +258,12 @@ def import_weights(
     init_channels: int | None = None,
     layers: int | None = None,
     data: Path | None = None,
+    entry: str | None = None,
 ) -> ImportReport:
     """Write a released checkpoint of the DARTS family as a model file; see `archscout.pipeline.released`."""
     found = load_architecture(architecture)
     return import_released(
-        Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data
+        Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data, entry=entry
     )
 
 

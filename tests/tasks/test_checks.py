@@ -51,7 +51,7 @@ def test_duplicates_imbalance_and_small_classes_are_warned_of() -> None:
     assert "cat has" in found["imbalance"].message
     assert "eel" in found["imbalance"].message
     assert found["few"].message.startswith("2 classes have fewer than 10 training samples")
-    assert found["absent"].message.startswith("1 classes have no test sample, the first is eel; ")
+    assert found["absent"].message.startswith("1 class has no test sample, the first is eel; ")
     assert found["duplicates"].message.startswith("5 of 10 test samples are also in")
     assert found["duplicates"].names == tuple(f"test[{place}]" for place in range(5))
     assert found["small"].message.startswith("the test split has only 10 samples: one answer more or less is 10.0")
@@ -62,6 +62,7 @@ def test_all_images_of_a_folder_are_looked_at_by_their_thumbnails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHSCOUT_WORKERS", "0")
+    monkeypatch.setattr("archscout.tasks.readers.image_samples.MEMORY_LIMIT", 0)
     write_classes(tmp_path, ("cat", "dog"), 30, size=(90, 70))
     summary = check_task(load_task(str(tmp_path)), most=1)
     assert (summary.samples_read, summary.duplicates) == (60, 0)

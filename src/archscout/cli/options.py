@@ -14,6 +14,7 @@ __all__ = [
     "ARCHITECTURE",
     "DataOption",
     "DataOptions",
+    "EntryOption",
     "ExecutorOption",
     "JsonOption",
     "MethodOption",
@@ -47,6 +48,10 @@ SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)
 ]
 DataOption = Annotated[Path | None, typer.Option(help="Folder with the files of a registered task.", metavar="DIR")]
+EntryOption = Annotated[
+    str | None,
+    typer.Option(help="Which weights of a file that has several, e.g. state_dict_ema.", metavar="NAME"),
+]
 RecipeOption = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from archscout.cli.options import DataOption, JsonOption, MovedOption, QuietOption, RunArgument
+from archscout.cli.options import DataOption, EntryOption, JsonOption, MovedOption, QuietOption, RunArgument
 
 __all__ = ["register"]
 
@@ -22,6 +22,7 @@ def evaluate(
     weights: Annotated[
         Path | None, typer.Option(help="State dict of the architecture (.pt, .pth, .safetensors).", metavar="FILE")
     ] = None,
+    entry: EntryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -29,7 +30,7 @@ def evaluate(
     if weights is not None:
         from archscout.cli.model_file import evaluate_weights
 
-        evaluate_weights(str(source), weights, task, data, as_json)
+        evaluate_weights(str(source), weights, task, data, as_json, entry)
     elif source.is_file():
         from archscout.cli.model_file import evaluate_file
 
@@ -48,6 +49,9 @@ def export(
         Path | None,
         typer.Option(help="For a model file: folder to write to; default: export/ beside it.", metavar="DIR"),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Of a model file: the network alone, without preprocessing and decoding.")
+    ] = False,
     task: MovedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -56,7 +60,7 @@ def export(
     if source.is_file():
         from archscout.cli.model_file import export_file
 
-        export_file(source, out or source.parent / "export")
+        export_file(source, out or source.parent / "export", raw)
     else:
         from archscout import api
         from archscout.cli.outcome import print_outcome

@@ -48,6 +48,7 @@ class ExportSettings(Settings):
 
     formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
     tolerance: float = Field(default=1e-4, gt=0, description="largest allowed difference of an output")
+    raw: bool = Field(default=False, description="export the network alone, without preprocessing and decoding")
 
 
 class EvaluateSettings(Settings):

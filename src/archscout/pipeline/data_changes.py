@@ -15,7 +15,7 @@ from archscout.tasks.registry import is_registered
 __all__ = ["moved", "start_again"]
 
 FILES_OF_STAGE = {
-    "train": ("model.safetensors", "vocabulary.txt"),
+    "train": ("model.safetensors", "model.json", "vocabulary.txt"),
     "evaluate": ("result.json",),
     "export": ("export.json",),
     "report": ("report.html",),

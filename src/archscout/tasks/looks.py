@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from archscout.seeds import generator
-from archscout.tasks.sources import ArraySource, CombinedSource, Overview, Source, overview_of
+from archscout.tasks.sources import InMemory, Overview, Source, overview_of
 from archscout.tasks.statistics import ChannelStatistics
 from archscout.tasks.task import Split
 from archscout.tasks.transforms import uint8_to_float
@@ -53,9 +53,7 @@ class Look:
 
 def is_in_memory(source: Source) -> bool:
     """Whether samples are read without decoding files."""
-    if isinstance(source, CombinedSource):
-        return all(is_in_memory(part) for part in source.sources)
-    return isinstance(source, ArraySource)
+    return isinstance(source, InMemory) and source.is_in_memory
 
 
 def look_at(split: Split, most: int) -> Look:

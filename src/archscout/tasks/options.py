@@ -121,7 +121,17 @@ class TaskOptions(Settings):
 
 
 class SoundOptions(Settings):
-    """How sounds become features."""
+    """How sounds become features; what is left out follows the recordings. See `SoundSettings`."""
+
+    features: Literal["mel", "wave"] | None = None
+    rate: int | None = None
+    seconds: float | None = None
+    window: float | None = None
+    hop: float | None = None
+    mels: int | None = None
+    transform: int | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 TaskOptions.model_rebuild()

@@ -21,6 +21,7 @@ __all__ = [
     "ArraySource",
     "CombinedSource",
     "CropsSamples",
+    "InMemory",
     "KnowsTargets",
     "NamesSamples",
     "Overview",
@@ -56,6 +57,14 @@ class CropsSamples(Source, Protocol):
     def whole(self) -> Source:
         """The same samples, under the same indices, as evaluation reads them."""
         ...
+
+
+@runtime_checkable
+class InMemory(Source, Protocol):
+    """A source that says whether its samples are read without decoding files."""
+
+    @property
+    def is_in_memory(self) -> bool: ...
 
 
 @runtime_checkable
@@ -145,6 +154,11 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Always."""
+        return True
+
     def batches(
         self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -177,6 +191,11 @@ class CombinedSource:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all sources are."""
+        return all(isinstance(source, InMemory) and source.is_in_memory for source in self.sources)
 
     @property
     def targets(self) -> Tensor | None:

@@ -11,6 +11,7 @@ import torch
 from archscout.errors import DataError, SettingsError
 from archscout.tasks import Task, load_task
 from archscout.tasks.options import TaskOptions
+from archscout.tasks.preparation import ArrayPreparation
 from archscout.tasks.readers.series import series_task
 from archscout.tasks.readers.series_ts import read_ts
 
@@ -66,6 +67,9 @@ def test_channels_and_unequal_lengths_are_padded_with_the_mean(tmp_path: Path) -
     assert first[:, 3].tolist() == pytest.approx([11 / 5, 21 / 5])
     assert "2 to 4 steps" in str(task.provenance["padded"])
     assert "the series have 2 to 4 steps" in told(task, "note")
+    preparation = task.preparation
+    assert isinstance(preparation, ArrayPreparation)
+    assert (preparation.layout, preparation.length, preparation.fill) == ("NCL", 4, pytest.approx((11 / 5, 21 / 5)))
     assert "Toy_TEST.ts has no case of the classes right" in told(task, "doubtful")
 
 

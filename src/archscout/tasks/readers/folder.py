@@ -14,6 +14,7 @@ from archscout.tasks.class_counts import with_small_classes
 from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions, options_with
+from archscout.tasks.preparation import ImagePreparation
 from archscout.tasks.readers.folder_layouts import LAYOUT_OPTIONS, find_layout, holds_samples
 from archscout.tasks.readers.image_folder import splits_of_version_0_1
 from archscout.tasks.readers.image_formats import IMAGE_SUFFIXES
@@ -66,7 +67,7 @@ def folder_task(
     if layout.kind == "dense":
         targets = torch.arange(len(names))  # until their masks are read
     inputs = image_inputs(path, names, targets, options, before=layout.findings, workers=workers)
-    places = dict(zip(parts, inputs.places([len(files) for files in parts.values()]), strict=True))
+    places = inputs.places({part: len(files) for part, files in parts.items()}, optional=("unlabelled",))
     source: Source = inputs.source
     class_names, findings = layout.class_names, list(inputs.findings)
     if layout.kind == "dense":
@@ -80,10 +81,11 @@ def folder_task(
         kind=layout.kind,
         input_shape=inputs.decoding.shape,
         parts={part: Split(source, place) for part, place in places.items()},
-        statistics=lambda split: image_statistics(split, generator(options.seed, "statistics", name)),
+        statistics=lambda split: image_statistics(split, _draw(options, name)),
         class_names=class_names,
         groups=groups,
         augmentations=inputs.augmentations,
+        preparation=ImagePreparation(inputs.decoding.to_json()),
         unlabelled=None if unlabelled is None or not len(unlabelled) else Split(source, unlabelled),
         provenance={"source": path.name, **layout.provenance},
         findings=tuple(findings),
@@ -112,6 +114,11 @@ def _still(layout: FolderLayout, options: TaskOptions) -> TaskOptions:
 def _no_targets(layout: FolderLayout) -> Tensor:
     known = layout.parts["train"].targets
     return torch.zeros(len(layout.unlabelled), *known.shape[1:], dtype=known.dtype)
+
+
+def _draw(options: TaskOptions, name: str) -> torch.Generator:
+    """Of the images whose statistics are taken; a folder may be renamed, so its name decides nothing any more."""
+    return generator(options.seed, "statistics", *([name] if options.rules < 2 else []))
 
 
 def _groups(layout: FolderLayout, inputs: ImageInputs) -> dict[str, Sequence[str]] | None:

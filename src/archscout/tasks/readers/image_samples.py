@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archscout.errors import SettingsError
+from archscout.errors import DataError, SettingsError
 from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.options import TaskOptions
 from archscout.tasks.readers.decoding import Decoding
@@ -53,10 +53,22 @@ class ImageInputs:
     index: ImageIndex
     findings: tuple[Finding, ...]
 
-    def places(self, lengths: Sequence[int]) -> list[Tensor]:
-        """Positions in the source of consecutive groups of the given names, as files left out have shifted them."""
-        group = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[self.kept]
-        return [(group == number).nonzero().view(-1) for number in range(len(lengths))]
+    def places(self, lengths: Mapping[str, int], *, optional: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Positions in the source of parts that lie one after the other in the given names.
+
+        Args:
+            lengths: how many names each part has; files that are left out have shifted the others.
+            optional: parts of which nothing need be left.
+
+        Raises:
+            DataError: nothing is left of another part.
+        """
+        number = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths.values())))[self.kept]
+        found = {part: (number == place).nonzero().view(-1) for place, part in enumerate(lengths)}
+        for part, length in lengths.items():
+            if length and not len(found[part]) and part not in optional:
+                raise DataError(f"none of the {length:,} images of {part} can be read; repair or remove them.")
+        return found
 
 
 def image_inputs(

@@ -16,6 +16,7 @@ import torch
 from archscout.errors import DataError
 from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions
+from archscout.tasks.preparation import ArrayPreparation
 from archscout.tasks.readers.series_arff import read_arff
 from archscout.tasks.readers.series_columns import choose_columns, series_of_table
 from archscout.tasks.readers.series_files import Series, SeriesFile, counted
@@ -318,6 +319,7 @@ def series_task(path: Path, options: TaskOptions = DEFAULTS, *, name: str | None
         by_name=all(file.names is not None for file in files.values()),
         class_names=targets.class_names,
         groups=_groups(files, targets),
+        preparation=ArrayPreparation("NCL", length=high if low < high else None, fill=tuple(fill.tolist())),
         unlabelled=_unlabelled(files, targets, high, fill),
         provenance=_provenance(files, low, high, findings),
         findings=tuple(findings),

@@ -21,6 +21,7 @@ from archscout.tasks.findings import Finding
 from archscout.tasks.holdout import holdout_of_end
 from archscout.tasks.metrics.classification import language_loss, perplexity
 from archscout.tasks.options import DEFAULTS, RULES, TaskOptions
+from archscout.tasks.preparation import TextPreparation
 from archscout.tasks.readers.plain_text import read_plain_text
 from archscout.tasks.registry import register_reader, register_task
 from archscout.tasks.spec import TaskSpec
@@ -218,6 +219,7 @@ def _task(name: str, files: Mapping[str, Path], options: TaskOptions) -> Task:
         to_float=_unchanged,
         normalize=_unchanged,
         class_names=tuple(numbers),
+        preparation=TextPreparation(),
         provenance={
             "files": ", ".join(str(file) for file in files.values()),
             **{f"words of {part} outside the vocabulary": count for part, count in outside.items()},
