@@ -76,10 +76,11 @@ def test_hugging_face_columns_and_label_names() -> None:
         (Samples(0, image), "the train dataset is empty"),
         (Samples(4, lambda index: 3), "sample 0 of the train dataset is a int; it must be a pair"),
         (Samples(4, lambda index: {"image": 1}), "no label column among label, .* its columns are image"),
-        (Samples(4, lambda index: (np.zeros((index + 1, 3)), 0)), r"sample 1 .* \(2, 3\), but sample 0 is"),
-        (Samples(4, lambda index: (np.zeros(3), "cat")), "label of sample 0 of the train dataset is 'cat'"),
+        (Samples(4, lambda index: (np.zeros((index + 1, 5, 3)), 0)), "but x_train.0. 1 x 5 x 3; all samples need"),
+        (Samples(4, lambda index: (np.zeros(3), "cat")), "y_test holds numbers, but y_train texts"),
+        (Samples(4, lambda index: (np.zeros(3), {"boxes": []})), r"y_train\[0\] is a dict"),
         (Samples(2**40, lambda index: (np.zeros(3), 0)), "more than the 4 GiB"),
-        (Samples(4, lambda index: (np.zeros(3), 0.5)), r"y_train\[0\] is 0.5"),
+        (Samples(4, lambda index: (np.zeros(3, np.int16 if index else np.int64), 0)), r"sample 1 .* is int16 \(3,\)"),
     ],
 )
 def test_unusable_datasets_are_told(data: Any, message: str) -> None:
