@@ -34,7 +34,7 @@ GZIP = b"\x1f\x8b"
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """The content of a file, unpacked where it is packed, whatever its name says."""
     with path.open("rb") as file:
         packed = file.read(2) == GZIP
@@ -46,7 +46,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield unpacked
 
 
-def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+def _header(stream: IO[bytes] | gzip.GzipFile, path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or start[3] == 0:
         raise DataError(
