@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from archscout.errors import DataError
 from archscout.tasks.containers import shape_text
 from archscout.tasks.findings import Finding, some
 
-__all__ = ["PART_WORDS", "ArrayHeader", "Roles", "find_roles", "listing", "part_of_name"]
+__all__ = [
+    "PART_WORDS",
+    "ArrayHeader",
+    "Roles",
+    "find_roles",
+    "is_input",
+    "listing",
+    "other_folders",
+    "part_of_name",
+]
 
 PART_WORDS = {
     "train": ("train", "training", "trn", "tr"),
@@ -80,6 +90,21 @@ def part_of_name(name: str) -> tuple[str, str]:
                 words.remove(word)
                 return part, "_".join(words)
     return "", "_".join(words)
+
+
+def other_folders(path: Path) -> list[str]:
+    """The folders in a folder that are called neither like a split nor `data`; hidden ones are passed over."""
+    known = {"data", *(word for words in PART_WORDS.values() for word in words)}
+    return [
+        each.name
+        for each in path.iterdir()
+        if each.is_dir() and each.name.lower() not in known and each.name[0] not in "._"
+    ]
+
+
+def is_input(name: str) -> bool:
+    """Whether a name is one of inputs."""
+    return _part_and_role(name, INPUT_WORDS) is not None
 
 
 def _part_and_role(name: str, words: Iterable[str]) -> tuple[str, str] | None:

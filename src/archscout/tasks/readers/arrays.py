@@ -201,7 +201,7 @@ def task_from_datasets(
     read = {part: read_dataset(dataset, part, image_column, label_column) for part, dataset in given}
     if len({data.grey for data in read.values()}) > 1:
         read = {part: read_dataset(dataset, part, image_column, label_column, grey=False) for part, dataset in given}
-    findings = [finding for data in read.values() for finding in data.findings]
+    findings = [*options.pop("findings", ()), *(finding for data in read.values() for finding in data.findings)]
     arrays: dict[str, Any] = {}
     if "test" in read and read["test"].is_unlabelled and not read["train"].is_unlabelled:
         arrays["x_unlabelled"] = read.pop("test").inputs

@@ -15,7 +15,7 @@ from archscout.tasks.containers import Array
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import DEFAULTS, TaskOptions
 from archscout.tasks.readers.array_files import FILE_OPTIONS, ArrayStore, check_size, task_of_stores
-from archscout.tasks.readers.array_names import HELP, PART_WORDS, ArrayHeader, part_of_name
+from archscout.tasks.readers.array_names import HELP, PART_WORDS, ArrayHeader, is_input, other_folders, part_of_name
 from archscout.tasks.registry import register_reader
 from archscout.tasks.task import Task
 
@@ -184,10 +184,13 @@ def _arrays_in(path: Path) -> list[Path]:
 
 
 def _holds_arrays(path: Path) -> bool:
+    """Whether a folder is one of arrays: it has some, and nothing but them, or their names tell what they are."""
     try:
-        return bool(_arrays_in(path))
+        files = _arrays_in(path)
+        others = other_folders(path) if files else []
     except OSError:
         return False
+    return bool(files) and (not others or any(is_input(str(file.with_suffix(""))) for file in files))
 
 
 @register_reader("array folder", "a folder of .npz or .npy files", _holds_arrays, heeds=FILE_OPTIONS)
