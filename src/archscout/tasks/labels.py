@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,10 @@ def _of_objects(array: Array, where: str) -> Values:
     texts = [index for index, item in known if isinstance(item, str | bytes)]
     if not texts:
         filler = known[0][1] if known else 0
-        numbers = np.array([filler if gone else item for item, gone in zip(items, missing, strict=True)])
+        numbers = np.array([filler if gone else _number(item) for item, gone in zip(items, missing, strict=True)])
+        if numbers.dtype.kind not in "buif":
+            odd = next(index for index, item in known if not isinstance(item, bool | int | float) or abs(item) >= 2**63)
+            raise DataError(f"{where}[{odd}] is {items[odd]!r}; labels are texts, or numbers of at most 64 bits.")
         values = read_values(numbers, where)
         return Values(values.distinct, values.places, values.is_bool, findings + values.findings)
     if len(texts) < len(known):
@@ -129,6 +133,11 @@ def _of_objects(array: Array, where: str) -> Values:
     order = sorted(set(decoded))
     number = {label: place for place, label in enumerate(order)}
     return Values(list(order), np.array([number[item] for item in decoded], np.int64), False, findings)
+
+
+def _number(item: Any) -> Any:
+    """Decimals and fractions as floats, others as they are."""
+    return item if isinstance(item, int | float | complex | np.generic) else float(item)
 
 
 def encode_classes(parts: Mapping[str, Array], class_names: Sequence[str] = ()) -> Encoded:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from archscout.errors import DataError
-from archscout.tasks.containers import Array, as_array, is_missing
+from archscout.tasks.containers import Array, Ragged, as_array, is_missing
 from archscout.tasks.findings import Finding, raise_wrong, some
 from archscout.tasks.kinds import are_lists, as_targets, doubts_of_kind, recognise_kind
 from archscout.tasks.labels import Encoded, encode_classes
@@ -240,12 +240,15 @@ def _of_sets(arrays: Mapping[str, Array], class_names: Sequence[str]) -> Encoded
     flat = {}
     for where, items in lists.items():
         labels = [label for item in items for label in item]
-        flat[where] = as_array(labels, where) if labels else np.empty(0, dtype=object)
+        found = as_array(labels, where) if labels else np.empty(0, dtype=object)
+        if isinstance(found, Ragged) or found.ndim > 1 or arrays[where].ndim > 2:
+            raise DataError(f"{where} holds lists in lists; several labels at once are one list for each sample.")
+        flat[where] = found
     first = next(iter(flat))
     if len(flat[first]) == 0:
         raise DataError(f"no sample of {first} has a label.")
     known = {where: array for where, array in flat.items() if len(array)}
-    encoded = encode_classes({where: np.asarray(array) for where, array in known.items()}, class_names)
+    encoded = encode_classes(known, class_names)
     raise_wrong(encoded.findings)
     width = len(class_names) or int(encoded.targets[first].max()) + 1
     names = encoded.class_names or tuple(str(label) for label in range(width))

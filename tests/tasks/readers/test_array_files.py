@@ -17,7 +17,7 @@ from archscout.tasks.readers.array_names import ArrayHeader, find_roles, part_of
 DRAW = np.random.default_rng(0)
 X = DRAW.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
 Y = np.arange(30) % 3
-FOUR = {"x_train": X, "y_train": Y, "x_test": X[:9], "y_test": Y[:9]}
+FOUR: dict[str, Any] = {"x_train": X, "y_train": Y, "x_test": X[:9], "y_test": Y[:9]}
 
 
 def raw(task: Task, part: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +54,7 @@ def test_npz_with_the_usual_keys(keys: tuple[str, ...], tmp_path: Path) -> None:
 
 def test_medmnist_keys_with_validation(tmp_path: Path) -> None:
     parts = {"train": 30, "val": 12, "test": 9}
-    arrays = {f"{part}_images": X[:count] for part, count in parts.items()}
+    arrays: dict[str, Any] = {f"{part}_images": X[:count] for part, count in parts.items()}
     arrays |= {f"{part}_labels": Y[:count, None].astype(np.uint8) for part, count in parts.items()}
     np.savez(tmp_path / "a.npz", **arrays)
     assert sizes(load_task(str(tmp_path / "a.npz"))) == (30, 12, 9)
@@ -62,7 +62,8 @@ def test_medmnist_keys_with_validation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keys", [("X", "y"), ("data", "labels"), ("DATA", "Target"), ("arr_0", "arr_1")])
 def test_npz_without_a_test_split_gets_one_held_out(keys: tuple[str, str], tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", **dict(zip(keys, (X, Y), strict=True)))
+    arrays: dict[str, Any] = dict(zip(keys, (X, Y), strict=True))
+    np.savez(tmp_path / "a.npz", **arrays)
     task = load_task(str(tmp_path / "a.npz"))
     assert sizes(task) == (21, 4, 5)
     assert task.provenance["held_out"] == ["validation", "test"]
@@ -165,7 +166,7 @@ def test_an_archive_with_a_forged_size_is_refused_before_memory_is_taken(tmp_pat
 
 
 def test_a_folder_of_npy_files(tmp_path: Path) -> None:
-    for name, array in {"X_train": X, "y_train": Y, "X_test": X[:9], "y_test": Y[:9]}.items():
+    for name, array in zip(("X_train", "y_train", "X_test", "y_test"), FOUR.values(), strict=True):
         np.save(tmp_path / f"{name}.npy", array)
     task = load_task(str(tmp_path))
     assert sizes(task) == (25, 5, 9)

@@ -86,3 +86,52 @@ def test_hugging_face_columns_and_label_names() -> None:
 def test_unusable_datasets_are_told(data: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         task_from_datasets(data, Samples(4, lambda index: (np.zeros(3), 0)))
+
+
+def test_labels_of_any_kind_and_a_missing_test_split() -> None:
+    words = task_from_datasets(Samples(30, lambda index: (image(index), ["dog", "cat"][index % 2])))
+    assert words.class_names == ("cat", "dog")
+    assert len(words.train) + len(words.validation) + len(words.test) == 30
+    numbers = task_from_datasets(Samples(30, lambda index: (image(index), torch.tensor(index / 7))))
+    assert numbers.spec.kind == "regression"
+    several = task_from_datasets(Samples(30, lambda index: (image(index), [["a"], ["a", "b"], []][index % 3])))
+    assert (several.spec.kind, several.class_names) == ("multilabel", ("a", "b"))
+
+
+def test_masks_as_images_keep_their_numbers() -> None:
+    def sample(index: int) -> dict[str, Any]:
+        mask = Image.fromarray(np.full((10, 12), index % 2 * 255, np.uint8))
+        return {"image": image(index), "mask": mask.convert("P") if index == 3 else mask}
+
+    task = task_from_datasets(Samples(12, sample))
+    assert (task.spec.kind, task.class_names) == ("dense", ("0", "255"))
+
+
+def test_colours_of_a_later_image_or_split_are_kept() -> None:
+    grey = Samples(12, lambda index: (image(index, "L"), index % 2))
+    late = Samples(12, lambda index: (image(index, "RGB" if index == 11 else "L"), index % 2))
+    assert task_from_datasets(late).spec.input_shape == (3, 10, 12)
+    assert task_from_datasets(grey, late).spec.input_shape == (3, 10, 12)
+    assert task_from_datasets(grey, grey).spec.input_shape == (1, 10, 12)
+
+
+def test_images_of_unequal_size_are_told_with_two_sizes() -> None:
+    def sample(index: int) -> tuple[Image.Image, int]:
+        return image(index).resize((12, 10 + (index == 5))), index % 2
+
+    with pytest.raises(DataError, match=r"x_train\[0\] has the shape 10 x 12 x 3, but x_train\[5\] 11 x 12 x 3"):
+        task_from_datasets(Samples(12, sample))
+
+
+def test_labels_of_minus_one_in_the_test_split_are_none() -> None:
+    features = {"label": SimpleNamespace(names=["cat", "dog"])}
+    train = Samples(20, lambda index: {"image": image(index), "label": index % 2}, features=features)
+    test = Samples(6, lambda index: {"image": image(index), "label": -1}, features=features)
+    task = task_from_datasets(train, test)
+    assert task.unlabelled is not None
+    assert len(task.unlabelled) == 6
+
+
+def test_columns_that_are_not_read_are_told() -> None:
+    data = Samples(20, lambda index: {"img": image(index), "fine_label": index % 2, "coarse_label": 0})
+    assert [each.names for each in task_from_datasets(data).findings] == [("coarse_label",)]

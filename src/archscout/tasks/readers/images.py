@@ -228,7 +228,7 @@ class ImageSource:
 
 
 def _why_workers_die() -> str:
-    """What to do. Workers that are not forked import the script that was started, which runs it unless it is guarded."""
+    """What to do. Workers that are not forked import the script that was started, which runs it if it has no guard."""
     method = multiprocessing.get_start_method()
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     try:

@@ -101,6 +101,8 @@ def _of_three(seen: str, second: int, last: int, *, is_uint8: bool, is_map: bool
     thin = short <= max(IMAGE_CHANNELS) and long >= 4 * LONGER  # no image has such sides
     if is_uint8 and not thin:
         return "NHW"
+    if is_uint8 and second < last:
+        return "NCL"
     if second == last and is_map:
         return "NHW"
     if second == last:
