@@ -18,6 +18,7 @@ from archscout.tasks.spec import TaskKind
 __all__ = ["are_lists", "as_targets", "doubts_of_kind", "recognise_kind"]
 
 FEW_CLASSES = 10  # whole numbers with more different values may be quantities ...
+LARGEST_WHOLE = 2.0**53
 SAMPLES_OF_A_CLASS = 3  # ... where fewer samples than this have each of them
 
 
@@ -77,7 +78,7 @@ def recognise_kind(array: Array, input_shape: Sequence[int], *, named: bool = Fa
         return _kind_of_matrix(array)
     if not numeric:
         return _kind_of_objects(array, named)
-    if array.dtype.kind == "f" and not named and not whole(array[~np.isnan(array)]).all():
+    if array.dtype.kind == "f" and not named and not _are_whole(array[~np.isnan(array)]):
         return "regression"
     if rules >= 2 and not named and array.dtype.kind != "b":
         _ask_for_many(array)
@@ -111,13 +112,18 @@ def _kind_of_objects(array: Array, named: bool) -> TaskKind:
     return "regression" if fractions and not named else "classification"
 
 
+def _are_whole(array: Array) -> bool:
+    """Whether floats are whole on purpose: beyond 2**53 all are."""
+    return array.size == 0 or bool(whole(array).all() and np.abs(array).max() < LARGEST_WHOLE)
+
+
 def _ask_for_many(array: Array) -> None:
     """Raise where whole numbers look like measurements: many values, few samples of each."""
     distinct = len(np.unique(array))
     if distinct > FEW_CLASSES and len(array) < SAMPLES_OF_A_CLASS * distinct:
         raise DataError(
             f"the targets are whole numbers with {distinct} different values in {len(array)} samples, from "
-            f"{array.min():g} to {array.max():g}. Are they quantities (an age, a price, a count)? Then say "
+            f"{np.nanmin(array):g} to {np.nanmax(array):g}. Are they quantities (an age, a price, a count)? Then say "
             "kind=regression; if they are classes, say kind=classification."
         )
 

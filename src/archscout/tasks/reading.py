@@ -144,7 +144,13 @@ def _dense(
                     "several channels, or none, are 1. Give one class for each position, or quantities as floats."
                 )
     elif options.rules >= 2 and (options.ignore is not None or are_masks(shaped)):
-        return encode_masks({where: array[:, 0] for where, array in shaped.items()}, class_names, options.ignore)
+        encoded = encode_masks({where: array[:, 0] for where, array in shaped.items()}, class_names, options.ignore)
+        if any(array.dtype.kind == "f" for array in shaped.values()):
+            note = Finding(
+                "note", "masks", "the targets at the positions are floats, but only two whole numbers: classes."
+            )
+            return Encoded(encoded.targets, encoded.class_names, (note, *encoded.findings))
+        return encoded
     elif all(array.dtype.kind in "bui" for array in shaped.values()):
         return Encoded({where: _plain_masks(array, where) for where, array in shaped.items()}, tuple(class_names))
     if any(array.dtype.kind != "f" for array in shaped.values()):

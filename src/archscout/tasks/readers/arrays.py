@@ -93,7 +93,11 @@ def task_from_arrays(
         parts["x_unlabelled"] = x_unlabelled
     target_names = {part: INPUT_NAMES[part].replace("x_", "y_") for part in given}
     target_shape = as_targets(y_train, "y_train").shape
-    read = read_inputs(of_images(parts), options.layout, target_shape=target_shape, rules=options.rules)
+    try:
+        read = read_inputs(of_images(parts), options.layout, target_shape=target_shape, rules=options.rules)
+    except DataError as error:
+        targets = {target_names[part]: pair[1] for part, pair in given.items()}
+        raise DataError("\n".join([str(error), *_faults_of_targets(targets, options, class_names)])) from None
     inputs = {part: read.tensors[INPUT_NAMES[part]] for part in given}
     shape = tuple(inputs["train"].shape[1:])
     names = tuple(str(each) for each in class_names)
@@ -118,6 +122,21 @@ def task_from_arrays(
         findings=(*findings, *read.findings, *known.findings),
     )
     return task_of_samples(samples, options)
+
+
+def _faults_of_targets(parts: Mapping[str, Any], options: TaskOptions, class_names: Sequence[str]) -> list[str]:
+    """What is wrong with targets of one value a sample, where the inputs are wrong already: all is told at once."""
+    try:
+        arrays = {where: as_targets(values, where) for where, values in parts.items()}
+        if any(array.ndim != 1 for array in arrays.values()):
+            return []
+        known = read_targets(
+            arrays, {where: torch.empty(len(each), 1) for where, each in arrays.items()}, options, class_names
+        )
+        raise_wrong(known.findings)
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _given(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:

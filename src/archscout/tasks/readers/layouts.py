@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,12 @@ CHUNK = 2**24  # values at a time that are looked at in float64
 FLOAT32_STEP = 2.0**-24  # largest relative error of rounding to float32
 DIGITS = 1e-3  # of a channel's range: rounding errors above it lose what the values say
 SMALLEST_DEVIATION = 1e-7  # below it a channel counts as constant and is not scaled
+
+
+@runtime_checkable
+class _HasColumns(Protocol):  # frames of pandas and polars
+    @property
+    def columns(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,16 @@ def read_inputs(
         raise DataError(f"unknown layout '{layout}'; allowed: auto, {', '.join(LAYOUTS)}.")
     findings: list[Finding] = []
     read = {where: as_array(values, where) for where, values in parts.items()}
+    frame = next((values for values in parts.values() if isinstance(values, _HasColumns)), None)
+    if frame is not None and layout == "auto":
+        findings.append(
+            Finding(
+                "doubtful",
+                "table",
+                f"the {len(frame.columns)} columns of a table are read as the steps of a series of one channel, in "
+                "their order. If they are unlike quantities, networks for series fit them badly.",
+            )
+        )
     if any(isinstance(array, Ragged) for array in read.values()):
         read, padding = padded(read, layout)
         layout = padding.layout
@@ -168,16 +184,20 @@ def read_inputs(
     tensors = {where: _as_tensor(array, where) for where, array in read.items()}
     _check_together(tensors)
     first = next(iter(tensors.values()))
+    findings += _wrong_values(tensors)
     if layout == "auto":
         is_uint8 = all(tensor.dtype in (torch.uint8, torch.bool) for tensor in tensors.values())
         square = rules >= 2 and first.dim() == 3 and first.shape[1] == first.shape[2]
         pixels = is_uint8 or (square and all(map(_are_pixels, tensors.values())))
         is_map = tuple(target_shape[-2:]) == tuple(first.shape[-2:]) and len(target_shape) > 2
-        layout = recognise_layout(first.shape, is_uint8=pixels, is_map=is_map, rules=rules)
+        try:
+            layout = recognise_layout(first.shape, is_uint8=pixels, is_map=is_map, rules=rules)
+        except DataError as error:
+            findings.append(Finding("wrong", "layout", str(error)))
+        raise_wrong(findings)
         findings += _doubts_of_shape(first.shape, layout, is_map=is_map, is_uint8=pixels)
     elif len(layout) != first.dim():
         raise DataError(f"layout {layout} has {len(layout)} axes, but the inputs are {tuple(first.shape)}.")
-    findings += _wrong_values(tensors)
     raise_wrong(findings)
     tensors = {where: _channels_first(tensor, layout) for where, tensor in tensors.items()}
     findings += _doubts_of_values(next(iter(tensors.values())))
