@@ -10,6 +10,7 @@ from archscout.cli.options import (
     ExecutorOption,
     JsonOption,
     ModelOption,
+    MovedOption,
     QuietOption,
     RunArgument,
     RunOptions,
@@ -103,6 +104,13 @@ def resume(
     until: UntilOption = None,
     model: ModelOption = None,
     executor: ExecutorOption = None,
+    task: MovedOption = None,
+    accept_data_change: Annotated[
+        bool,
+        typer.Option(
+            "--accept-data-change", help="Where the data has changed, start the stages again that depend on it."
+        ),
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +121,15 @@ def resume(
     from archscout.cli.user_model import load_model
 
     observers = [make_observer(quiet)]
-    done = api.resume(path, until=until, executor=executor, observers=observers, model=load_model(model))
+    done = api.resume(
+        path,
+        until=until,
+        executor=executor,
+        observers=observers,
+        task=task,
+        model=load_model(model),
+        accept_data_change=accept_data_change,
+    )
     print_outcome(done, as_json)
 
 

@@ -13,8 +13,9 @@ from archscout.tasks.readers import folder as folder
 from archscout.tasks.readers import hugging_face as hugging_face
 from archscout.tasks.readers import idx as idx
 from archscout.tasks.readers import npz as npz
+from archscout.tasks.readers import parquet as parquet
 from archscout.tasks.readers import series as series
-from archscout.tasks.readers import tables as tables
+from archscout.tasks.readers import sound_folder as sound_folder
 from archscout.tasks.readers import text as text
 from archscout.tasks.registry import TASKS, load_task, register_reader, register_task, task_spec
 from archscout.tasks.spec import TaskSpec

@@ -114,7 +114,7 @@ def _kind_of_objects(array: Array, named: bool) -> TaskKind:
 
 def _are_whole(array: Array) -> bool:
     """Whether floats are whole on purpose: beyond 2**53 all are."""
-    return array.size == 0 or bool(whole(array).all() and np.abs(array).max() < LARGEST_WHOLE)
+    return array.size == 0 or bool(whole(array).all() and float(np.abs(array).max()) < LARGEST_WHOLE)
 
 
 def _ask_for_many(array: Array) -> None:

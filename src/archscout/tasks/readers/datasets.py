@@ -13,8 +13,8 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.tasks.containers import Array, as_array, is_missing
 from archscout.tasks.findings import Finding
-from archscout.tasks.readers.decoding import GREY_MODES
 from archscout.tasks.readers.pillow_images import as_pixels
+from archscout.tasks.readers.rendering import is_grey
 
 __all__ = ["DatasetArrays", "read_dataset"]
 
@@ -124,7 +124,7 @@ def read_dataset(
         sample, label = _input_and_label(dataset[index] if index else first, columns, part, index)
         if isinstance(sample, Image.Image):
             images = True
-            if grey and sample.mode not in GREY_MODES:  # the first with colours: all images get three channels
+            if grey and not is_grey(sample):  # the first with colours: all images get three channels
                 return read_dataset(dataset, part, image_column, label_column, grey=False)
             sample = as_pixels(sample, grey=grey)
         if isinstance(label, Image.Image):

@@ -13,7 +13,7 @@ from archscout.tasks.findings import Finding
 from archscout.tasks.options import DEFAULTS, TaskOptions
 from archscout.tasks.readers.array_files import FILE_OPTIONS
 from archscout.tasks.readers.array_names import part_of_name
-from archscout.tasks.readers.tables import Rows, task_of_rows
+from archscout.tasks.readers.parquet import Rows, task_of_rows
 from archscout.tasks.registry import register_reader
 from archscout.tasks.task import Task
 
