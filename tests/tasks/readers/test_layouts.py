@@ -8,6 +8,7 @@ import torch
 
 from archscout.errors import DataError
 from archscout.tasks.readers.layouts import read_inputs, recognise_layout
+from archscout.tasks.transforms import uint8_to_float
 
 
 @pytest.mark.parametrize(
@@ -223,3 +224,31 @@ def test_named_layouts_are_checked() -> None:
         read_inputs(both(np.zeros((2, 8, 8))), "HWC")
     with pytest.raises(DataError, match=r"layout NCHW has 4 axes, but the inputs are \(2, 8, 8\)"):
         read_inputs(both(np.zeros((2, 8, 8))), "NCHW")
+
+
+@pytest.mark.parametrize(
+    ("values", "layout"),
+    [
+        (np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8), "NHWC"),
+        (np.random.default_rng(0).integers(0, 256, (5, 6, 7)).astype(np.float64), "NHW"),
+        (np.random.default_rng(0).uniform(0, 255, (5, 6, 7)), "NHW"),
+        (np.random.default_rng(0).integers(0, 4096, (5, 1, 6, 7)), "NCHW"),
+        (np.random.default_rng(0).normal(size=(5, 6, 7)), "NHW"),
+        (np.random.default_rng(0).normal(size=(5, 6, 7)) > 0, "NHW"),
+        (np.random.default_rng(0).integers(0, 256, (5, 9, 2), dtype=np.uint8), "NLC"),
+        (np.random.default_rng(0).normal(size=(5, 9)), "NL"),
+    ],
+)
+def test_new_samples_are_prepared_as_those_of_the_training(values: np.ndarray[Any, Any], layout: str) -> None:
+    read = read_inputs(both(values), layout)
+    preparation = read.preparation
+    assert preparation.given_shape(tuple(read.tensors["x_train"].shape[1:])) == values.shape[1:]
+    given = torch.from_numpy(values).to(preparation.given_dtype())
+    expected = uint8_to_float(read.tensors["x_train"])
+    assert torch.allclose(preparation.to_stored(given), expected, atol=1e-6)
+
+
+def test_the_preparation_of_padded_series_knows_their_length_and_fill() -> None:
+    series = [np.ones((length, 2)) * (1, 3) for length in (4, 6, 5)]
+    preparation = read_inputs({"x_train": series}).preparation
+    assert (preparation.layout, preparation.length, preparation.fill) == ("NLC", 6, (1.0, 3.0))

@@ -14,7 +14,7 @@ from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.kinds import as_targets
 from archscout.tasks.options import HOLD_OUT, TaskOptions, options_with
 from archscout.tasks.readers.datasets import read_dataset
-from archscout.tasks.readers.layouts import read_inputs
+from archscout.tasks.readers.layouts import Inputs, read_inputs
 from archscout.tasks.readers.pillow_images import of_images
 from archscout.tasks.reading import read_targets
 from archscout.tasks.samples import Samples, task_of_samples
@@ -118,8 +118,9 @@ def task_from_arrays(
         groups=None if groups is None else {"train": _groups(groups, len(inputs["train"]))},
         augmentations=() if known.kind in ("dense", "regression") else standard_augmentation(options.augment, shape),
         unlabelled=None if unlabelled is None else _without_targets(unlabelled, next(iter(known.tensors.values()))),
-        provenance={"source": "arrays", "layout": read.layout, **_told(read.scaling), **(provenance or {})},
+        provenance={"source": "arrays", "layout": read.layout, **_told(read), **(provenance or {})},
         findings=(*findings, *read.findings, *known.findings),
+        preparation=read.preparation,
     )
     return task_of_samples(samples, options)
 
@@ -163,8 +164,9 @@ def _groups(groups: Sequence[Any], samples: int) -> list[str]:
     return [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _told(scaling: str) -> dict[str, str]:
-    return {"values": scaling} if scaling else {}
+def _told(read: Inputs) -> dict[str, str]:
+    """That values were divided, where that is not how pixels are read anyway."""
+    return {} if read.whole or read.divisor == 1 else {"values": f"divided by {read.divisor:,.0f}"}
 
 
 def _without_targets(inputs: Tensor, like: Tensor) -> Split:

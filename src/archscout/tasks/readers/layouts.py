@@ -17,7 +17,8 @@ from archscout.errors import DataError
 from archscout.tasks.containers import Array, Ragged, as_array, is_missing
 from archscout.tasks.findings import Finding, raise_wrong, some
 from archscout.tasks.options import RULES
-from archscout.tasks.readers.padding import padded
+from archscout.tasks.preparation import ArrayPreparation
+from archscout.tasks.readers.padding import Padding, padded
 
 __all__ = ["LAYOUTS", "Inputs", "read_inputs", "recognise_layout"]
 
@@ -51,14 +52,24 @@ class Inputs:
     Attributes:
         tensors: channels first, by the names that they were given under.
         layout: of the arrays that were given.
-        scaling: by what the values were divided, in words; empty where they were not.
+        divisor: by which values become those that networks see before normalisation.
+        whole: the values are kept as uint8, exactly.
+        padding: of series of unequal length.
         findings: what was noticed, none of it wrong.
     """
 
     tensors: dict[str, Tensor]
     layout: str
-    scaling: str = ""
+    divisor: float = 1.0
+    whole: bool = False
+    padding: Padding | None = None
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def preparation(self) -> ArrayPreparation:
+        """How new samples are brought to what the tensors hold."""
+        length, fill = (None, ()) if self.padding is None else (self.padding.length, self.padding.fill)
+        return ArrayPreparation(self.layout, self.divisor, self.whole, length, fill)
 
 
 def recognise_layout(shape: Sequence[int], *, is_uint8: bool, is_map: bool = False, rules: int = RULES) -> str:
@@ -177,9 +188,10 @@ def read_inputs(
                 "their order. If they are unlike quantities, networks for series fit them badly.",
             )
         )
+    padding = None
     if any(isinstance(array, Ragged) for array in read.values()):
         read, padding = padded(read, layout)
-        layout = padding.layout
+        layout = "NCL"
         findings += padding.findings
     tensors = {where: _as_tensor(array, where) for where, array in read.items()}
     _check_together(tensors)
@@ -201,8 +213,9 @@ def read_inputs(
     raise_wrong(findings)
     tensors = {where: _channels_first(tensor, layout) for where, tensor in tensors.items()}
     findings += _doubts_of_values(next(iter(tensors.values())))
-    stored, scaling = _stored(tensors, images="H" in layout)
-    return Inputs({where: tensor.contiguous() for where, tensor in stored.items()}, layout, scaling, tuple(findings))
+    stored, divisor, whole = _stored(tensors, images="H" in layout)
+    stored = {where: tensor.contiguous() for where, tensor in stored.items()}
+    return Inputs(stored, layout if padding is None else padding.layout, divisor, whole, padding, tuple(findings))
 
 
 def _as_tensor(array: Array | Ragged, where: str) -> Tensor:
@@ -357,26 +370,29 @@ def _check_together(parts: Mapping[str, Tensor]) -> None:
             )
 
 
-def _stored(parts: dict[str, Tensor], *, images: bool) -> tuple[dict[str, Tensor], str]:
-    """The values as they are kept: images as uint8 where that is exact, else float32, in [0, 1] where they tell."""
+def _stored(parts: dict[str, Tensor], *, images: bool) -> tuple[dict[str, Tensor], float, bool]:
+    """The values as they are kept: images as uint8 where that is exact, else float32, in [0, 1] where they tell.
+
+    Also by what given values are divided to get there, where uint8 counts as divided by 255, and whether they are kept
+    as uint8.
+    """
     if images and all(tensor.dtype == torch.uint8 for tensor in parts.values()):
-        return parts, ""
-    if all(tensor.dtype == torch.bool for tensor in parts.values()):
-        scale = 255 if images else 1
-        return _stored({where: tensor.to(torch.uint8) * scale for where, tensor in parts.items()}, images=images)
+        return parts, 255.0, True
+    if images and all(tensor.dtype == torch.bool for tensor in parts.values()):
+        return {where: tensor.to(torch.uint8) * 255 for where, tensor in parts.items()}, 1.0, False
     floats = {where: tensor.to(torch.float32) for where, tensor in parts.items()}
     if not images:
-        return floats, ""
+        return floats, 1.0, False
     low = min(float(tensor.min()) for tensor in floats.values())
     high = max(float(tensor.max()) for tensor in floats.values())
     whole = all(not tensor.is_floating_point() for tensor in parts.values())
     if low >= 0 and high <= 255 and (whole or high > 1):
         if all(torch.equal(tensor, tensor.round()) for tensor in floats.values()):
-            return {where: tensor.to(torch.uint8) for where, tensor in floats.items()}, ""
-        return {where: tensor / 255 for where, tensor in floats.items()}, "divided by 255"
+            return {where: tensor.to(torch.uint8) for where, tensor in floats.items()}, 255.0, True
+        return {where: tensor / 255 for where, tensor in floats.items()}, 255.0, False
     if whole and low >= 0 and high <= 65535:  # 16-bit images
-        return {where: tensor / 65535 for where, tensor in floats.items()}, "divided by 65,535"
-    return floats, ""
+        return {where: tensor / 65535 for where, tensor in floats.items()}, 65535.0, False
+    return floats, 1.0, False
 
 
 def _channels_first(tensor: Tensor, layout: str) -> Tensor:

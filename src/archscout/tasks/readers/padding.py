@@ -18,9 +18,18 @@ Parts = dict[str, Array | Ragged]
 
 @dataclass(frozen=True)
 class Padding:
-    """The layout of what was padded, and what to say of it."""
+    """How series were padded.
+
+    Attributes:
+        layout: of the series that were given: NL, NCL or NLC.
+        length: of all of them now.
+        fill: for each channel, what follows shorter ones.
+        findings: what to say of it.
+    """
 
     layout: str
+    length: int
+    fill: tuple[float, ...]
     findings: tuple[Finding, ...]
 
 
@@ -72,7 +81,9 @@ def padded(parts: Mapping[str, Array | Ragged], layout: str) -> tuple[Parts, Pad
                 "not the one of the channels, say layout=NCL or layout=NLC.",
             )
         )
-    return {where: _stacked(each, long, fill) for where, each in samples.items()}, Padding("NCL", tuple(findings))
+    return {where: _stacked(each, long, fill) for where, each in samples.items()}, Padding(
+        layout, long, tuple(fill.tolist()), tuple(findings)
+    )
 
 
 def _layout(samples: list[tuple[str, Array]], layout: str) -> str:
