@@ -67,7 +67,7 @@ def recognise_kind(array: Array, input_shape: Sequence[int], *, named: bool = Fa
     """
     positions = tuple(input_shape[1:])
     numeric = array.dtype.kind in "buif"
-    binary = numeric and bool(np.isin(array, (0, 1)).all())
+    binary = numeric and array.ndim == 2 and bool(np.isin(array, (0, 1)).all())
     if are_lists(array):
         return "multilabel"
     if array.ndim > 2 or (array.ndim == 2 and array.shape[1:] == positions and not binary):

@@ -127,6 +127,14 @@ def test_the_target_is_named_where_there_are_several(tmp_path: Path) -> None:
     assert np.allclose(raw(task, "train")[1].numpy(), np.stack([height, age], 1)[indices])
 
 
+def test_the_clearest_name_wins(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **FOUR, images=X[:5], labels=Y, train_features=X[:7])
+    task = load_task(str(tmp_path / "a.npz"))
+    assert sizes(task) == (25, 5, 9)
+    (note,) = task.findings
+    assert set(note.names) == {"images", "labels", "train_features"}
+
+
 def test_groups_are_an_array_of_the_file(tmp_path: Path) -> None:
     patients = np.repeat(np.arange(6), 5)
     np.savez(tmp_path / "a.npz", x=X, y=Y, patient=patients)

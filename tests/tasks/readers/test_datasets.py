@@ -132,6 +132,24 @@ def test_labels_of_minus_one_in_the_test_split_are_none() -> None:
     assert len(task.unlabelled) == 6
 
 
+def test_images_are_read_as_a_viewer_shows_them() -> None:
+    def sample(index: int) -> tuple[Image.Image, int]:
+        turned = image(index)
+        turned.getexif()[0x0112] = 6  # the viewer turns it by 90 degrees
+        return turned, index % 2
+
+    task = task_from_datasets(Samples(12, sample), Samples(12, sample))
+    assert task.spec.input_shape == (3, 12, 10)
+    assert np.array_equal(first_input(task).numpy().transpose(1, 2, 0), np.rot90(np.asarray(image(0)), -1))
+
+
+def test_deep_images_keep_their_values() -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (12, 10, 12)).astype(np.uint16)
+    task = task_from_datasets(Samples(12, lambda index: (Image.fromarray(values[index]), index % 2)))
+    stored = next(task.train.source.batches([task.train.indices], torch.device("cpu")))[0]
+    assert np.allclose(stored[:, 0].numpy() * 65535, values[task.train.indices.numpy()])
+
+
 def test_columns_that_are_not_read_are_told() -> None:
     data = Samples(20, lambda index: {"img": image(index), "fine_label": index % 2, "coarse_label": 0})
     assert [each.names for each in task_from_datasets(data).findings] == [("coarse_label",)]

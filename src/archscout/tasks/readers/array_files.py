@@ -103,6 +103,11 @@ def task_of_stores(
             for what in ("class_names", "layout", "kind", "groups"):
                 if getattr(roles, what):
                     extra[what] = store.read(getattr(roles, what))
+            if options.rules < 2:
+                extra.pop("groups", None)
+            elif roles.groups:
+                kept = f"the samples of one value of {roles.groups} are kept in one split."
+                found.append(Finding("note", "groups", kept))
     for key in ("layout", "kind"):
         if key in extra and key not in options.given():
             options = options_with(options, {key: str(extra[key])})

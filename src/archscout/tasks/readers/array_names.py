@@ -180,7 +180,7 @@ def _assign(roles: Roles, headers: Mapping[str, ArrayHeader], where: str, target
             found.setdefault(("inputs", as_input[0] or "train"), []).append(name)
     for (role, part), names in found.items():
         if len(names) > 1 and not (role == "targets" and target):
-            names = [name for name in names if headers[name].shape] or names
+            names = _clearest(names, part)
         if len(names) > 1 and not (role == "targets" and target):
             hint = f"Name the one to learn: --target {names[0]}." if role == "targets" else "Keep one of them."
             raise DataError(f"{where} has several arrays that can be the {role} of {part}: {', '.join(names)}. {hint}")
@@ -190,6 +190,12 @@ def _assign(roles: Roles, headers: Mapping[str, ArrayHeader], where: str, target
             roles.targets[part] = tuple(names)
         else:
             roles.inputs[part] = names[0]
+
+
+def _clearest(names: list[str], part: str) -> list[str]:
+    """Of names that may mean the same: `x_train` itself, else those that tell the split."""
+    exact = {f"{letter}_{'val' if part == 'validation' else part}" for letter in "xy"}
+    return [name for name in names if name in exact] or [name for name in names if part_of_name(name)[0]] or names
 
 
 def _wanted(name: str, target: Sequence[str]) -> tuple[str, str] | None:
