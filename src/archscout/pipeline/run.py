@@ -26,7 +26,7 @@ from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, architecture_to_json
 from archscout.spaces.base import KernelPatterned
 from archscout.tasks import Task
-from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
+from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout, check_label_smoothing
 from archscout.tuning import check_tuning
 
 __all__ = ["Run"]
@@ -106,6 +106,7 @@ class Run(RunContents):
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
                 check_cutout(self.task, section, where)
+                check_label_smoothing(self.task, section, where)
 
     def proceed(self, until: str | None = None) -> Run:
         """Run all pending stages, up to and including `until`.

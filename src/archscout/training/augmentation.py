@@ -12,7 +12,14 @@ from archscout.settings import Settings
 from archscout.tasks.task import Task, Transform
 from archscout.tasks.transforms import auto_augment, color_jitter
 
-__all__ = ["AugmentationSettings", "ColorJitterSettings", "augmented", "check_cutout", "is_images"]
+__all__ = [
+    "AugmentationSettings",
+    "ColorJitterSettings",
+    "augmented",
+    "check_cutout",
+    "check_label_smoothing",
+    "is_images",
+]
 
 
 class ColorJitterSettings(Settings):
@@ -50,6 +57,27 @@ def check_cutout(task: Task, settings: Settings, where: str) -> None:
         raise SettingsError(
             f"{where}.cutout = {size}: a hole of so many pixels is for classifying images, but the task {task.name} "
             f"is {task.spec.describe()}. Switch it off: --set {where}.cutout=0"
+        )
+
+
+@runtime_checkable
+class SmoothsLabels(Protocol):
+    """Settings of a training that may take a share of each label and spread it over all classes; 0: none."""
+
+    label_smoothing: float
+
+
+def check_label_smoothing(task: Task, settings: Settings, where: str) -> None:
+    """Raise SettingsError where label smoothing was asked for, but there are no classes to smooth."""
+    share = settings.label_smoothing if isinstance(settings, SmoothsLabels) else 0.0
+    if not share or "label_smoothing" not in settings.model_fields_set:
+        return
+    has_classes = task.spec.kind == "classification" or (task.spec.kind == "dense" and task.scale is None)
+    if not (has_classes and task.heeds_smoothing):
+        why = "its loss takes none" if has_classes else f"the task {task.name} is {task.spec.describe()}"
+        raise SettingsError(
+            f"{where}.label_smoothing = {share}: it spreads a class over the others, but {why}. Switch it off: "
+            f"--set {where}.label_smoothing=0"
         )
 
 
