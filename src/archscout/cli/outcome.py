@@ -17,6 +17,8 @@ def print_outcome(run: Run, as_json: bool) -> None:
     """Print what came out, and the next command."""
     if not run.engine.is_main:
         return
+    from archscout.pipeline.summary import constant_note
+
     directory = run.directory
     result = run.result if directory.has("result.json") else None
     if as_json:
@@ -38,6 +40,9 @@ def print_outcome(run: Run, as_json: bool) -> None:
             f"on {result['test']['samples']:,} samples, "
             f"{result['parameters']:,} parameters, {result['madds']:,} MAdds"
         )
+        beside = constant_note(metric, result)
+        if beside:
+            typer.echo(f"for comparison: {beside}")
     pending = run.pending()
     if pending:
         verb = pending[0] if pending[0] in ("train", "evaluate", "export", "report") else "resume"

@@ -96,7 +96,13 @@ def augmented(task: Task, settings: AugmentationSettings, where: str) -> Task:
     jitter, policy = settings.color_jitter, settings.auto_augment
     wanted = [f"{where}.color_jitter"] * (jitter is not None) + [f"{where}.auto_augment"] * (policy is not None)
     shape = task.spec.input_shape
-    if wanted and not (is_images(task) and shape[0] == 3):
+    if policy is not None and task.spec.kind == "regression":
+        raise SettingsError(
+            f"{where}.auto_augment turns and moves images, and the numbers of {task.name} may change with them. Switch "
+            f"it off: --set {where}.auto_augment=null"
+        )
+    keeps_targets = task.spec.answers_once and len(shape) == 3
+    if wanted and not (keeps_targets and shape[0] == 3):
         switches = " ".join(f"--set {name}=null" for name in wanted)
         raise SettingsError(
             f"{' and '.join(wanted)}: only for colour images of 3 channels, but the task {task.name} is "
