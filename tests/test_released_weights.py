@@ -73,7 +73,7 @@ class Bomb:
 
 def test_foreign_code_is_never_run(tmp_path: Path) -> None:
     path = saved({"first_conv.conv.weight": Bomb(tmp_path / "ran")}, tmp_path)
-    with pytest.raises(DataError, match="no plain state dict that can be read safely"):
+    with pytest.raises(DataError, match=r"is refused unread: the pickle names getattr, which could run code"):
         read_weights(path)
     assert not (tmp_path / "ran").exists()
 
@@ -104,7 +104,7 @@ def test_what_is_no_state_dict_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_weights(tmp_path / "missing.pt")
     for content in ([1, 2], {"a": 1}, torch.zeros(2)):
-        with pytest.raises(DataError, match="is no state dict of names and tensors"):
+        with pytest.raises(DataError, match="holds no state dict of names and tensors, but a"):
             read_weights(saved(content, tmp_path))
 
 

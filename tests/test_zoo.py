@@ -360,7 +360,7 @@ def test_a_zoo_name_wins_over_a_file_of_that_name(tmp_path: Path, monkeypatch: p
         ),
         ("./dart_v2", "the file ./dart_v2 does not exist. Give an existing file, a name from the zoo"),
         ("cell.json", "the file cell.json does not exist"),
-        ("Genotype(normal=[", "this is no published genotype"),
+        ("Genotype(normal=[", r"this is no published genotype: a closing bracket"),
         ("{]", "this is not JSON"),
         ("a\0b", "unknown zoo architecture"),
         ("x" * 5000, "unknown zoo architecture 'x{200}'"),
@@ -378,13 +378,14 @@ def test_what_is_no_architecture_is_refused_with_what_was_tried(
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     binary, large, wrong, pipe = (tmp_path / name for name in ("binary", "large", "wrong.json", "pipe"))
     binary.write_bytes(b"\x80\x04\xff")
-    large.write_bytes("ü".encode() * 500_001)
+    with large.open("wb") as opened:
+        opened.truncate(100_000_001)  # no block of it is on the disk
     wrong.write_text("{}", encoding="utf-8")
     os.mkfifo(pipe)
     for path, message in (
         (tmp_path, "has no architecture.json; it is no run directory"),
-        (binary, "binary is not text"),
-        (large, "large is larger than 1000000 bytes"),
+        (binary, "binary: it holds bytes that are no text in UTF-8"),
+        (large, "large is larger than 100000000 bytes. Give a file with the part"),
         (wrong, r"wrong.json: this JSON has no field 'format'"),
         (pipe, "pipe is no regular file"),
     ):

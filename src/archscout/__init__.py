@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from archscout.methods.base import METHODS
     from archscout.pipeline.artifacts import load_network
+    from archscout.pipeline.predictor import Predictor, load
     from archscout.pipeline.run import Run
     from archscout.spaces import SPACES
     from archscout.tasks import TASKS, Task, load_task
@@ -40,6 +41,7 @@ __all__ = [
     "METHODS",
     "SPACES",
     "TASKS",
+    "Predictor",
     "Run",
     "Task",
     "cross_validate",
@@ -49,6 +51,7 @@ __all__ = [
     "export",
     "generate",
     "import_weights",
+    "load",
     "load_architecture",
     "load_network",
     "load_run",
@@ -67,6 +70,8 @@ _HOMES = {
     "TASKS": "archscout.tasks",
     "Run": "archscout.pipeline.run",
     "Task": "archscout.tasks",
+    "Predictor": "archscout.pipeline.predictor",
+    "load": "archscout.pipeline.predictor",
     "load_network": "archscout.pipeline.artifacts",
     "load_task": "archscout.tasks",
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
-from archscout.pipeline.config import RunSettings, resolve_settings
+from archscout.pipeline.config import RunSettings, resolve_settings, task_reference
 from archscout.pipeline.folds import CrossValidation
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
@@ -25,6 +25,7 @@ from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.derivation import derive as derive_genotype
 from archscout.spaces.cells.distance import distance as architecture_distance
+from archscout.tasks.registry import named_task
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
 
@@ -87,7 +88,9 @@ def run(
         StoppedError: by a signal or the time limit; `resume` goes on.
     """
     given = task if isinstance(task, Task) else None
-    name = given.name if given is not None else cast(str | None, task)
+    name = None if given is None else given.name
+    if isinstance(task, str):
+        name = task_reference(named_task(task, (values or {}).get("data")))
     given_values = {key: value for key, value in (values or {}).items() if value is not None}
     values, method = _with_model(given_values, method, model, keep)
     base = None if architecture is None else load_architecture(architecture)
@@ -140,6 +143,7 @@ def cross_validate(
             "folds are made while data is read; give its path. For a Task of your own make one for each fold: "
             "Task.from_arrays(..., folds=5, fold=1)"
         )
+    task = task_reference(named_task(task, (values or {}).get("data")))
     given = {key: value for key, value in (values or {}).items() if value is not None}
     given["task_options"] = {**given.get("task_options", {}), "folds": folds}
     given, method = _with_model(given, method, model, keep)
@@ -161,10 +165,16 @@ def resume_folds(
     *,
     until: str | None = None,
     observers: Sequence[Observer] = (),
+    task: str | Path | None = None,
     model: nn.Module | None = None,
+    accept_data_change: bool = False,
 ) -> CrossValidation:
-    """Go on with a cross-validation where it was: with the fold that was stopped, then with the next ones."""
-    return CrossValidation.open(path, model=model, observers=observers).proceed(until)
+    """Go on with a cross-validation where it was: with the fold that was stopped, then with the next ones.
+
+    `task`, the path where the data is now, `model` and `accept_data_change` are as for `resume`.
+    """
+    opened = CrossValidation.open(path, task=task, model=model, observers=observers, accepts_change=accept_data_change)
+    return opened.proceed(until)
 
 
 def _with_model(
@@ -205,7 +215,8 @@ def train(
         model: the network of your own that the architecture, a pattern of kernels, belongs to.
     """
     found = load_architecture(architecture)
-    name = task if isinstance(task, str) else task.name
+    data = (values or {}).get("data")
+    name = task_reference(named_task(task, data)) if isinstance(task, str) else task.name
     label = cast(str, _label(architecture))
     settings = resolve_settings(
         name, architecture=label, recipe=recipe, values={**(values or {}), "space": found.space}, overrides=overrides
@@ -225,8 +236,9 @@ def resume(
     until: str | None = None,
     executor: str | None = None,
     observers: Sequence[Observer] = (),
-    task: Task | None = None,
+    task: Task | str | Path | None = None,
     model: nn.Module | None = None,
+    accept_data_change: bool = False,
 ) -> Run:
     """Go on with a run where it was, up to a stage.
 
@@ -234,37 +246,50 @@ def resume(
         until: the last stage to run; None: all.
         executor: another one may take over the run's independent trainings.
         observers: who watches.
-        task, model: of your own, where the run was started with them.
+        task: an object of your own, where the run was started with one; or the path where its data is now.
+        model: of your own, where the run was started with one.
+        accept_data_change: where the data differs from what the run was started with, start the stages again that
+            depend on it; else this is refused.
     """
-    return Run.open(path, task=task, model=model, observers=observers, executor=executor).proceed(until)
+    run = Run.open(
+        path, task=task, model=model, observers=observers, executor=executor, accepts_change=accept_data_change
+    )
+    return run.proceed(until)
 
 
-def evaluate(path: Path | str, *, observers: Sequence[Observer] = ()) -> Run:
-    """Evaluate a trained run on the test split; a second call reads the first result."""
-    return resume(path, until="evaluate", observers=observers)
+def evaluate(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
+    """Evaluate a trained run on the test split; a second call reads the first result. `task` as for `resume`."""
+    return resume(path, until="evaluate", observers=observers, task=task)
 
 
-def export(path: Path | str, *, observers: Sequence[Observer] = ()) -> Run:
-    """Export a trained run to its formats, each compared with the network."""
-    return resume(path, until="export", observers=observers)
+def export(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
+    """Export a trained run to its formats, each compared with the network. `task` as for `resume`."""
+    return resume(path, until="export", observers=observers, task=task)
 
 
-def report(path: Path | str, *, compare: Sequence[Path | str] = ()) -> Path:
-    """Write the report of a run, or of a cross-validation, anew, beside other runs, and return its path."""
+def report(path: Path | str, *, compare: Sequence[Path | str] = (), task: Task | str | Path | None = None) -> Path:
+    """Write the report of a run or a cross-validation anew, beside other runs, and return its path.
+
+    `task` as for `resume`.
+    """
     if RunDirectory(path).has(FOLDS):
         if compare:
             raise RunError(
                 f"{path} is a cross-validation; compare the runs of single folds, {Path(path) / 'fold-1'} say."
             )
-        folds = CrossValidation.open(path)
+        if isinstance(task, Task):
+            raise RunError(f"{path} is a cross-validation, which reads its data; task is the path where it is now.")
+        folds = CrossValidation.open(path, task=task)
         with folds.directory.hold():
             folds.write_summary()
         if not folds.directory.has("report.html"):
             raise RunError(f"no fold of {path} was evaluated yet. Next: archscout resume {path}")
         return folds.directory.path / "report.html"
-    opened = Run.open(path)
+    opened = Run.open(path, task=task)
     others = [Run.open(other) for other in compare]
     with opened.directory.hold():
+        if opened.settings.task is not None:
+            opened.note_data()
         return opened.directory.write("report.html", report_html(opened, others))
 
 
@@ -332,11 +357,12 @@ def import_weights(
     init_channels: int | None = None,
     layers: int | None = None,
     data: Path | None = None,
+    entry: str | None = None,
 ) -> ImportReport:
     """Write a released checkpoint of the DARTS family as a model file; see `archscout.pipeline.released`."""
     found = load_architecture(architecture)
     return import_released(
-        Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data
+        Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data, entry=entry
     )
 
 

@@ -56,21 +56,25 @@ class ExportInput:
         name: in the ONNX file.
         shape: of one sample, without the batch dimension.
         vocabulary: the input holds integers below this number; None: real numbers.
+        dtype: of real numbers, or uint8 for pixels.
     """
 
     name: str
     shape: tuple[int, ...]
     vocabulary: int | None = None
+    dtype: torch.dtype = torch.float32
 
     def draw(self, size: int, draw: torch.Generator) -> Tensor:
         """A random batch."""
+        if self.dtype == torch.uint8:
+            return torch.randint(256, (size, *self.shape), generator=draw, dtype=torch.uint8)
         if self.vocabulary is None:
             return torch.randn(size, *self.shape, generator=draw)
         return torch.randint(self.vocabulary, (size, *self.shape), generator=draw)
 
     def zeros(self, size: int) -> Tensor:
         """A batch of zeros."""
-        return torch.zeros(size, *self.shape, dtype=torch.float32 if self.vocabulary is None else torch.long)
+        return torch.zeros(size, *self.shape, dtype=self.dtype if self.vocabulary is None else torch.long)
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ def export_model(
     batch_sizes: Sequence[int] = (1, 2, 7),
     seed: int = 0,
     name: str = "model",
+    metadata: Mapping[str, str] | None = None,
 ) -> list[ExportReport]:
     """Write the network in evaluation mode, in float32, for the CPU, with a batch dimension of any size.
 
@@ -131,6 +136,7 @@ def export_model(
         tolerance: absolute; above it nothing is written and ExportError raised.
         batch_sizes: of the random inputs on which each file is compared with the network.
         seed: of those inputs.
+        metadata: texts by key, kept in the files: `metadata_props` of ONNX, extra files of `.pt2`.
 
     Raises:
         ExportError: the network cannot be captured, a file not be written, or its outputs differ.
@@ -157,7 +163,7 @@ def export_model(
         for chosen in formats:
             path = folder / f"{name}{FORMATS[chosen]}"
             names = ([each.name for each in described], list(outputs))
-            content = _serialize(program, chosen, names)
+            content = _serialize(program, chosen, names, metadata or {})
             compare = partial(_compare, kind=chosen, samples=samples, expected=expected)
             reports.append(ExportReport(path, chosen, _publish(content, path, compare, tolerance), tolerance))
     return reports
@@ -239,21 +245,28 @@ def _reason(error: BaseException) -> str:
     return (text if len(text) <= 200 else text[:197] + "...").rstrip(".") + "."
 
 
-def _serialize(program: torch.export.ExportedProgram, kind: str, names: tuple[list[str], list[str]]) -> bytes:
+def _serialize(
+    program: torch.export.ExportedProgram,
+    kind: str,
+    names: tuple[list[str], list[str]],
+    metadata: Mapping[str, str],
+) -> bytes:
     """The content of a file of that format; `names` are those of the inputs and outputs."""
     try:
-        return _onnx_bytes(program, *names) if kind == "onnx" else _torch_bytes(program)
+        return _onnx_bytes(program, *names, metadata) if kind == "onnx" else _torch_bytes(program, metadata)
     except Exception as error:
         raise ExportError(f"the network cannot be written as {kind}: {_reason(error)}") from error
 
 
-def _torch_bytes(program: torch.export.ExportedProgram) -> bytes:
+def _torch_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, str]) -> bytes:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    torch.export.save(program, buffer, extra_files=dict(metadata))
     return buffer.getvalue()
 
 
-def _onnx_bytes(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> bytes:
+def _onnx_bytes(
+    program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str], metadata: Mapping[str, str]
+) -> bytes:
     exported = torch.onnx.export(
         program,
         (),
@@ -269,6 +282,9 @@ def _onnx_bytes(program: torch.export.ExportedProgram, inputs: list[str], output
     # Notes of the exporter, on where each node came from: as large as a small network's weights.
     for item in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         del item.metadata_props[:]
+    for key, text in metadata.items():
+        fact = proto.metadata_props.add()
+        fact.key, fact.value = key, text
     content: bytes = proto.SerializeToString()
     return content
 

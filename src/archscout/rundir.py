@@ -29,6 +29,7 @@ __all__ = ["FOLDS", "TRAINING", "RunDirectory"]
 
 FOLDS = "folds.json"  # in the folder of a cross-validation, whose folds are runs
 TRAINING = "training.json"  # what the stages of a run have changed in the settings of its final training
+KEPT_FOR_A_NEW_START = ("config.yaml", "data.json", "splits.csv", "start.json", ".lock")
 KEPT_CHECKPOINTS = 2  # of the stage that runs: if the newest is damaged, the one before serves
 
 
@@ -201,6 +202,35 @@ class RunDirectory:
     def complete(self, stage: str) -> bool:
         """Whether a stage is complete."""
         return bool(self.stages().get(stage, {}).get("complete"))
+
+    def forget(self, stages: Sequence[str], files: Sequence[str]) -> None:
+        """Let stages start again: they are not complete, and have no metrics, checkpoints and files.
+
+        The first step already makes them incomplete, so that a kill in between leaves nothing that looks finished.
+        """
+        if not self.writes:
+            return
+        self.write_json("stages.json", {name: facts for name, facts in self.stages().items() if name not in stages})
+        records = [record for record in self.read_lines("metrics.jsonl") if record.get("stage") not in stages]
+        self.write_lines("metrics.jsonl", records)
+        for name in stages:
+            for folder in self._checkpoints(name):
+                shutil.rmtree(folder, ignore_errors=True)
+        for file in files:
+            (self.path / file).unlink(missing_ok=True)
+
+    def remove_results(self) -> None:
+        """Remove all that stages have made, so that the run is as it was when it began."""
+        if not self.writes:
+            return
+        for entry in self.path.iterdir():
+            if entry.name in KEPT_FOR_A_NEW_START:
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        (self.path / "checkpoints").mkdir(exist_ok=True)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 

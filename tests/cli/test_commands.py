@@ -205,7 +205,7 @@ def test_check_data_says_what_it_understood() -> None:
         (("distance", "resnet18", "darts_v2"), "cannot be compared"),
         (("show", "do.xception.cifar100.edge", "--task", "cifar10"), "Give node 2 an input"),
         (("show", "resnet18", "--beside", "resnet50"), "--svg"),
-        (("import-weights", "nowhere.pth.tar", "--architecture", "resnet18"), "cannot read nowhere.pth.tar"),
+        (("import-weights", "nowhere.pth.tar", "--architecture", "resnet18"), "nowhere.pth.tar does not exist"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_two(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:

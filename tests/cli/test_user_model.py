@@ -24,6 +24,16 @@ def three():
 
 def broken():
     raise RuntimeError("no weights")
+
+def leaves():
+    raise SystemExit(3)
+
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 3)
+
+class Outer:
+    Inner = Net
 """
 
 
@@ -57,3 +67,30 @@ def test_what_is_no_network_is_refused() -> None:
         load_model("own_network_of_a_test:number")
     with pytest.raises(SettingsError, match=r"torch\.nn\.Module"):
         load_model("own_network_of_a_test:three")
+
+
+def test_a_file_in_another_folder_and_of_any_name(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "my-net.py").write_text("from helper_of_a_test import Net\n")
+    (tmp_path / "sub" / "helper_of_a_test.py").write_text(SOURCE)
+    assert type(load_model("sub/my-net.py:Net")).__name__ == "Net"
+    assert type(load_model(f"{tmp_path}/sub/my-net.py:Net")).__name__ == "Net"
+    assert type(load_model("own_network_of_a_test:Outer.Inner")).__name__ == "Net"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("own_network_of_a_test", "the name of the network is missing. It has the networks made, Net"),
+        ("own_network_of_a_test:", "the name of the network is missing"),
+        ("own_network_of_a_test:Nett", "has nothing of the name 'Nett'. It has the networks Net"),
+        ("own_network_of_a_test:leaves", r"leaves\(\) fails with SystemExit: 3 \(own_network_of_a_test.py, line 17\)"),
+        ("own_network_of_a_test:broken", r"RuntimeError: no weights \(own_network_of_a_test.py, line 14\)"),
+        ("sub/none.py:Net", "cannot import sub/none.py: ModuleNotFoundError"),
+        ("broken_file_of_a_test:Net", r"cannot import broken_file_of_a_test: SyntaxError: .*line 1"),
+    ],
+)
+def test_messages_say_what_was_wrong_and_where(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "broken_file_of_a_test.py").write_text("def :\n")
+    with pytest.raises(SettingsError, match=message):
+        load_model(text)

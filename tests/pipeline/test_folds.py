@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,20 @@ def test_other_settings_are_refused(done: CrossValidation) -> None:
         api.cross_validate(
             task, folds=FOLDS, method="random", values={"seed": 1}, overrides=SHORT, out=done.directory.path
         )
+
+
+def test_data_that_changed_or_moved(done: CrossValidation, tmp_path: Path) -> None:
+    data, run = tmp_path / "pets", tmp_path / "run"
+    shutil.copytree(str(done.settings.task), data)
+    shutil.copytree(done.directory.path, run)
+    shutil.rmtree(run / "fold-3")
+    shutil.copy(data / "dark" / "1.png", data / "dark" / "added.png")
+    with pytest.raises(RunError, match=rf"archscout resume {run} --accept-data-change"):
+        api.resume_folds(run, task=data)
+    (data / "dark" / "added.png").unlink()
+    moved = api.resume_folds(run, task=data)
+    assert moved.result["evaluated"] == [1, 2, 3]
+    assert moved.runs()[2].settings.task == str(data)
 
 
 def test_what_cannot_be_folded_is_refused_before_anything_starts(tmp_path: Path) -> None:

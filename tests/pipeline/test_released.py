@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from archscout import import_weights, load_network
 from archscout.errors import ArchscoutError, DataError
-from archscout.pipeline.released import read_checkpoint
 from archscout.spaces import Architecture, get_space
+from archscout.state_dicts import read_entries
 from archscout.tasks import TaskSpec
 from archscout.zoo import load_zoo
 
@@ -53,7 +53,7 @@ def released(built: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + published_name(name): tensor for name, tensor in built.state_dict().items()}
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module._orig_mod.", "net.backbone."])
 def test_a_released_checkpoint_becomes_the_network_that_it_was(tmp_path: Path, prefix: str) -> None:
     built = network(auxiliary=True)
     file, out = tmp_path / "DO-ResNet18.pth.tar", tmp_path / "model.safetensors"
@@ -61,6 +61,8 @@ def test_a_released_checkpoint_becomes_the_network_that_it_was(tmp_path: Path, p
     torch.save(content, file)
     report = import_weights(file, NAME, out=out)
     assert (report.task, report.init_channels) == ("cifar10", 4)
+    told = [f"the names are read without '{prefix}'"] if prefix else []
+    assert report.notes == ("the weights are those of 'state_dict'", *told)
     assert all(name.startswith("auxiliary_head.") for name in report.ignored) and report.ignored
     assert [part.name for part in report.parts][:4] == [
         "stem",
@@ -134,7 +136,7 @@ def test_a_checkpoint_that_could_run_code_is_refused_unrun(tmp_path: Path) -> No
     (tmp_path / "b.pth").write_bytes(pickle.dumps(Evil(trace)))
     for name in ("a.pth", "b.pth"):
         with pytest.raises(DataError, match="is refused"):
-            read_checkpoint(tmp_path / name)
+            read_entries(tmp_path / name)
     assert not trace.exists()
 
 
@@ -142,20 +144,20 @@ def test_a_checkpoint_that_could_run_code_is_refused_unrun(tmp_path: Path) -> No
     ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:d312\n", "pointer of git-LFS.*git lfs pull"),
-        (b"", "is refused"),
-        (b"PK\x03\x04 truncated", "is refused"),
+        (b"", "is empty"),
+        (b"PK\x03\x04 truncated", "is damaged, or no file of weights"),
     ],
 )
 def test_files_that_hold_no_tensors_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "c.pth").write_bytes(content)
     with pytest.raises(DataError, match=message):
-        read_checkpoint(tmp_path / "c.pth")
-    with pytest.raises(DataError, match="cannot read"):
-        read_checkpoint(tmp_path / "none.pth")
+        read_entries(tmp_path / "c.pth")
+    with pytest.raises(DataError, match="does not exist"):
+        read_entries(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 3}}, {}, {3: torch.zeros(1)}])
 def test_other_contents_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "c.pth")
-    with pytest.raises(DataError, match=r"holds no state dict|no tensor"):
-        read_checkpoint(tmp_path / "c.pth")
+    with pytest.raises(DataError, match="holds no state dict of names and tensors, but a"):
+        read_entries(tmp_path / "c.pth")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli.options import ARCHITECTURE, DataOption, JsonOption
+from archscout.cli.options import ARCHITECTURE, DataOption, EntryOption, JsonOption
 
 __all__ = ["register"]
 
@@ -157,6 +157,7 @@ def import_weights(
     init_channels: Annotated[int | None, typer.Option(help="Default: as in the checkpoint.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of cells; default: the architecture's.")] = None,
     data: DataOption = None,
+    entry: EntryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a released checkpoint of the DARTS family to a model file; no code in it is run."""
@@ -164,7 +165,8 @@ def import_weights(
 
     from archscout.api import import_weights as run
 
-    report = run(file, architecture, out=out, task=task, init_channels=init_channels, layers=layers, data=data)
+    size = {"init_channels": init_channels, "layers": layers}
+    report = run(file, architecture, out=out, task=task, data=data, entry=entry, **size)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "path": str(report.path)}, indent=2))
         return
@@ -174,6 +176,8 @@ def import_weights(
     if report.ignored:
         shown = ", ".join(report.ignored[:3]) + (", ..." if len(report.ignored) > 3 else "")
         typer.echo(f"left out: {len(report.ignored)} tensors that only training needs ({shown})")
+    for note in report.notes:
+        typer.echo(f"{file}: {note}")
     typer.echo(f"Next: archscout evaluate {report.path}")
 
 

@@ -76,10 +76,13 @@ def check_data(
 ) -> None:
     """Check data, and say how archscout reads it: shapes, classes, splits, ranges."""
     from archscout.tasks.checks import check_data as check
+    from archscout.tasks.findings import raise_wrong
     from archscout.tasks.options import TaskOptions
 
-    for line in check(source, options.data, TaskOptions.read(options.task_options())).lines():
+    summary = check(source, options.data, TaskOptions.read(options.task_options()))
+    for line in summary.lines():
         typer.echo(line)
+    raise_wrong(summary.findings)
 
 
 def register(app: typer.Typer) -> None:

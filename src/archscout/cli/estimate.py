@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import typer
 
@@ -33,16 +34,23 @@ def estimate(
     """Estimate a run before it starts: sizes of networks, memory and seconds of its steps on this machine."""
     from dataclasses import asdict
 
-    from archscout.pipeline.config import resolve_settings
+    from archscout.pipeline.config import resolve_settings, task_reference
     from archscout.pipeline.estimate import estimate_run
     from archscout.pipeline.run import Run
     from archscout.rundir import RunDirectory
+    from archscout.tasks.registry import named_task
 
     data = None if options.data is None else str(options.data)
+    task = named_task(task, data)
     values = {"data": data, "space": space, "task_options": options.task_options() or None}
-    settings = resolve_settings(task, method=method, recipe=recipe, values=values, overrides=overrides or ())
-    run = Run(RunDirectory("."), settings)
+    settings = resolve_settings(
+        task_reference(task), method=method, recipe=recipe, values=values, overrides=overrides or ()
+    )
+    run = Run(RunDirectory(os.devnull), settings)  # nothing is written
     run.check()
+    for finding in run.record.findings:
+        if finding.level == "doubtful":
+            typer.echo(finding, err=True)
     found = estimate_run(run)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))

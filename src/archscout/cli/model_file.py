@@ -8,10 +8,10 @@ from pathlib import Path
 import typer
 from torch import nn
 
+from archscout.deployment.export import ExportSubject
 from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
-from archscout.exporting import export_network
-from archscout.pipeline.artifacts import load_network
+from archscout.pipeline.artifacts import load_card, load_network
 from archscout.tasks import Task, load_task, task_spec
 from archscout.training.evaluation import evaluate_network
 from archscout.zoo.weights import load_weighted_network
@@ -32,11 +32,14 @@ def evaluate_file(file: Path, task_name: str | None, data: Path | None, as_json:
         typer.echo(f"Next: archscout export {file}")
 
 
-def evaluate_weights(source: str, weights: Path, task_name: str | None, data: Path | None, as_json: bool) -> None:
+def evaluate_weights(
+    source: str, weights: Path, task_name: str | None, data: Path | None, as_json: bool, entry: str | None = None
+) -> None:
     """Print the test metrics of an architecture with weights from a file, as published ones come."""
     if task_name is None:
         raise SettingsError(f"name the task that the weights are for, for example: {IMAGENET_EXAMPLE}")
-    network = load_weighted_network(source, weights, task_spec(task_name, data))
+    spec = task_spec(task_name, data)
+    network = load_weighted_network(source, weights, spec, entry=entry, say=lambda text: typer.echo(text, err=True))
     _print_metrics(network, load_task(task_name, data), as_json)
 
 
@@ -50,8 +53,9 @@ def _print_metrics(network: nn.Module, task: Task, as_json: bool) -> None:
         typer.echo(f"test {metric.name} {metric.format(values[metric.name])} on {len(task.test):,} samples")
 
 
-def export_file(file: Path, folder: Path) -> None:
-    """Export a `model.safetensors` to ONNX and torch.export."""
-    network, spec = load_network(file)
-    for report in export_network(network, spec.input_shape, folder):
+def export_file(file: Path, folder: Path, raw: bool) -> None:
+    """Export a `model.safetensors` to ONNX and torch.export, with its preprocessing where the file knows it."""
+    network, _ = load_network(file)
+    subject = ExportSubject.of(network, load_card(file), raw=raw)
+    for report in subject.export(folder, formats=("onnx", "torch"), tolerance=1e-4):
         typer.echo(f"{report.path}: largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})")

@@ -15,10 +15,12 @@ __all__ = [
     "HOW",
     "DataOption",
     "DataOptions",
+    "EntryOption",
     "ExecutorOption",
     "JsonOption",
     "MethodOption",
     "ModelOption",
+    "MovedOption",
     "QuietOption",
     "RecipeOption",
     "RunArgument",
@@ -45,6 +47,10 @@ SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)
 ]
 DataOption = Annotated[Path | None, typer.Option(help="Folder with the files of a registered task.", metavar="DIR")]
+EntryOption = Annotated[
+    str | None,
+    typer.Option(help="Which weights of a file that has several, e.g. state_dict_ema.", metavar="NAME"),
+]
 RecipeOption = Annotated[
     str | None,
     typer.Option(
@@ -78,6 +84,9 @@ ExecutorOption = Annotated[
         rich_help_panel=WHERE,
     ),
 ]
+MovedOption = Annotated[
+    str | None, typer.Option("--task", help="Where the data of the run is now, if it has moved.", metavar="PATH")
+]
 UntilOption = Annotated[
     str | None, typer.Option(help="Last stage to run; `archscout status RUN` names them.", metavar="STAGE")
 ]
@@ -106,6 +115,17 @@ class DataOptions:
     target: Annotated[
         list[str] | None,
         typer.Option(help="Column with the target; may be repeated.", metavar="COLUMN", rich_help_panel=READING),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes from names: folder:1 (a level of the path), or a pattern of file names, as ^[a-z]+",
+            metavar="folder:LEVEL|PATTERN",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    ignore: Annotated[
+        int | None, typer.Option(help="Value of masks that is no class.", metavar="VALUE", rich_help_panel=READING)
     ] = None
     metric: Annotated[
         str | None, typer.Option(help="What decides: accuracy, macro_f1, auroc, mae, ...", rich_help_panel=READING)
@@ -149,6 +169,8 @@ class DataOptions:
             "kind": self.kind,
             "labels": None if self.labels is None else str(self.labels),
             "target": self.target or None,
+            "classes": self.classes,
+            "ignore": self.ignore,
             "metric": self.metric,
             "groups": self.groups,
             "order": self.order,

@@ -11,6 +11,7 @@ from archscout.cli.options import (
     ExecutorOption,
     JsonOption,
     ModelOption,
+    MovedOption,
     QuietOption,
     RunArgument,
     RunOptions,
@@ -140,6 +141,13 @@ def resume(
     until: UntilOption = None,
     model: ModelOption = None,
     executor: ExecutorOption = None,
+    task: MovedOption = None,
+    accept_data_change: Annotated[
+        bool,
+        typer.Option(
+            "--accept-data-change", help="Where the data has changed, start the stages again that depend on it."
+        ),
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -155,9 +163,25 @@ def resume(
     if RunDirectory(path).has(FOLDS):
         if executor is not None:
             raise SettingsError("the folds of a cross-validation keep their executor; leave --executor out.")
-        print_folds(api.resume_folds(path, until=until, observers=observers, model=load_model(model)), as_json)
+        folds = api.resume_folds(
+            path,
+            until=until,
+            observers=observers,
+            task=task,
+            model=load_model(model),
+            accept_data_change=accept_data_change,
+        )
+        print_folds(folds, as_json)
         return
-    done = api.resume(path, until=until, executor=executor, observers=observers, model=load_model(model))
+    done = api.resume(
+        path,
+        until=until,
+        executor=executor,
+        observers=observers,
+        task=task,
+        model=load_model(model),
+        accept_data_change=accept_data_change,
+    )
     print_outcome(done, as_json)
 
 

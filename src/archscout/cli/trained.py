@@ -7,18 +7,22 @@ from typing import Annotated
 
 import typer
 
-from archscout.cli.options import DataOption, JsonOption, QuietOption, RunArgument
+from archscout.cli.options import DataOption, EntryOption, JsonOption, MovedOption, QuietOption, RunArgument
 
 __all__ = ["register"]
 
 
 def evaluate(
     source: Annotated[Path, typer.Argument(help="Run directory, model.safetensors, or architecture with --weights.")],
-    task: Annotated[str | None, typer.Option(help="Task, for a model file or weights.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task, for a model file or weights; of a run, where its data is now, if it has moved."),
+    ] = None,
     data: DataOption = None,
     weights: Annotated[
         Path | None, typer.Option(help="State dict of the architecture (.pt, .pth, .safetensors).", metavar="FILE")
     ] = None,
+    entry: EntryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -26,7 +30,7 @@ def evaluate(
     if weights is not None:
         from archscout.cli.model_file import evaluate_weights
 
-        evaluate_weights(str(source), weights, task, data, as_json)
+        evaluate_weights(str(source), weights, task, data, as_json, entry)
     elif source.is_file():
         from archscout.cli.model_file import evaluate_file
 
@@ -38,9 +42,10 @@ def evaluate(
         from archscout.rundir import FOLDS, RunDirectory
 
         if RunDirectory(source).has(FOLDS):
-            print_folds(api.resume_folds(source, until="evaluate", observers=[make_observer(quiet)]), as_json)
+            folds = api.resume_folds(source, until="evaluate", observers=[make_observer(quiet)], task=task)
+            print_folds(folds, as_json)
             return
-        print_outcome(api.evaluate(source, observers=[make_observer(quiet)]), as_json)
+        print_outcome(api.evaluate(source, observers=[make_observer(quiet)], task=task), as_json)
 
 
 def export(
@@ -49,6 +54,10 @@ def export(
         Path | None,
         typer.Option(help="For a model file: folder to write to; default: export/ beside it.", metavar="DIR"),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Of a model file: the network alone, without preprocessing and decoding.")
+    ] = False,
+    task: MovedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,13 +65,13 @@ def export(
     if source.is_file():
         from archscout.cli.model_file import export_file
 
-        export_file(source, out or source.parent / "export")
+        export_file(source, out or source.parent / "export", raw)
     else:
         from archscout import api
         from archscout.cli.outcome import print_outcome
         from archscout.cli.progress import make_observer
 
-        print_outcome(api.export(source, observers=[make_observer(quiet)]), as_json)
+        print_outcome(api.export(source, observers=[make_observer(quiet)], task=task), as_json)
 
 
 def report(
@@ -71,11 +80,12 @@ def report(
         list[Path] | None,
         typer.Option(help="Another run to compare with; may be repeated.", metavar="RUN"),
     ] = None,
+    task: MovedOption = None,
 ) -> None:
     """Write the report of a run, next to other runs if asked for."""
     from archscout import api
 
-    typer.echo(api.report(path, compare=compare or ()))
+    typer.echo(api.report(path, compare=compare or (), task=task))
 
 
 def generate(

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from archscout.deployment.card import ModelCard
 from archscout.errors import DataError, SettingsError
 from archscout.spaces import (
     Architecture,
@@ -25,7 +26,7 @@ from archscout.spaces import (
 from archscout.spaces.base import without_auxiliary_head
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["INITIAL_WEIGHTS", "build_plain", "load_network", "network_bytes"]
+__all__ = ["INITIAL_WEIGHTS", "build_plain", "load_card", "load_network", "network_bytes", "with_card"]
 
 INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
 FORMAT = "archscout.network"
@@ -37,9 +38,19 @@ def build_plain(space: SearchSpace, architecture: Architecture, spec: TaskSpec, 
 
 
 def network_bytes(
-    trained: nn.Module, space: SearchSpace, options: Any, architecture: Architecture, spec: TaskSpec, size: Any
+    trained: nn.Module,
+    space: SearchSpace,
+    options: Any,
+    architecture: Architecture,
+    spec: TaskSpec,
+    size: Any,
+    card: ModelCard | None = None,
 ) -> bytes:
-    """The content of `model.safetensors`; the same weights give the same bytes."""
+    """The content of `model.safetensors`; the same weights give the same bytes.
+
+    Args:
+        card: what the network takes and gives; None: that is not known.
+    """
     plain = build_plain(space, architecture, spec, size)
     state = trained.state_dict()
     tensors = {name: state[name].detach().cpu().contiguous().clone() for name in plain.state_dict()}
@@ -51,9 +62,63 @@ def network_bytes(
         "architecture": json.loads(architecture_to_json(architecture)),
         "size": size.model_dump(mode="json"),
         "task": {"name": spec.name, "kind": spec.kind, "input_shape": list(spec.input_shape), "outputs": spec.outputs},
+        **({} if card is None else {"card": card.to_json()}),
     }
     # One metadata key only: safetensors writes several in no fixed order.
     return save(tensors, metadata={"archscout": json.dumps(description)})
+
+
+def load_card(path: Path | str) -> ModelCard:
+    """The card in a `model.safetensors`.
+
+    Files of version 0.1 have none: what they lack is taken from the run directory that they lie in.
+
+    Raises:
+        DataError: no such file, or no card in it and none beside it.
+    """
+    description = _description(Path(path))
+    if "card" in description:
+        try:
+            return ModelCard.from_json(description["card"])
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+    beside = Path(path).parent / "model.json"
+    if beside.is_file():
+        try:
+            return ModelCard.from_text(beside.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, DataError) as error:
+            raise DataError(f"{beside}: {error}") from None
+    raise DataError(
+        f"{path} was written by version 0.1 of archscout, which kept no class names and no preprocessing in it. In its "
+        f"run directory, archscout report {Path(path).parent} adds them; else name the task: --task TASK."
+    )
+
+
+def with_card(path: Path | str, card: ModelCard) -> bytes:
+    """The content of a `model.safetensors` with another card."""
+    description = {**_description(Path(path)), "card": card.to_json()}
+    with safe_open(path, framework="pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+    return save(tensors, metadata={"archscout": json.dumps(description)})
+
+
+def _description(file: Path) -> dict[str, Any]:
+    """The metadata of a model file. Raises DataError."""
+    if not file.is_file():
+        raise DataError(f"{file} does not exist. Give the model.safetensors of a run directory.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            description = json.loads((opened.metadata() or {})["archscout"])
+    except (SafetensorError, OSError) as error:
+        raise DataError(
+            f"{file} is no safetensors file ({error}). Weights are read from safetensors only; pickled files "
+            "(.pt, .pth, .pkl) could run foreign code and are refused."
+        ) from None
+    except (KeyError, ValueError, RecursionError):
+        raise DataError(f"{file} holds tensors, but no network that archscout wrote.") from None
+    if not isinstance(description, dict):
+        raise DataError(f"{file} holds tensors, but no network that archscout wrote.")
+    return description
 
 
 def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[nn.Module, TaskSpec]:
@@ -75,8 +140,9 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise DataError(
-            f"{file} is no safetensors file ({error}). Weights are read from safetensors only; pickled files "
-            "(.pt, .pth, .pkl) could run foreign code and are refused."
+            f"{file} is no safetensors file ({error}). A trained network of archscout is one, model.safetensors; "
+            "for a state dict of another program name its architecture: archscout evaluate ARCHITECTURE --weights FILE "
+            "--task TASK."
         ) from None
     try:
         description = json.loads(metadata["archscout"])
@@ -87,10 +153,17 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
         architecture = architecture_from_json(json.dumps(description["architecture"]))
         size = space.size_model.read(description["size"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
-        raise DataError(f"{file} holds tensors, but no network that archscout wrote ({error}).") from None
+        raise DataError(
+            f"{file} holds tensors, but no network that archscout wrote ({_what(error)}). For a state dict of another "
+            "program name its architecture: archscout evaluate ARCHITECTURE --weights FILE --task TASK."
+        ) from None
     network = build_plain(space, architecture, spec, size)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise DataError(f"{file}: the tensors do not fit the network that the file names: {error}") from None
     return network.eval(), spec
+
+
+def _what(error: Exception) -> str:
+    return f"there is no description {error}" if isinstance(error, KeyError) else str(error)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -19,11 +21,23 @@ from archscout.settings import Settings, apply_overrides, merge, parse_override
 from archscout.spaces import SPACES
 from archscout.spaces.base import OwnTraining
 from archscout.tasks.options import DEFAULTS, TaskOptions
+from archscout.tasks.registry import is_registered
 from archscout.training.job import TrainSettings
 from archscout.tuning import TuningSettings
 from archscout.version import __version__
 
-__all__ = ["ExportSettings", "RunSettings", "read_config", "read_settings", "resolve_settings", "write_config"]
+__all__ = [
+    "ExportSettings",
+    "RunSettings",
+    "data_path",
+    "read_config",
+    "read_settings",
+    "resolve_settings",
+    "task_reference",
+    "update_config",
+    "with_absolute_paths",
+    "write_config",
+]
 
 DEFAULT_METHOD = "ednas"
 DEFAULT_SPACE = "cells"
@@ -35,6 +49,7 @@ class ExportSettings(Settings):
 
     formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
     tolerance: float = Field(default=1e-4, gt=0, description="largest allowed difference of an output")
+    raw: bool = Field(default=False, description="export the network alone, without preprocessing and decoding")
 
 
 class EvaluateSettings(Settings):
@@ -162,11 +177,42 @@ def resolve_settings(
         model = _checked_model(settings)
         settings = apply_overrides(settings, [_full_key(model, text) for text in overrides])
     checked = _checked_model(settings).read(settings)
+    checked = with_absolute_paths(checked)
     if task is None and not (isinstance(checked.search, ReadsTable) and checked.search.table is not None):
         raise SettingsError(
             "no task was named. Only a search by table goes without one: --table FILE. See: archscout list tasks"
         )
     return checked
+
+
+def with_absolute_paths(settings: RunSettings) -> RunSettings:
+    """The settings with all paths of data absolute: a run can be resumed from any folder."""
+    changes: dict[str, Any] = {}
+    if settings.data is not None:
+        changes["data"] = _absolute(settings.data)
+    if settings.task_options.labels is not None:
+        labels = _absolute(settings.task_options.labels)
+        changes["task_options"] = settings.task_options.model_copy(update={"labels": labels})
+    search = settings.search
+    if isinstance(search, ReadsTable) and isinstance(search, Settings) and search.table is not None:
+        changes["search"] = search.model_copy(update={"table": _absolute(search.table)})
+    return settings.model_copy(update=changes) if changes else settings
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  keeps links, as users wrote them
+
+
+def task_reference(name: str) -> str:
+    """How a run keeps what a user named as its task: a registered name as it is, the path of data made absolute."""
+    if is_registered(name) or not Path(name).expanduser().exists():
+        return name
+    return _absolute(name)
+
+
+def data_path(reference: str) -> str | None:
+    """The path of data that a run keeps; None for a registered name, or the name of a task object."""
+    return None if is_registered(reference) or not Path(reference).is_absolute() else reference
 
 
 def _check_base(method: str) -> None:
@@ -205,6 +251,12 @@ def write_config(run: RunDirectory, settings: RunSettings, command: str, stages:
         "stages": list(stages),
         "settings": settings.model_dump(mode="json"),
     }
+    run.write("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def update_config(run: RunDirectory, settings: RunSettings) -> None:
+    """Write the settings of an existing run anew; the rest of its `config.yaml` stays."""
+    content = {**run.config(), "settings": settings.model_dump(mode="json")}
     run.write("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 

@@ -14,7 +14,8 @@ from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
 from archscout.methods.base import METHODS, ReadsTable, SearchContext, SearchStage, SplitsDevelopment, TaskSource
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_network
-from archscout.pipeline.config import RunSettings
+from archscout.pipeline.config import RunSettings, data_path
+from archscout.pipeline.data_record import Change, DataRecord, changed_message, compare, read_record, record_of
 from archscout.rundir import TRAINING, RunDirectory
 from archscout.settings import merge
 from archscout.spaces import Architecture, ModuleSpace, SearchSpace, architecture_from_json, get_space
@@ -37,6 +38,8 @@ class RunContents:
         task: a task object of the caller's own; None loads the task that the settings name.
         model: a network of the caller's own, for the space `module`.
         observers: who watches.
+        accepts_change: go on with data that differs from what the run was started with; `Run.proceed` then starts the
+            stages again that depend on it.
     """
 
     def __init__(
@@ -47,24 +50,59 @@ class RunContents:
         task: Task | None = None,
         model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
+        accepts_change: bool = False,
     ) -> None:
         self.directory = directory
         self.settings = settings
         self._given_task = task
         self._given_model = model
         self._observers = tuple(observers)
+        self._accepts_change = accepts_change
+        self._record: DataRecord | None = None
+        self._change: Change | None = None
 
     # -- what the run is made of ---------------------------------------------------------------------------------
 
     @cached_property
     def task(self) -> Task:
-        """The task, with the split that the search settings ask for."""
+        """The task, with the split that the search settings ask for.
+
+        Raises:
+            DataError: the data is missing or wrong.
+            RunError: it is not the data that the run was started with.
+        """
         settings = self.settings
         if settings.task is None:
             return absent_task(settings.search.dataset if isinstance(settings.search, ReadsTable) else None)
-        data = None if settings.data is None else Path(settings.data)
-        task = self._given_task or load_task(settings.task, data, settings.task_options)
-        return task if self._validation_fraction is None else task.resplit(self._validation_fraction)
+        task = self._given_task or self._loaded(settings.task)
+        task = task if self._validation_fraction is None else task.resplit(self._validation_fraction)
+        known = read_record(self.directory)
+        if known is not None:
+            self._record = record_of(task, data_path(settings.task), known.findings)
+            self._change = compare(known, self._record)
+            if self._change is not None and not self._accepts_change:
+                raise RunError(changed_message(self.directory, self._change))
+        return task
+
+    def _loaded(self, name: str) -> Task:
+        """The task of a name or path; of a path that is gone, the message says how to give the new one."""
+        path = data_path(name)
+        if path is not None and self.directory.has("config.yaml") and not Path(path).exists():
+            raise RunError(
+                f"the data of {self.directory.path} is not there any more: {path} does not exist. If it has moved, "
+                f"give its new place: archscout resume {self.directory.path} --task PATH"
+            )
+        data = None if self.settings.data is None else Path(self.settings.data)
+        return load_task(name, data, self.settings.task_options)
+
+    @cached_property
+    def record(self) -> DataRecord:
+        """The digests of the data, and what its inspection found."""
+        task = self.task
+        if self._record is None:
+            path = None if self.settings.task is None else data_path(self.settings.task)
+            self._record = record_of(task, None if self._given_task is not None else path)
+        return self._record
 
     @property
     def _validation_fraction(self) -> float | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ from archscout.driver import Observer
 from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError, StoppedError
 from archscout.pipeline.config import RunSettings, read_settings
+from archscout.pipeline.data_changes import moved
+from archscout.pipeline.data_record import read_record
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import comparison_row
 from archscout.rundir import FOLDS, RunDirectory
@@ -73,12 +76,14 @@ class CrossValidation:
         architecture: Architecture | None = None,
         model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
+        accepts_change: bool = False,
     ) -> None:
         folds = settings.task_options.folds
         assert folds is not None
         self.directory, self.settings, self.count = directory, settings, folds
         self._command, self._base = command, architecture
         self._model, self._observers = model, tuple(observers)
+        self._moved, self._accepts_change = False, accepts_change
 
     @classmethod
     def start(
@@ -130,22 +135,38 @@ class CrossValidation:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, model: nn.Module | None = None, observers: Sequence[Observer] = ()
+        cls,
+        path: Path | str,
+        *,
+        task: str | Path | None = None,
+        model: nn.Module | None = None,
+        observers: Sequence[Observer] = (),
+        accepts_change: bool = False,
     ) -> CrossValidation:
-        """An existing cross-validation. Raises RunError where there is none."""
+        """An existing cross-validation; `task` is where its data is now, `accepts_change` as in `Run.open`.
+
+        Raises:
+            RunError: there is none, or its data cannot move.
+        """
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
         if not directory.has(FOLDS):
             raise RunError(f"{path} is no cross-validation: it has no {FOLDS}.")
         record = directory.read_json(FOLDS)
         known = directory.has("architecture.json")
-        return cls(
+        settings = read_settings(record["settings"])
+        if task is not None:
+            settings = moved(directory, settings, str(task))
+        made = cls(
             directory,
-            read_settings(record["settings"]),
+            settings,
             command=str(record.get("command", "")),
             architecture=architecture_from_json(directory.read("architecture.json")) if known else None,
             model=model,
             observers=observers,
+            accepts_change=accepts_change,
         )
+        made._moved = task is not None
+        return made
 
     # -- the folds -------------------------------------------------------------------------------------------------
 
@@ -160,7 +181,16 @@ class CrossValidation:
     def runs(self) -> list[Run]:
         """The runs that were begun, in the order of their folds."""
         found = [fold for fold in range(1, self.count + 1) if RunDirectory(self.folder(fold)).exists()]
-        return [Run.open(self.folder(fold), model=self._model) for fold in found]
+        return [self._opened(fold) for fold in found]
+
+    def _opened(self, fold: int) -> Run:
+        return Run.open(
+            self.folder(fold),
+            task=self.settings.task if self._moved else None,
+            model=self._model,
+            observers=self._observers,
+            accepts_change=self._accepts_change,
+        )
 
     def pending(self) -> list[int]:
         """The folds that are not complete."""
@@ -178,22 +208,43 @@ class CrossValidation:
         with self.directory.hold():
             for fold in range(1, self.count + 1):
                 run = self._run(fold)
+                if fold > 1:
+                    self._check_same_data(run)
                 if limit is not None:
                     left = max(1e-3, limit - (time.monotonic() - began) / 60)
                     run.settings = run.settings.model_copy(update={"time_limit_minutes": left})
                 try:
                     run.proceed(until)
-                except StoppedError as error:
-                    self.write_summary()
-                    message = str(error).replace(f"resume {run.directory.path}", f"resume {self.directory.path}")
-                    raise StoppedError(message, error.exit_code) from None
+                except (RunError, StoppedError) as error:
+                    # What is to be resumed is the whole.
+                    error.args = (str(error).replace(f"resume {run.directory.path}", f"resume {self.directory.path}"),)
+                    if isinstance(error, StoppedError):
+                        self.write_summary()
+                    raise
             self.write_summary()
         return self
+
+    def _check_same_data(self, run: Run) -> None:
+        """Raise RunError where a fold would be made of other samples than the first one."""
+        first = read_record(RunDirectory(self.folder(1)))
+        if first is None:
+            return
+        old, new = (
+            Counter((row.target, row.sha) for rows in each.rows.values() for row in rows)
+            for each in (first, run.record)
+        )
+        in_time = self.settings.task_options.order == "time"  # later folds have all of the earlier ones, and more
+        if old - new or (new - old and not in_time):
+            raise RunError(
+                f"the data has changed since fold-1 of {self.directory.path} was made: {sum((old - new).values()):,} "
+                f"of its samples are gone or changed, {sum((new - old).values()):,} are new. Bring the data back, or "
+                "start anew with another --out."
+            )
 
     def _run(self, fold: int) -> Run:
         path = self.folder(fold)
         if RunDirectory(path).exists():
-            return Run.open(path, model=self._model, observers=self._observers)
+            return self._opened(fold)
         return Run.start(
             path,
             self._settings_of(fold),

@@ -1,8 +1,8 @@
 """Released checkpoints of the DARTS family as model files.
 
-A checkpoint is read with `torch.load(weights_only=True)` and nothing else: one that holds more than tensors and plain
-values is refused. Its names are those of the published code, of which only the outer structure is known: `stem...`,
-`cells.<i>.preprocess0`, `cells.<i>.preprocess1`, `cells.<i>.<operations>`, `auxiliary_head...`, `classifier`. So
+`archscout.state_dicts` reads a checkpoint, which runs nothing that is in it. Its names are those of the published code,
+of which only the outer structure is known: `stem...`, `cells.<i>.preprocess0`, `cells.<i>.preprocess1`,
+`cells.<i>.<operations>`, `auxiliary_head...`, `classifier`; a prefix before all of these is taken off. So
 tensors are assigned **part by part, by their order and their shape**: within each of these parts our network has
 the same layers in the same order. A part with another number of tensors or another shape is an error that shows both.
 What this cannot see is two tensors of equal shape in another order within one part; the accuracy on the test data is
@@ -12,7 +12,6 @@ the check that remains.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +24,13 @@ from archscout.atomic import write_atomic
 from archscout.errors import DataError, SettingsError, SpaceError
 from archscout.pipeline.artifacts import build_plain, network_bytes
 from archscout.spaces import Architecture, get_space
+from archscout.state_dicts import COUNTER, Entry, notes_of, read_entries, readings
 from archscout.tasks import task_spec
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["ImportReport", "ImportedPart", "import_released", "read_checkpoint"]
+__all__ = ["ImportReport", "ImportedPart", "import_released"]
 
-POINTER = b"version https://git-lfs"
-COUNTER = "num_batches_tracked"  # of batch norms; old checkpoints lack it, and nothing is computed from it
+CLASSIFIER = "classifier.weight"
 TASKS_BY_OUTPUTS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
 SHOWN = 4
 
@@ -48,7 +47,10 @@ class ImportedPart:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was imported; `ignored` are the checkpoint's tensors that only training needs."""
+    """What was imported; `ignored` are the checkpoint's tensors that only training needs.
+
+    `notes` say in sentences what wrapper and prefix were taken off, and what else was left out.
+    """
 
     path: Path
     task: str
@@ -56,6 +58,7 @@ class ImportReport:
     parameters: int
     parts: tuple[ImportedPart, ...]
     ignored: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def import_released(
@@ -67,22 +70,24 @@ def import_released(
     init_channels: int | None = None,
     layers: int | None = None,
     data: Path | None = None,
+    entry: str | None = None,
 ) -> ImportReport:
     """Write a model file with the weights of a released checkpoint.
 
     Args:
-        file: the checkpoint: a state dict, or a dictionary that holds one as `state_dict`.
+        file: the checkpoint: a state dict, or a dictionary that holds one.
         architecture: that it was trained with.
         out: the `model.safetensors` to write.
         task: None: CIFAR-10, CIFAR-100 or ImageNet by the number of classes.
         init_channels: None: read off the stem.
         layers: None: the architecture's own number, or the space's default.
+        entry: which weights, where the file has several; None takes the likeliest.
 
     Raises:
         DataError: the file is no such checkpoint, could run code, or its tensors do not fit the network.
         SettingsError: the task or the number of channels cannot be told from the file.
     """
-    tensors = read_checkpoint(file)
+    tensors, notes = _published(read_entries(file, entry), file)
     spec = _task(tensors, task, data, file)
     space = get_space(architecture.space)
     values: dict[str, Any] = {"init_channels": init_channels or 2, "layers": layers}
@@ -107,47 +112,26 @@ def import_released(
         raise DataError(f"cannot write {out}: {error.strerror}. Choose another file with --out.") from None
     parameters = sum(parameter.numel() for parameter in network.parameters())
     channels = int(size.model_dump().get("init_channels", 0))
-    return ImportReport(out, spec.name, channels, parameters, tuple(parts), tuple(ignored))
+    return ImportReport(out, spec.name, channels, parameters, tuple(parts), tuple(ignored), notes)
 
 
-def read_checkpoint(file: Path) -> dict[str, Tensor]:
-    """The state dict in a file, names without the prefix of data-parallel training. Raises DataError."""
-    try:
-        with file.open("rb") as opened:
-            begin = opened.read(len(POINTER))
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}.") from None
-    if begin == POINTER:
-        raise DataError(f"{file} is a pointer of git-LFS, not the checkpoint itself. Get the file with: git lfs pull")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign file makes the reader raise
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            f"{file} is refused: it is no checkpoint of tensors and plain values ({reason}). Whatever else a pickle "
-            "holds could run code when loaded; save the state dict alone where you trust the file."
-        ) from None
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not content:
-        raise DataError(f"{file} holds no state dict, neither itself nor as 'state_dict'.")
-    tensors = {}
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise DataError(
-                f"{file}: the entry {str(name)[:60]!r} of the state dict is a {type(value).__name__}, no tensor."
-            )
-        tensors[name.removeprefix("module.")] = value
-    return tensors
+def _published(entries: list[Entry], file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The first state dict with a classifier, names without what stands before it; and what was done, in sentences."""
+    for entry in entries:
+        for reading in readings(entry.tensors, (CLASSIFIER,)):
+            name = reading.names.get(CLASSIFIER)
+            if name is not None and entry.tensors[name].dim() == 2:
+                tensors = {name: entry.tensors[old] for name, old in reading.names.items()}
+                return tensors, (*notes_of(entries, entry, reading), *entry.notes)
+    shown = ", ".join(list(entries[0].tensors)[:SHOWN])
+    raise DataError(
+        f"{file}: there is no matrix '{CLASSIFIER}', in which the published networks of the DARTS family end. Names in "
+        f"the file: {shown}, ..."
+    )
 
 
 def _task(tensors: Mapping[str, Tensor], task: str | None, data: Path | None, file: Path) -> TaskSpec:
-    weight = tensors.get("classifier.weight")
-    if weight is None or weight.dim() != 2:
-        raise DataError(f"{file}: there is no matrix 'classifier.weight'; it is no network of the DARTS family.")
-    outputs = len(weight)
+    outputs = len(tensors[CLASSIFIER])
     if task is None:
         if outputs not in TASKS_BY_OUTPUTS:
             raise SettingsError(f"{file} has {outputs} classes; name what it was trained on with --task.")

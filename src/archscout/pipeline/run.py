@@ -18,14 +18,26 @@ from archscout.engine import Engine
 from archscout.errors import RunError, SettingsError
 from archscout.methods.base import METHODS, TrainsSharedWeights
 from archscout.parallel import check_executor
-from archscout.pipeline.config import RunSettings, read_config, write_config
+from archscout.pipeline.config import (
+    RunSettings,
+    read_config,
+    task_reference,
+    update_config,
+    with_absolute_paths,
+    write_config,
+)
 from archscout.pipeline.contents import RunContents
+from archscout.pipeline.data_changes import moved, start_again
+from archscout.pipeline.data_record import read_record, write_record
 from archscout.pipeline.stages import run_stage
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
 from archscout.spaces import Architecture, architecture_to_json
 from archscout.spaces.base import KernelPatterned
 from archscout.tasks import Task
+from archscout.tasks.findings import raise_wrong, some, told
+from archscout.tasks.looks import is_in_memory
+from archscout.tasks.sources import overview_of
 from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout, check_label_smoothing
 from archscout.tuning import check_tuning
 
@@ -64,7 +76,10 @@ class Run(RunContents):
         with directory.hold():
             if architecture is not None:
                 directory.write("architecture.json", architecture_to_json(architecture))
+                directory.write("start.json", architecture_to_json(architecture))
             write_config(directory, settings, command, run.stage_names())
+            if settings.task is not None:
+                write_record(directory, run.record)
         return run
 
     @classmethod
@@ -72,22 +87,35 @@ class Run(RunContents):
         cls,
         path: Path | str,
         *,
-        task: Task | None = None,
+        task: Task | str | Path | None = None,
         model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
         executor: str | None = None,
+        accepts_change: bool = False,
     ) -> Run:
-        """An existing run; its independent trainings may go on elsewhere."""
+        """An existing run; its independent trainings may go on elsewhere, and its data may have moved.
+
+        Args:
+            task: the caller's own task object, or the path where the run's data is now.
+            accepts_change: whether stages start again whose data has changed; see `proceed`.
+
+        Raises:
+            RunError: no run directory, or one whose data cannot move.
+        """
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
         settings = read_config(directory)
+        if isinstance(task, str | Path):
+            settings, task = moved(directory, settings, str(task)), None
         if executor is not None:
             check_executor(executor)
             settings = settings.model_copy(update={"executor": executor})
-        return cls(directory, settings, task=task, model=model, observers=observers)
+        return cls(directory, settings, task=task, model=model, observers=observers, accepts_change=accepts_change)
 
     def check(self) -> None:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
+        if self.settings.task is not None:
+            raise_wrong(self.record.findings)
         check_executor(self.settings.executor)
         if self.settings.tuning is not None:
             check_tuning(self.settings.tuning, self.settings.train)
@@ -123,11 +151,44 @@ class Run(RunContents):
         with self.directory.hold(), StopSignals().installed() as signals:
             driver = self._driver(signals)
             driver.message(f"{self.directory.path}: {self.engine.describe()}, seed {self.settings.seed}")
+            if self.settings.task is not None:
+                self._tie_to_data(driver)
             for name in names:
                 if not self.directory.complete(name):
+                    self.check_files()
                     run_stage(self, name, driver)
                     self.engine.wait()
         return self
+
+    def _tie_to_data(self, driver: Driver) -> None:
+        """Note the data of the run, start again what depends on what has changed, and tell what was found in it."""
+        self.task  # noqa: B018  reads the data, and compares it
+        if self._change is not None:
+            start_again(self, self._change, driver)
+        self.note_data()
+        if not self.directory.stages():
+            for finding in self.record.findings:
+                driver.message("\n".join(told(finding)))
+
+    def check_files(self) -> None:
+        """Raise RunError if files that are read while the run goes on have changed since they were listed."""
+        for part in ("train", "test") if self.settings.task is not None else ():
+            source = self.task.split(part).source
+            known = None if is_in_memory(source) else overview_of(source)
+            changed = known.changed() if known is not None else []
+            if changed:
+                raise RunError(
+                    f"{len(changed):,} files have changed while {self.directory.path} was running: {some(changed)}. "
+                    f"Bring them back, or start what depends on them again: archscout resume {self.directory.path} "
+                    "--accept-data-change"
+                )
+
+    def note_data(self) -> None:
+        """Write down what the data is and where, if that is new. The caller holds the run."""
+        known = read_record(self.directory)
+        if known is None or known.path != self.record.path or self._change is not None:
+            write_record(self.directory, self.record)
+            update_config(self.directory, self.settings)
 
     def _driver(self, signals: StopSignals) -> Driver:
         limit = self.settings.time_limit_minutes
@@ -144,7 +205,7 @@ class Run(RunContents):
 
 def _only_begun(path: Path) -> bool:
     """Whether a folder holds nothing but what a run writes before its settings: a kill may come in between."""
-    begun = {".lock", "checkpoints", "architecture.json"}
+    begun = {".lock", "checkpoints", "architecture.json", "start.json"}
     return path.is_dir() and all(
         entry.name in begun or entry.name.startswith(TEMPORARY_PREFIX) for entry in path.iterdir()
     )
@@ -153,7 +214,9 @@ def _only_begun(path: Path) -> bool:
 def _check_same(directory: RunDirectory, settings: RunSettings) -> None:
     """Raise RunError if a run was started with other settings; how it is watched and stopped may change."""
     may_change = {"checkpoint_seconds", "time_limit_minutes", "threads", "data", "executor"}
-    old = read_config(directory).model_dump(mode="json")
+    known = with_absolute_paths(read_config(directory))
+    known = known.model_copy(update={"task": None if known.task is None else task_reference(known.task)})
+    old = known.model_dump(mode="json")
     new = settings.model_dump(mode="json")
     changed = sorted(key for key in new if key not in may_change and old.get(key) != new[key])
     if changed:

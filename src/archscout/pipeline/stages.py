@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
+from archscout.deployment.card import ModelCard, card_of_task
+from archscout.deployment.export import ExportSubject
 from archscout.driver import Driver
 from archscout.errors import MissingExtraError
-from archscout.exporting import export_network
 from archscout.jobs import Job
 from archscout.measure import measure, measure_latency
 from archscout.methods.base import SearchStage
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, network_bytes
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_card, network_bytes, with_card
 from archscout.pipeline.contents import RunContents
+from archscout.pipeline.data_record import findings_as_json
 from archscout.pipeline.evaluation import PREDICTIONS, judge_network
 from archscout.pipeline.summary import constant_note, report_html
 from archscout.rundir import TRAINING
@@ -26,6 +28,7 @@ from archscout.tasks import TASKS
 
 __all__ = ["run_stage"]
 
+MODEL, CARD = "model.safetensors", "model.json"
 CANDIDATES_WITH_COST = 25  # measuring a network takes a tenth of a second: only the best candidates are measured
 
 
@@ -88,8 +91,12 @@ def _train(run: RunContents, driver: Driver) -> None:
         network.load_state_dict(initial)
     job: Job[nn.Module] = run.train_settings.job(network, run.task, run.engine, settings.seed)
     trained = driver.drive("train", job)
-    content = network_bytes(trained, run.space, settings.space_options, architecture, run.task.spec, settings.network)
+    card = card_of_task(run.task, dict(run.task.split_digests()))
+    content = network_bytes(
+        trained, run.space, settings.space_options, architecture, run.task.spec, settings.network, card
+    )
     run.directory.write("model.safetensors", content)
+    run.directory.write_json(CARD, card.to_json())
     if run.task.spec.vocabulary is not None:  # the network gives numbers of words: this list tells which
         run.directory.write("vocabulary.txt", "\n".join(run.task.class_names) + "\n")
 
@@ -122,6 +129,7 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         "device": run.engine.describe(),
         "data": {**task.provenance},
         "splits": task.split_digests(),
+        "findings": findings_as_json(run.record.findings),
     }
     if judged.outputs:
         result["outputs"] = judged.outputs
@@ -130,6 +138,7 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
     if judged.predictions:
         run.directory.write(PREDICTIONS, judged.predictions)
     run.directory.write_json("result.json", result)
+    _add_to_card(run, "test", judged.values)
     value = task.metric.format(judged.values[task.metric.name])
     beside = constant_note(task.metric, result)
     driver.message(
@@ -137,16 +146,31 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
     )
 
 
+def _add_to_card(run: RunContents, split: str, values: Mapping[str, float]) -> None:
+    """Note metrics in the model file and in `model.json`; those of version 0.1 get their card now."""
+    file = run.directory.path / MODEL
+    card = card_of_task(run.task, dict(run.task.split_digests()))
+    if run.directory.has(CARD):
+        card = ModelCard.from_text(run.directory.read(CARD))
+    card = card.with_values(split, values)
+    run.directory.write(MODEL, with_card(file, card))
+    run.directory.write_json(CARD, card.to_json())
+
+
 def _export(run: RunContents, driver: Driver) -> None:
     settings = run.settings.export
     folder = run.directory.path / "export"
-    network, shape, tolerance = run.model(), run.task.spec.input_shape, settings.tolerance
+    card = load_card(run.directory.path / MODEL)
+    subject = ExportSubject.of(run.model(), card, raw=settings.raw)
+    if subject.note:
+        driver.message(f"export: {subject.note}")
+    formats: Sequence[str] = settings.formats
     try:
-        reports = export_network(network, shape, folder, formats=settings.formats, tolerance=tolerance)
+        reports = subject.export(folder, formats=formats, tolerance=settings.tolerance)
     except MissingExtraError as error:
         driver.message(f"export: onnx is left out. {error}")
-        others = [kind for kind in settings.formats if kind != "onnx"]
-        reports = export_network(network, shape, folder, formats=others, tolerance=tolerance)
+        formats = [kind for kind in formats if kind != "onnx"]
+        reports = subject.export(folder, formats=formats, tolerance=settings.tolerance)
     for report in reports:
         driver.message(
             f"export: {report.path}, largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})"

@@ -67,7 +67,7 @@ def report_html(run: RunContents, others: Sequence[RunContents] = ()) -> str:
             "device": str(result.get("device", run.engine.describe())),
             **{name: str(config[name]) for name in ("archscout", "torch", "python") if name in config},
         },
-        provenance={str(key): str(value) for key, value in run.task.provenance.items()},
+        provenance={str(key): str(value) for key, value in run.task.provenance.items()} | _notes(run),
         next_commands=next_commands(run),
         warnings=_warnings(run),
     )
@@ -257,8 +257,17 @@ def next_commands(run: RunContents) -> list[tuple[str, str]]:
     return commands
 
 
+def _notes(run: RunContents) -> dict[str, str]:
+    """What the reader of the data has done with it."""
+    if run.settings.task is None:
+        return {}
+    return {f"note: {finding.code}": finding.message for finding in run.record.findings if finding.level == "note"}
+
+
 def _warnings(run: RunContents) -> list[str]:
     warnings = list(run.directory.warnings)
+    if run.settings.task is not None:
+        warnings += [finding.message for finding in run.record.findings if finding.level != "note"]
     shares = [record["skip_share"] for record in run.metrics("search") if "skip_share" in record]
     if shares and shares[-1] > 0.5:
         warnings.append(

@@ -18,6 +18,7 @@ from archscout.spaces.kernels.pattern import KernelPattern
 from archscout.spaces.mobilenet import MobileNetConfig, MobileNetSpace
 from archscout.spaces.nasbench201 import NasBench201Cell, NasBench201Space
 from archscout.spaces.published import darts as darts  # registers its text form
+from archscout.spaces.published import mappings as mappings  # the same
 from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype
 from archscout.spaces.recurrent.space import RecurrentSpace
 from archscout.spaces.resolve import resolve_architecture

@@ -11,6 +11,7 @@ from archscout.tasks.published import nasbench360 as nasbench360
 from archscout.tasks.readers import arrays as arrays
 from archscout.tasks.readers import folder as folder
 from archscout.tasks.readers import series as series
+from archscout.tasks.readers import sound_folder as sound_folder
 from archscout.tasks.readers import text as text
 from archscout.tasks.registry import TASKS, load_task, register_reader, register_task, task_spec
 from archscout.tasks.spec import TaskSpec

@@ -11,10 +11,10 @@ from typing import Literal
 
 from archscout.errors import DataError
 
-__all__ = ["Finding", "Level", "raise_wrong", "some"]
+__all__ = ["Finding", "Level", "raise_wrong", "some", "told"]
 
 Level = Literal["wrong", "doubtful", "note"]
-MOST_NAMED = 20  # files in a message; the rest is counted
+MOST_NAMED = {"wrong": 20, "doubtful": 5, "note": 5}  # files in a message; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,21 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def told(finding: Finding) -> list[str]:
+    """A finding as lines for people: the sentence, then the names of what it concerns."""
+    most = MOST_NAMED[finding.level]
+    lines = [str(finding), *(f"  {name}" for name in finding.names[:most])]
+    more = len(finding.names) - most
+    return [*lines, f"  and {more:,} more"] if more > 0 else lines
+
+
 def raise_wrong(findings: Iterable[Finding]) -> None:
     """Raise one DataError with everything that is wrong; do nothing where nothing is.
 
     Raises:
         DataError: the messages, one a line, with the names of what they concern.
     """
-    lines = []
-    for finding in findings:
-        if finding.level == "wrong":
-            lines.append(finding.message)
-            lines += [f"  {name}" for name in finding.names[:MOST_NAMED]]
-            if len(finding.names) > MOST_NAMED:
-                lines.append(f"  and {len(finding.names) - MOST_NAMED:,} more")
-    if lines:
-        raise DataError("\n".join(lines))
+    wrong = [finding for finding in findings if finding.level == "wrong"]
+    if wrong:
+        lines = [line for finding in wrong for line in told(finding)]
+        raise DataError("\n".join(line.removeprefix("wrong: ") for line in lines))

@@ -41,6 +41,9 @@ class TaskOptions(Settings):
     )
     labels: str | None = Field(default=None, description="CSV file with a row for each sample: file name and targets")
     target: tuple[str, ...] = Field(default=(), description="column or columns of targets; default: the only one left")
+    classes: str | None = Field(
+        default=None, description="classes from names: folder (level by number), or a pattern of file names"
+    )
     layout: str = Field(default="auto", description="axes of arrays: NCHW, NHWC, NHW, NCL, NLC, NL")
     value_range: tuple[float, float] | None = Field(
         default=None, description="values of black and white, where the files do not tell"
@@ -115,7 +118,17 @@ class TaskOptions(Settings):
 
 
 class SoundOptions(Settings):
-    """How sounds become features."""
+    """How sounds become features; what is left out follows the recordings. See `SoundSettings`."""
+
+    features: Literal["mel", "wave"] | None = None
+    rate: int | None = None
+    seconds: float | None = None
+    window: float | None = None
+    hop: float | None = None
+    mels: int | None = None
+    transform: int | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 TaskOptions.model_rebuild()

@@ -31,11 +31,14 @@ __all__ = [
     "TaskLoader",
     "absent_task",
     "data_root",
+    "is_registered",
     "load_task",
+    "named_task",
     "register_family",
     "register_reader",
     "register_task",
     "task_spec",
+    "user_cache",
 ]
 
 ReaderLoader = TypeVar("ReaderLoader", bound=Callable[..., Task])
@@ -86,6 +89,7 @@ class Reader:
         load: the task of a path that it is for, and options. Raises DataError that says what is wrong with the files.
         priority: readers with higher ones are asked first.
         heeds: names of the `TaskOptions` that it reads by; others are refused, except those that hold for every task.
+        holds: whether there is data for it at the path, where `reads` takes more paths than that; None: as `reads`.
     """
 
     form: str
@@ -93,6 +97,7 @@ class Reader:
     load: Callable[[Path, TaskOptions], Task]
     priority: int = 0
     heeds: frozenset[str] = frozenset()
+    holds: Callable[[Path], bool] | None = None
 
 
 def _check_task(name: str, entry: TaskEntry) -> None:
@@ -107,6 +112,9 @@ def _check_task(name: str, entry: TaskEntry) -> None:
     if not callable(entry.load):
         raise DataError(f"the task '{name}' has no loader: register_task(spec) decorates a function (root) -> Task.")
 
+
+REGISTERED = "task:"
+"""Before a name: the registered task, not a folder that is called so."""
 
 TASKS: Registry[TaskEntry] = catalog.TASKS
 TASKS.check_with(_check_task)
@@ -137,12 +145,18 @@ def register_family(
 
 
 def register_reader(
-    name: str, form: str, reads: Callable[[Path], bool], *, priority: int = 0, heeds: Iterable[str] = ()
+    name: str,
+    form: str,
+    reads: Callable[[Path], bool],
+    *,
+    priority: int = 0,
+    heeds: Iterable[str] = (),
+    holds: Callable[[Path], bool] | None = None,
 ) -> Callable[[ReaderLoader], ReaderLoader]:
     """Decorator: register a loader `(path, options) -> Task`, with the other arguments as in `Reader`."""
 
     def add(load: ReaderLoader) -> ReaderLoader:
-        READERS.register(name)(Reader(form, reads, load, priority, frozenset(heeds)))
+        READERS.register(name)(Reader(form, reads, load, priority, frozenset(heeds), holds))
         return load
 
     return add
@@ -154,8 +168,46 @@ def _family(name: str) -> tuple[TaskFamily, str] | None:
     return (FAMILIES.get(prefix), rest) if colon and prefix in FAMILIES else None
 
 
+def is_registered(name: str) -> bool:
+    """Whether a name is that of a registered task, or of a family's."""
+    return name in TASKS or _family(name) is not None
+
+
+def named_task(name: str, data: Path | str | None = None) -> str:
+    """What a user named, without `task:` in front; asked once, before a run starts.
+
+    Args:
+        name: a registered name or a path; `task:digits` is the registered one wherever one is.
+        data: the folder of a registered task's files, where the user has named one.
+
+    Raises:
+        DataError: a registered name, and a folder of data here that is called so: which one is meant?
+    """
+    plain = _without_mark(name)
+    path = Path(name)
+    if plain == name in TASKS and data is None and _is_data(path) and data_root() not in path.resolve().parents:
+        raise DataError(
+            f"{name} is a registered task, and a folder of data here is called so, too. For the folder write ./{name}, "
+            f"for the registered task {REGISTERED}{name}"
+        )
+    return plain
+
+
+def _without_mark(name: str) -> str:
+    plain = name.removeprefix(REGISTERED)
+    return plain if plain in TASKS else name
+
+
+def _is_data(path: Path) -> bool:
+    """Whether a reader would read a folder, which is no run directory."""
+    if not path.is_dir() or (path / "config.yaml").is_file():
+        return False
+    return any((reader.holds or reader.reads)(path) for _, reader in READERS.items())
+
+
 def task_spec(name: str, data: Path | None = None, options: TaskOptions | None = None) -> TaskSpec:
     """The shapes of a task; of a registered one without touching its data."""
+    name = _without_mark(name)
     if name in TASKS:
         return TASKS.get(name).spec
     found = _family(name)
@@ -171,6 +223,11 @@ def data_root(data: Path | None = None) -> Path:
     named = os.environ.get("ARCHSCOUT_DATA")
     if named:
         return Path(named).expanduser()
+    return user_cache()
+
+
+def user_cache() -> Path:
+    """archscout's folder in the user's cache, which may not exist."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "archscout"
 
@@ -191,6 +248,7 @@ def load_task(name: str, data: Path | None = None, options: TaskOptions | None =
         SettingsError: an option that does not exist, or that is not for this data.
     """
     options = options_with(options, named)
+    name = _without_mark(name)
     found = _family(name)
     if name in TASKS or found is not None:
         options.check_heeded(frozenset(), f"the registered task {name}")

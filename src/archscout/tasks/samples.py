@@ -21,6 +21,7 @@ from archscout.tasks.holdout import (
     stratified_holdout,
 )
 from archscout.tasks.options import TaskOptions
+from archscout.tasks.preparation import Preparation
 from archscout.tasks.sources import known_targets, sample_names
 from archscout.tasks.spec import TaskKind, TaskSpec
 from archscout.tasks.statistics import ChannelStatistics
@@ -48,6 +49,7 @@ class Samples:
         groups: for each part, the group of each of its samples; None: no samples belong together.
         statistics: mean and deviation of each channel, over a split.
         augmentations: as in `Task`.
+        preparation: as in `Task`.
         unlabelled: samples without targets that came with the data.
         provenance, findings: as in `Task`.
     """
@@ -60,6 +62,7 @@ class Samples:
     class_names: tuple[str, ...] = ()
     groups: Mapping[str, Sequence[str]] | None = None
     augmentations: tuple[Transform, ...] = ()
+    preparation: Preparation | None = None
     unlabelled: Split | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
@@ -97,6 +100,7 @@ def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
         provenance={**samples.provenance, "held_out": held, "split_seed": options.seed if held else None},
         scale=judged.scale,
         findings=(*samples.findings, *findings),
+        preparation=samples.preparation,
         unlabelled=samples.unlabelled,
     )
     return with_choices(task, options)

@@ -6,7 +6,8 @@ elsewhere, so that every source behaves alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import tee
 from typing import Protocol, runtime_checkable
 
@@ -20,10 +21,13 @@ __all__ = [
     "ArraySource",
     "CombinedSource",
     "CropsSamples",
+    "InMemory",
     "KnowsTargets",
     "NamesSamples",
+    "Overview",
     "Source",
     "known_targets",
+    "overview_of",
     "sample_names",
     "whole_samples",
 ]
@@ -56,6 +60,14 @@ class CropsSamples(Source, Protocol):
 
 
 @runtime_checkable
+class InMemory(Source, Protocol):
+    """A source that says whether its samples are read without decoding files."""
+
+    @property
+    def is_in_memory(self) -> bool: ...
+
+
+@runtime_checkable
 class KnowsTargets(Source, Protocol):
     """A source that knows all targets without reading any input; None where it does not after all."""
 
@@ -69,6 +81,31 @@ class NamesSamples(Source, Protocol):
 
     @property
     def names(self) -> Sequence[str] | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """What is known of the files of all samples, since they were looked at when they were listed.
+
+    Attributes:
+        digests: of each file's content.
+        thumbnails: `(N, 16, 16)` float32, grey, 0 black to 1 white.
+        uniform: `(N,)` bool, whether all pixels have one colour.
+        changed: the names of the files that have changed since, or are gone.
+    """
+
+    digests: Sequence[bytes]
+    thumbnails: Tensor
+    uniform: Tensor
+    changed: Callable[[], list[str]]
+
+
+@runtime_checkable
+class KnowsOverview(Source, Protocol):
+    """A source of files that were looked at when they were listed; None where they were not after all."""
+
+    @property
+    def overview(self) -> Overview | None: ...
 
 
 def whole_samples(source: Source) -> Source:
@@ -86,6 +123,11 @@ def sample_names(source: Source) -> Sequence[str] | None:
     return source.names if isinstance(source, NamesSamples) else None
 
 
+def overview_of(source: Source) -> Overview | None:
+    """What is known of the files of all samples, where they were looked at when they were listed."""
+    return source.overview if isinstance(source, KnowsOverview) else None
+
+
 class ArraySource:
     """Samples in memory; they move to the device once, on first use.
 
@@ -93,9 +135,12 @@ class ArraySource:
         inputs: `(N, ...)`, any dtype; images are kept as uint8 `(N, C, H, W)`.
         targets: `(N, ...)`.
         names: of the samples, where they have some, for example paths of files.
+        overview: of those files.
     """
 
-    def __init__(self, inputs: Tensor, targets: Tensor, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, inputs: Tensor, targets: Tensor, names: Sequence[str] | None = None, overview: Overview | None = None
+    ) -> None:
         if len(inputs) != len(targets):
             raise DataError(
                 f"there are {len(inputs)} samples but {len(targets)} targets; give one target for each sample."
@@ -103,10 +148,16 @@ class ArraySource:
         self.inputs = inputs
         self.targets = targets
         self.names = names
+        self.overview = overview
         self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Always."""
+        return True
 
     def batches(
         self, indices: Iterable[Tensor], device: torch.device, *, seed: int | None = None
@@ -140,6 +191,11 @@ class CombinedSource:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all sources are."""
+        return all(isinstance(source, InMemory) and source.is_in_memory for source in self.sources)
 
     @property
     def targets(self) -> Tensor | None:

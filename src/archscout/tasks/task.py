@@ -18,6 +18,7 @@ from archscout.errors import DataError
 from archscout.seeds import generator
 from archscout.tasks.findings import Finding
 from archscout.tasks.metrics.classification import Loss, Metric, PooledLoss, pooled_mean
+from archscout.tasks.preparation import Preparation
 from archscout.tasks.scale import TargetScale
 from archscout.tasks.sources import Source, sample_names
 from archscout.tasks.spec import TaskSpec
@@ -60,6 +61,7 @@ class Task:
         pool_loss: how losses of batches are added up, see `metrics.pooled_mean`.
         scale: of numeric targets, by which outputs are brought to the units of the targets; None where networks give
             those units, or no numbers.
+        preparation: how new samples become what the sources hold; None: nobody can tell.
         sampling: "balanced" draws every class as often in training; see `BatchStream`.
         heeds_smoothing: whether the loss heeds `label_smoothing`, where there are classes to smooth.
         findings: what the reader of the data has noticed.
@@ -91,6 +93,7 @@ class Task:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     pool_loss: PooledLoss = pooled_mean
     scale: TargetScale | None = None
+    preparation: Preparation | None = None
     sampling: Literal["natural", "balanced"] = "natural"
     heeds_smoothing: bool = True
     findings: tuple[Finding, ...] = ()

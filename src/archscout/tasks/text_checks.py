@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from archscout.tasks.findings import Finding, told
 from archscout.tasks.readers.text import END, UNKNOWN
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
@@ -40,7 +41,7 @@ class TextSummary:
         common: the most frequent words of the training text.
         repeated: share of the test lines of five and more words that also stand in train or validation.
         provenance: the task's.
-        warnings: sentences.
+        findings: what the reader has noticed, and what looks doubtful.
     """
 
     spec: TaskSpec
@@ -48,7 +49,7 @@ class TextSummary:
     common: tuple[str, ...]
     repeated: float
     provenance: Mapping[str, object]
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
     def lines(self) -> list[str]:
         """The summary for people."""
@@ -62,7 +63,7 @@ class TextSummary:
             ),
             f"most frequent in train: {' '.join(self.common)}",
             f"test lines that are also in train or validation: {100 * self.repeated:.1f} %",
-            *(f"warning: {warning}" for warning in self.warnings),
+            *(line for finding in self.findings for line in told(finding)),
         ]
 
 
@@ -79,9 +80,8 @@ def check_text(task: Task) -> TextSummary:
     known = _long_lines(texts["train"], end) | _long_lines(texts["validation"], end)
     tested = _long_lines(texts["test"], end)
     repeated = len(tested & known) / max(1, len(tested))
-    return TextSummary(
-        task.spec, parts, common, repeated, task.provenance, tuple(_warnings(parts, repeated, int(counts[unknown])))
-    )
+    doubtful = [Finding("doubtful", "text", text) for text in _warnings(parts, repeated, int(counts[unknown]))]
+    return TextSummary(task.spec, parts, common, repeated, task.provenance, (*task.findings, *doubtful))
 
 
 def _text(split: Split) -> Tensor:

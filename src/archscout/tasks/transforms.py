@@ -6,7 +6,7 @@ draws the same augmentation on every device. Only a few numbers for each sample 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from archscout.tasks.spec import TaskKind
 from archscout.tasks.task import Transform
 
 __all__ = [
+    "Normalizer",
     "auto_augment",
     "color_jitter",
     "cutout",
@@ -67,15 +68,25 @@ def uint8_to_float(raw: Tensor) -> Tensor:
     return raw.to(torch.float32) / 255 if raw.dtype == torch.uint8 else raw.to(torch.float32)
 
 
-def normalizer(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
-    """Subtract the mean and divide by the standard deviation of each channel (axis 1)."""
-    statistics = Resident(torch.tensor([list(mean), list(std)]))
+class Normalizer:
+    """Subtract the mean and divide by the standard deviation of each channel (axis 1).
 
-    def normalize(inputs: Tensor) -> Tensor:
-        known = statistics.on(inputs.device).to(inputs.dtype).view(2, 1, -1, *(1,) * (inputs.dim() - 2))
+    Args:
+        mean, std: of each channel.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.mean, self.std = tuple(mean), tuple(std)
+        self._known = Resident(torch.tensor([self.mean, self.std]))
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        known = self._known.on(inputs.device).to(inputs.dtype).view(2, 1, -1, *(1,) * (inputs.dim() - 2))
         return (inputs - known[0]) / known[1]
 
-    return normalize
+
+def normalizer(mean: Sequence[float], std: Sequence[float]) -> Normalizer:
+    """Subtract the mean and divide by the standard deviation of each channel (axis 1)."""
+    return Normalizer(mean, std)
 
 
 def random_crop(padding: int) -> Transform:

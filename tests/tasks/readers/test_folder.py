@@ -99,32 +99,74 @@ def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path: Path) -> No
     assert folder_task(tmp_path).spec.input_shape == (3, 10, 12)
 
 
-def test_small_images_of_mixed_sizes_become_32_by_32(tmp_path: Path) -> None:
+def test_images_of_mixed_sizes_are_padded_and_named_sizes_heeded(tmp_path: Path) -> None:
     write_classes(tmp_path, PETS, 6)
     write_image(tmp_path / "cat" / "large.png", size=(40, 50))
-    assert folder_task(tmp_path).spec.input_shape == (3, 32, 32)
+    task = folder_task(tmp_path)
+    assert task.spec.input_shape == (3, 10, 12)
+    assert [str(finding) for finding in task.findings] == [
+        "note: images of 2 sizes, 10 x 12 to 50 x 40 (height x width) are reduced where they are larger, padded with "
+        "the colour of their border to 10 x 12; --image-size and --fit change that."
+    ]
     assert folder_task(tmp_path, options_with(None, {"image_size": 16})).spec.input_shape == (3, 16, 16)
 
 
-def test_large_images_are_streamed_and_cropped_at_random_in_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(160, 120), (90, 70), (12, 40)])
+def test_images_of_one_size_keep_it_in_memory(tmp_path: Path, size: tuple[int, int]) -> None:
+    write_classes(tmp_path, PETS, 6, size=size)
+    task = folder_task(tmp_path)
+    assert isinstance(task.train.source, ArraySource)
+    assert task.spec.input_shape == (3, size[1], size[0])
+    assert task.findings == ()
+    name = task.train.source.names[0] if task.train.source.names else ""
+    pixels = np.asarray(Image.open(tmp_path / name)).transpose(2, 0, 1)
+    assert np.array_equal(task.train.source.inputs[0].numpy(), pixels)
+    raw = task.train.source.inputs[:2]
+    assert task.prepare(raw, seed=1).shape == task.prepare(raw).shape == raw.shape
+
+
+def test_large_images_that_are_cropped_are_streamed_and_cropped_at_random_in_training(tmp_path: Path) -> None:
     write_classes(tmp_path, PETS, 6, size=(90, 70))
-    task = folder_task(tmp_path, workers=0)
-    assert task.spec.input_shape == (3, 224, 224)
+    write_image(tmp_path / "cat" / "large.png", size=(300, 200))
+    crop = options_with(None, {"fit": "crop"})
+    task = folder_task(tmp_path, crop, workers=0)
+    assert task.spec.input_shape == (3, 70, 70)
     assert isinstance(task.train.source, ImageSource)
     assert task.augmentations == ()
     index = [task.train.indices[:2]]
     (plain,) = [inputs for inputs, _ in task.train.source.batches(index, CPU)]
     (cropped,) = [inputs for inputs, _ in task.train.source.batches(index, CPU, seed=1)]
     assert not torch.equal(plain, cropped)
-    still = folder_task(tmp_path, options_with(None, {"image_size": 20, "augment": "none"}), workers=0)
+    still = folder_task(tmp_path, options_with(crop, {"image_size": 20, "augment": "none"}), workers=0)
     assert still.spec.input_shape == (3, 20, 20)
-    (plain,) = [inputs for inputs, _ in still.train.source.batches(index, CPU)]
-    (cropped,) = [inputs for inputs, _ in still.train.source.batches(index, CPU, seed=1)]
-    assert torch.equal(plain, cropped)
+    assert isinstance(still.train.source, ArraySource)
+    assert still.augmentations == ()
+
+
+def test_runs_of_version_0_1_read_the_pixels_that_they_began_with(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number, name in enumerate(PETS):
+        write_classes(tmp_path / "small", (name,), 6, size=(40, 30))
+        write_image(tmp_path / "small" / name / "wide.png", size=(50, 30), seed=number)
+        write_classes(tmp_path / "large", (name,), 6, size=(90, 70))
+        (tmp_path / "turned" / name).mkdir(parents=True)
+        for copy in range(6):
+            Image.new("L", (20, 10), 40 * copy).save(tmp_path / "turned" / name / f"{copy}.png", exif=exif)
+    old = options_with(None, {"rules": 1})
+    assert folder_task(tmp_path / "small", old).spec.input_shape == (3, 32, 32)
+    large = folder_task(tmp_path / "large", old, workers=0)
+    assert large.spec.input_shape == (3, 224, 224)
+    assert isinstance(large.train.source, ImageSource)
+    assert large.train.source.decoding == Decoding(224, 224)
+    assert folder_task(tmp_path / "turned", old).spec.input_shape == (1, 10, 20)
+    assert folder_task(tmp_path / "turned").spec.input_shape == (1, 20, 10)
+    with pytest.raises(SettingsError, match="fit and value_range need rules = 2"):
+        folder_task(tmp_path / "small", options_with(old, {"fit": "pad"}))
 
 
 def test_many_small_images_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archscout.tasks.readers.folder.MEMORY_LIMIT", 1000)
+    monkeypatch.setattr("archscout.tasks.readers.image_samples.MEMORY_LIMIT", 1000)
     write_classes(tmp_path, PETS, 6)
     streamed = folder_task(tmp_path, workers=0)
     monkeypatch.undo()
@@ -164,17 +206,59 @@ def test_splits_of_different_classes_are_named(tmp_path: Path) -> None:
         folder_task(tmp_path)
 
 
-@pytest.mark.parametrize("size", [(12, 10), (90, 70)])
-def test_an_unreadable_image_is_named(tmp_path: Path, size: tuple[int, int]) -> None:
-    write_classes(tmp_path, PETS, 6, size=size)
-    broken = tmp_path / "dog" / "002.png"
-    broken.write_bytes(broken.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"dog/002\.png: unreadable image"):
-        task = folder_task(tmp_path, options_with(None, {"image_size": 16}), workers=0)
-        for name in ("train", "validation", "test"):  # large images are read when they are needed
-            read(task.split(name))
-    broken.write_text("text")
-    with pytest.raises(DataError, match=r"dog/002\.png: no image that can be read"):
+def damaged_pets(root: Path) -> None:
+    """Images of which some are damaged, in every split; the test split keeps four."""
+    for part, count in (("train", 9), ("val", 3), ("test", 3)):
+        write_classes(root / part, PETS, count)
+    for name in ("train/dog/002.png", "val/cat/000.png"):
+        (root / name).write_bytes((root / name).read_bytes()[:100])
+    (root / "test" / "dog" / "001.png").write_text("<html>none</html>")
+    (root / "test" / "cat" / "002.png").write_bytes(b"")
+
+
+def test_all_damaged_images_of_all_splits_are_named_at_once(tmp_path: Path) -> None:
+    damaged_pets(tmp_path)
+    with pytest.raises(DataError, match=r"4 of 30 images cannot be read .*--skip-damaged") as raised:
+        folder_task(tmp_path)
+    assert str(raised.value).splitlines()[1:] == [
+        "  train/dog/002.png: the file ends too early",
+        "  val/cat/000.png: the file ends too early",
+        "  test/cat/002.png: an empty file",
+        "  test/dog/001.png: a text, for example a web page, no image",
+    ]
+
+
+def test_damaged_images_can_be_left_out(tmp_path: Path) -> None:
+    damaged_pets(tmp_path)
+    task = load_task(str(tmp_path), skip_damaged=True)
+    assert [len(task.split(name)) for name in ("train", "validation", "test")] == [17, 5, 4]
+    assert [finding.level for finding in task.findings] == ["doubtful"]
+    assert "4 of 30 images cannot be read and are left out" in task.findings[0].message
+    assert task.sample_names("test") == [f"test/{name}.png" for name in ("cat/000", "cat/001", "dog/000", "dog/002")]
+    inputs, targets = read(task.test)
+    assert targets == [0, 0, 1, 1]
+    assert np.array_equal(inputs[3].numpy(), decode(tmp_path / "test" / "dog" / "002.png", Decoding(10, 12)))
+
+
+def test_a_class_or_split_of_damaged_images_alone_is_told(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", PETS, 6)
+    write_classes(tmp_path / "test", PETS, 2)
+    for image in (tmp_path / "test").rglob("*.png"):
+        image.write_text("none")
+    with pytest.raises(DataError, match="none of the 4 images of test can be read"):
+        load_task(str(tmp_path), skip_damaged=True)
+    write_classes(tmp_path / "test", PETS, 2)
+    for image in (tmp_path / "train" / "dog").rglob("*.png"):
+        image.write_text("none")
+    with pytest.raises(DataError, match="dog"):
+        load_task(str(tmp_path), skip_damaged=True)
+
+
+def test_wrong_values_and_damaged_files_are_told_together(tmp_path: Path) -> None:
+    write_classes(tmp_path, PETS, 3)
+    Image.fromarray(np.full((10, 12), -1, np.float32)).save(tmp_path / "cat" / "low.tif")
+    (tmp_path / "dog" / "none.png").write_text("none")
+    with pytest.raises(DataError, match=r"(?s)dog/none\.png: no image.*--value-range"):
         folder_task(tmp_path)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from archscout.errors import DataError
-from archscout.tasks.readers.prepared import load_array, prepared, save_array
+from archscout.tasks.readers.prepared import file_key, load_array, prepared, save_array
 
 
 def test_arrays_are_made_once_for_each_key(tmp_path: Path) -> None:
@@ -47,3 +47,16 @@ def test_damaged_arrays_tell_the_next_step(tmp_path: Path) -> None:
     (folder / "x.npy").write_bytes((folder / "x.npy").read_bytes()[:200])
     with pytest.raises(DataError, match=r"x\.npy is damaged .*it is then made again"):
         load_array(folder, "x")
+
+
+@pytest.mark.parametrize("count", [3, 50])
+def test_two_files_that_change_places_have_another_key(tmp_path: Path, count: int) -> None:
+    paths = [tmp_path / f"{number}.bin" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes(number + 1))
+    key = file_key(paths)
+    assert file_key(paths) == key
+    paths[0].rename(tmp_path / "aside")
+    paths[1].rename(paths[0])
+    (tmp_path / "aside").rename(paths[1])
+    assert file_key(paths) != key

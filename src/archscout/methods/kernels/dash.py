@@ -5,9 +5,27 @@ The search itself is in `archscout.methods.kernels.search`. Source: arXiv 2204.0
 
 from __future__ import annotations
 
-from archscout.methods.base import Method, SearchStage, register_method
-from archscout.methods.kernels.search import KernelSearch, KernelSearchSettings
+from typing import cast
+
+import torch
+
+from archscout.errors import SpaceError
+from archscout.methods.base import Method, SearchContext, SearchStage, register_method
+from archscout.methods.kernels.search import KernelSearch, KernelSearchSettings, check_names
 from archscout.spaces.base import KernelPatterned
+
+
+def _check(context: SearchContext) -> None:
+    """Raise SpaceError, before anything starts, if there is no convolution to search."""
+    space, spec = cast(KernelPatterned, context.space), context.task.spec
+    try:
+        base = space.kernel_base(spec)
+    except SpaceError:
+        return  # a space without a network of its own: an architecture was given
+    with torch.device("meta"):
+        network = space.build(base, spec, context.supernet_size)
+    check_names(network, space.kernel_layers(network))
+
 
 register_method(
     Method(
@@ -17,5 +35,6 @@ register_method(
         requires=(KernelPatterned,),
         stages=(SearchStage("kernels", KernelSearch),),
         starts_from_architecture=True,
+        check=_check,
     )
 )

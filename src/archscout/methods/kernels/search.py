@@ -15,7 +15,7 @@ docs/methods/dash.md#kernel-search.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -28,7 +28,7 @@ from archscout.jobs import Job, Metrics, State
 from archscout.methods.base import Candidate, SearchContext, SearchResult
 from archscout.nn.kernels.candidates import Candidates
 from archscout.nn.kernels.choice import BackendSetting
-from archscout.nn.kernels.layers import Kernel
+from archscout.nn.kernels.layers import Kernel, odd_layers
 from archscout.nn.kernels.mixture import KernelMixture, gumbel_mixing
 from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
@@ -40,12 +40,13 @@ from archscout.tasks.streams import chunks
 from archscout.training.evaluation import StepMeter, pooled_metrics
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
-__all__ = ["KernelSearch", "KernelSearchSettings", "transform_gradients"]
+__all__ = ["KernelSearch", "KernelSearchSettings", "check_names", "transform_gradients"]
 
 STEPS_PER_YIELD = 10  # some seconds on a CPU: how long a signal waits, and what a kill can lose at most
 INITIAL_DEVIATION = 1e-3  # of the architecture parameters; docs/methods/dash.md#kernel-search
 SIZE_PENALTY = 1e-5  # docs/methods/dash.md#kernel-search
 DENSE_FIELD = 10  # times a kernel's size, on dense tasks, instead of its field; docs/methods/dash.md#kernel-search
+SHOWN = 6  # layers in a message
 SCHEDULE = ScheduleSettings(kind="steps", milestones=(61, 121, 161), factors=(0.2, 0.04, 0.008))
 
 
@@ -105,6 +106,27 @@ def transform_gradients(gradient: Tensor, grad_scale: float, fields: Tensor) -> 
     return gradient / (grad_scale * (norms + 1e-8)) + SIZE_PENALTY * fields
 
 
+def check_names(network: nn.Module, names: Sequence[str]) -> dict[str, str]:
+    """The convolutions that stay because they are more than their kernel, and why.
+
+    Raises:
+        SpaceError: there is no convolution to search.
+    """
+    odd = odd_layers(network)
+    if not names:
+        raise SpaceError(
+            "the network has no convolution whose kernel can be searched: plain ones with kernels above 1, odd sizes "
+            "and a padding that keeps the input's size can, unless they are to be kept."
+            + (f" Layers that are more than that stay as they are: {_told(odd)}." if odd else "")
+        )
+    return odd
+
+
+def _told(reasons: Mapping[str, str]) -> str:
+    shown = [f"'{name}' {reason}" for name, reason in list(reasons.items())[:SHOWN]]
+    return "; ".join(shown) + (f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else "")
+
+
 class _Layers:
     """How the convolutions are computed, which a measurement may have chosen, as state."""
 
@@ -161,11 +183,9 @@ class KernelSearch(Job[SearchResult]):
         settings, size = self.settings, self.context.supernet_size
         network = space.build(self.base, self.context.task.spec, without_auxiliary_head(size))
         names = space.kernel_layers(network)
-        if not names:
-            raise SpaceError(
-                "the network has no convolution whose kernel can be searched: those with kernels above 1, odd sizes "
-                "and a padding that keeps the input's size can."
-            )
+        self.kept = check_names(network, names)
+        if self.kept:
+            self.say(f"these layers stay as they are, their kernels are not searched: {_told(self.kept)}.")
         self._check_sizes(space, len(names))
         return KernelMixture(
             network,
@@ -314,6 +334,7 @@ class KernelSearch(Job[SearchResult]):
         found, score = self.architecture(), float("nan") if self.score is None else self.score
         facts = {
             "convolutions": list(self.network.names),
+            **({"kept": self.kept} if self.kept else {}),
             "kernels": [list(kernel) for kernel in found.kernels],
             "chosen": [list(kernel) for kernel in self._kernels(live=False)],
             "epochs": self.stream.epoch,

@@ -258,12 +258,17 @@ class AggregatedConv(nn.Module):
         self.mixing = None
         self.backend: Backend = "fft"
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """`(N, inputs, ...)` to `(N, outputs, ...)`; sizes are divided by the stride, rounding up."""
+    def forward(self, input: Tensor) -> Tensor:
+        """`(N, inputs, ...)` to `(N, outputs, ...)`, or both without N; sizes are divided by the stride, rounding up.
+
+        The argument is called as that of torch's convolutions, in whose place this one stands.
+        """
         if self.mixing is None:
             raise RuntimeError("the convolution's attribute `mixing` must be set before it is called")
+        if input.dim() == self.candidates.dimensions + 1:
+            return self.forward(input.unsqueeze(0)).squeeze(0)
         return aggregated_conv(
-            inputs,
+            input,
             self.weight,
             self.mixing,
             self.candidates,

@@ -2,26 +2,50 @@
 
 A convolution is a candidate if every size of its kernel is above one and it keeps the size of its input at stride 1
 ("same" padding with zeros): then any other odd kernel with any dilation fits in its place. Pointwise convolutions,
-transposed ones and those with other paddings stay as they are.
+transposed ones and those with other paddings stay as they are. So does a convolution that is more than its kernel: one
+of a class that is not known exactly, or one with hooks, parametrizations, frozen or shared weights, or attributes of
+its own (`odd_layers`). A plain convolution in its place would drop all that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from archscout.errors import ArchitectureError, SettingsError
 from archscout.nn.fast.depthwise import DepthwiseConv1d, DepthwiseConv2d
 from archscout.nn.fast.sequences import SequenceConv
 
-__all__ = ["Convolution", "Kernel", "exchange", "kernel_layers", "kept_layers", "set_kernels"]
+__all__ = [
+    "Convolution",
+    "Kernel",
+    "exchange",
+    "exchangeable",
+    "kernel_layers",
+    "kept_layers",
+    "odd_layers",
+    "set_kernels",
+]
 
 Convolution = nn.Conv1d | nn.Conv2d
 Kernel = tuple[int, int]
 """Size and dilation of a kernel, the same along all dimensions."""
+
+# The classes of which all is known that another kernel must keep. A subclass may compute anything.
+_KNOWN: set[type[nn.Module]] = {nn.Conv1d, nn.Conv2d, SequenceConv, DepthwiseConv1d, DepthwiseConv2d}
+_PLAIN = nn.Conv1d(1, 1, 1, device="meta")
+_COMPILED = "_compiled_call_impl"  # of Module.compile: torch itself drops it when it copies
+K = TypeVar("K", bound=type[nn.Module])
+
+
+def exchangeable(kind: K) -> K:
+    """Class decorator: a convolution of exactly this class may be exchanged for a plain one with another kernel."""
+    _KNOWN.add(kind)
+    return kind
 
 
 def keeps_size(convolution: Convolution) -> bool:
@@ -51,11 +75,87 @@ def kernel_layers(network: nn.Module, *, keep: Sequence[str] = ()) -> list[str]:
                 f"keep: '{pattern}' matches no layer of the network. Its layers: {', '.join(names[:20])}"
                 + (", ..." if len(names) > 20 else ".")
             )
+    odd = odd_layers(network)
+    return [name for name, _ in _sized(network) if name not in odd and not _is_kept(name, keep)]
+
+
+def odd_layers(network: nn.Module, *, keep: Sequence[str] = ()) -> dict[str, str]:
+    """The convolutions that keep the size but are more than their kernel, and in which way: they stay as they are.
+
+    Args:
+        network: any.
+        keep: as of `kernel_layers`; what matches is left out.
+    """
+    owners: dict[int, set[str]] = {}
+    for name, module in network.named_modules():
+        for key, parameter in module._parameters.items():
+            owners.setdefault(id(parameter), set()).add(f"{name}.{key}".lstrip("."))
+    found = {}
+    for name, layer in _sized(network):
+        if _is_kept(name, keep):
+            continue
+        own = {f"{name}.{key}".lstrip(".") for key in layer._parameters}
+        shared = [
+            other
+            for parameter in layer._parameters.values()
+            if parameter is not None
+            for other in sorted(owners[id(parameter)] - own)
+        ]
+        reason = f"shares a weight with {shared[0]}" if shared else _oddity(layer)
+        if reason is not None:
+            found[name] = reason
+    return found
+
+
+def _sized(network: nn.Module) -> list[tuple[str, Convolution]]:
+    """The convolutions that keep the size, by name."""
     return [
-        name
+        (name, module)
         for name, module in network.named_modules()
-        if isinstance(module, Convolution) and keeps_size(module) and not _is_kept(name, keep)
+        if isinstance(module, Convolution) and keeps_size(module)
     ]
+
+
+def _oddity(layer: Convolution) -> str | None:
+    """What a convolution has beyond its kernel, as the end of the sentence "this layer ..."; None: nothing."""
+    if parametrize.is_parametrized(layer):
+        return f"has a parametrization of its {' and '.join(map(str, cast(Any, layer.parametrizations)))}"
+    if type(layer) not in _KNOWN:
+        return f"is a {type(layer).__name__}, a subclass with code of its own"
+    hooks = [key for key, value in vars(layer).items() if key in vars(_PLAIN) and "hook" in key and _filled(value)]
+    if hooks:
+        return f"has hooks ({hooks[0].removeprefix('_')})"
+    own = {**layer._buffers, **layer._modules, **layer._parameters}
+    extra = [name for name in own if name not in ("weight", "bias")]
+    extra += [key for key in vars(layer) if key not in vars(_PLAIN) and key != _COMPILED]
+    if extra:
+        return f"carries {', '.join(map(repr, extra[:3]))} of its own" + (", ..." if len(extra) > 3 else "")
+    for name, parameter in layer._parameters.items():
+        reason = None if parameter is None else _parameter_oddity(name, parameter)
+        if reason is not None:
+            return reason
+    wanted = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
+    if tuple(layer.weight.shape) != wanted:
+        return f"has a weight of shape {tuple(layer.weight.shape)} where {wanted} follows from its settings"
+    return None
+
+
+def _parameter_oddity(name: str, parameter: nn.Parameter) -> str | None:
+    if type(parameter) is not nn.Parameter:
+        return f"has a {name} that is a {type(parameter).__name__}"
+    if not parameter.requires_grad:
+        return f"is frozen (its {name} takes no gradient)"
+    if not parameter.is_floating_point():
+        return f"has a {name} of {parameter.dtype}"
+    if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+        return f"has a hook on its {name}"
+    if vars(parameter):
+        return f"has a {name} with the attribute {next(iter(vars(parameter)))!r}"
+    return None
+
+
+def _filled(value: object) -> bool:
+    return bool(value) and isinstance(value, Mapping)
 
 
 def kept_layers(network: nn.Module, names: Sequence[str]) -> list[str]:

@@ -71,7 +71,7 @@ class KernelMixture(nn.Module):
         self.network = network
         self._layers = [cast(AggregatedConv, made[name]) for name in names]
         for layer in self._layers:
-            layer.register_forward_pre_hook(self._prepare)
+            layer.register_forward_pre_hook(self._prepare, with_kwargs=True)
         self._lengths: dict[int, tuple[int, ...]] = {}
         self._chosen: set[int] = set()
 
@@ -80,13 +80,18 @@ class KernelMixture(nn.Module):
         """The candidates, in the order of the mixing weights."""
         return self._layers[0].candidates.kernels
 
-    def _prepare(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
-        """Remember how large a layer's inputs are; choose its back-end at first."""
-        found, inputs = cast(AggregatedConv, layer), args[0]
-        self._lengths[id(layer)] = tuple(inputs.shape[2:])
-        if id(layer) not in self._chosen:
-            found.backend = choose_backend(self._backend, found, inputs)
+    def _prepare(self, layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Remember how large a layer's inputs are at most; choose its back-end for that size."""
+        found, inputs = cast(AggregatedConv, layer), args[0] if args else named["input"]
+        dimensions = found.candidates.dimensions
+        lengths, known = tuple(inputs.shape[-dimensions:]), self._lengths.get(id(layer))
+        if known is not None:
+            lengths = tuple(map(max, lengths, known))  # a layer that is used twice may see two sizes
+        if id(layer) not in self._chosen or lengths != known:
+            batch = inputs if inputs.dim() == dimensions + 2 else inputs.unsqueeze(0)
+            found.backend = choose_backend(self._backend, found, batch)
             self._chosen.add(id(layer))
+        self._lengths[id(layer)] = lengths
 
     def forward(self, inputs: Tensor, mixing: Tensor) -> Any:
         """Outputs of the network for mixing weights `(L, M)`."""

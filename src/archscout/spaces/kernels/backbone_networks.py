@@ -10,6 +10,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from archscout.nn.kernels.layers import exchangeable
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["ResidualSequenceNetwork", "WideResNet", "initialise", "sequence_channels"]
@@ -87,6 +88,7 @@ def sequence_channels(outputs: int) -> int:
     return int(min(4 ** (outputs // 10 + 1), 64))
 
 
+@exchangeable
 class _CentredConv1d(nn.Conv1d):
     """Keeps the length; of an even kernel the longer side is on the right. Torch warns of a copy for these."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from archscout.errors import ArchitectureError, ArchscoutError, SpaceError
+from archscout.nn.kernels.given import bare, copied, has_lazy_layers, materialised
 from archscout.nn.kernels.layers import kernel_layers
+from archscout.nn.kernels.trial import check_exchange, watched_forward
 from archscout.settings import Settings
 from archscout.spaces.architecture import ARCHITECTURES
 from archscout.spaces.base import SPACES
@@ -24,6 +27,7 @@ from archscout.tasks.spec import TaskSpec
 __all__ = ["GivenModule", "ModuleOptions", "ModuleSize", "ModuleSpace"]
 
 SHOWN = 6
+R = TypeVar("R")
 
 
 @ARCHITECTURES.register("archscout.given_module")
@@ -91,7 +95,8 @@ class ModuleSpace:
 
     def __init__(self, options: ModuleOptions | None = None, module: nn.Module | None = None) -> None:
         self.options = options or ModuleOptions()
-        self._module = module
+        self._module = None if module is None else bare(module)
+        self._shaped: nn.Module | None = None  # a copy with the shapes of its lazy layers
 
     def given(self, module: nn.Module) -> ModuleSpace:
         """The space of a module, which is copied wherever a network is built."""
@@ -107,36 +112,55 @@ class ModuleSpace:
             )
         return self._module
 
+    def _ready(self, spec: TaskSpec | None = None) -> nn.Module:
+        """The module, or a copy whose lazy layers have taken their shapes from the task's inputs."""
+        if not has_lazy_layers(self.module):
+            return self.module
+        if self._shaped is None:
+            if spec is None:
+                raise SpaceError("the model has lazy layers, whose shapes are not known before there is a task.")
+            self._shaped = self._tried(spec, lambda inputs: materialised(self.module, inputs))
+        return self._shaped
+
+    def _tried(self, spec: TaskSpec, what: Callable[[Tensor], R], where: str = "") -> R:
+        """What a function gives for two samples of the task. Raises SpaceError for whatever the user's code raises."""
+        found = next((tensor for tensor in self.module.parameters() if not is_lazy(tensor)), None)
+        inputs = torch.zeros((2, *spec.input_shape), device=None if found is None else found.device)
+        try:
+            return what(inputs)
+        except ArchscoutError:
+            raise
+        except Exception as error:  # whatever the user's code raises
+            raise SpaceError(
+                f"the model cannot take the inputs of {spec.name}, {tuple(inputs.shape)}{where}: "
+                f"{type(error).__name__}: {error}"
+            ) from None
+
     def check(self, spec: TaskSpec) -> None:
-        """Raise SpaceError unless the module maps inputs of the task to its outputs."""
+        """Raise SpaceError unless the module maps inputs of the task to its outputs, with whatever kernels."""
         if spec.vocabulary is not None or not 2 <= len(spec.input_shape) <= 3:
             raise SpaceError(
                 f"the space 'module' serves images (C, H, W) and sequences (C, L); {spec.name} is {spec.describe()}."
             )
         wanted = (2, spec.outputs, *(spec.input_shape[1:] if spec.kind == "dense" else ()))
-        network = copy.deepcopy(self.module).eval()
-        first = next(network.parameters(), None)
-        inputs = torch.zeros((2, *spec.input_shape), device=None if first is None else first.device)
-        try:
-            with torch.inference_mode():
-                outputs = network(inputs)
-        except ArchscoutError:
-            raise
-        except Exception as error:  # whatever the user's code raises
-            raise SpaceError(
-                f"the model cannot take the inputs of {spec.name}, {tuple(inputs.shape)}: {type(error).__name__}: "
-                f"{error}"
-            ) from None
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        if shape != wanted:
-            raise SpaceError(
-                f"the model's output for two samples of {spec.name} is {shape}; {spec.describe()} needs {wanted}."
-            )
-        self.kernel_base(spec)
+        network = self._ready(spec)
+        names = self.kernel_layers(network)
+
+        for training in (False, True):
+            where = " in training" if training else ""
+            outputs = self._tried(spec, partial(watched_forward, network, names, training=training), where)
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            if shape != wanted:
+                raise SpaceError(
+                    f"the model's output for two samples of {spec.name}{where} is {shape}; {spec.describe()} needs "
+                    f"{wanted}."
+                )
+        if names:
+            self._tried(spec, partial(check_exchange, network, names))
 
     def kernel_base(self, spec: TaskSpec | None = None) -> GivenModule:
         """The module with its own kernels."""
-        return GivenModule(type(self.module).__name__, tuple(self.kernel_layers(self.module)))
+        return GivenModule(type(self.module).__name__, tuple(self.kernel_layers(self._ready(spec))))
 
     def kernel_layers(self, network: nn.Module) -> Sequence[str]:
         """All convolutions that take another kernel, but those to keep. Raises SettingsError for unknown names."""
@@ -152,7 +176,7 @@ class ModuleSpace:
                 f"the architecture belongs to another network: {_brief(architecture)}; the given one is "
                 f"{_brief(found)}. Give the network, and the setting keep, that it was searched with."
             )
-        return copy.deepcopy(self.module).train()
+        return copied(self._ready(spec)).train()
 
     def random(self, draw: Random) -> GivenModule:
         """The module itself: without a method there is nothing to draw."""
@@ -160,7 +184,7 @@ class ModuleSpace:
 
     def extremes(self, spec: TaskSpec, size: ModuleSize) -> tuple[GivenModule, GivenModule]:
         """The module itself, twice."""
-        return self.kernel_base(), self.kernel_base()
+        return self.kernel_base(spec), self.kernel_base(spec)
 
 
 def _brief(architecture: GivenModule) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import re
 import reprlib
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from archscout.errors import ArchitectureError, closest
 from archscout.spaces.architecture import ARCHITECTURES
+from archscout.spaces.excerpts import Excerpt, choose
 from archscout.spaces.resolve import register_text_form
 
 __all__ = [
@@ -32,6 +34,8 @@ NODES = 4
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 SPACE_SIZE = len(OPERATIONS) ** len(EDGES)
 MAX_CHARACTERS = 1000  # the longest arch string has 109
+# An arch string in a longer text.
+_ARCH = re.compile(r"\|(?:[^|~+\s]+~\d+\|)+(?:\s*\+\s*\|(?:[^|~+\s]+~\d+\|)+)*")
 _EDGE = re.compile(r"([^~|+]*)~([^~|+]*)")
 
 
@@ -140,6 +144,28 @@ class NasBench201Cell:
                 code.append(_number(match[1], where))
         return cls(tuple(code))
 
+    @classmethod
+    def from_lists(cls, nodes: object) -> Self:
+        """From the lists that the official tools print: `[[(op, 0)], [(op, 0), (op, 1)], [...]]`, or tuples.
+
+        Raises:
+            ArchitectureError: other lists; the message names the node and edge.
+        """
+        if not isinstance(nodes, list | tuple) or len(nodes) != NODES - 1:
+            raise ArchitectureError(f"{_seen(nodes)} must be a list of {NODES - 1} nodes.")
+        code: list[int] = []
+        for target, edges in enumerate(nodes, start=1):
+            each = edges if isinstance(edges, list | tuple) else ()
+            pairs = [edge for edge in each if isinstance(edge, list | tuple) and len(edge) == 2]
+            if len(pairs) != target or sorted(repr(source) for _, source in pairs) != [str(n) for n in range(target)]:
+                raise ArchitectureError(
+                    f"node {target}: {_seen(edges)} must be a pair (operation, source) for each of the {target} nodes "
+                    "before it."
+                )
+            for name, source in sorted(pairs, key=lambda pair: int(pair[1])):
+                code.append(_number(name, f"node {target}, edge {source}"))
+        return cls(tuple(code))
+
     # -- the cell as a graph -------------------------------------------------------------------------------------
 
     def canonical(self) -> str:
@@ -200,7 +226,34 @@ class NasBench201Cell:
         return "\n".join(lines)
 
 
-register_text_form("nasbench201", lambda text: text.startswith("|"))(NasBench201Cell.from_text)
+def _in_text(text: str, name: str | None = None) -> NasBench201Cell:
+    """The cell in a text: an arch string by itself, or in what the official tools print and log."""
+    if not _ARCH.search(text) or len(text.split()) == 1:
+        return NasBench201Cell.from_text(text)
+    found = [
+        Excerpt(re.sub(r"\s", "", match[0]), text.count("\n", 0, match.start()) + 1) for match in _ARCH.finditer(text)
+    ]
+    return choose(found, "arch string", lambda excerpt: NasBench201Cell.from_text(excerpt.text), name)
+
+
+register_text_form("nasbench201", lambda text: text.startswith("|") or bool(_ARCH.search(text)), choose=_in_text)(
+    _in_text
+)
+
+
+def _lists(text: str) -> object:
+    """What a short text of lists, tuples, texts and numbers stands for; None: it is something else."""
+    if not text.startswith(("[", "(")) or len(text) > MAX_CHARACTERS:
+        return None
+    try:
+        return ast.literal_eval(text)  # literals only: nothing is run
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+@register_text_form("nasbench201 lists", lambda text: _lists(text) is not None)
+def _from_lists(text: str) -> NasBench201Cell:
+    return NasBench201Cell.from_lists(_lists(text))
 
 
 def _number(name: object, where: str) -> int:

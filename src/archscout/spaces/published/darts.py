@@ -4,19 +4,25 @@
                     reduce=[...], reduce_concat=[2, 3, 4, 5])
     NAME = Genotype(recurrent=[('sigmoid', 0), ('relu', 1), ...], concat=range(1, 9))
 
-The items of a cell belong to its nodes 2, 3, 4, ... in order, two to a node; those of a recurrent cell to its nodes 1,
-2, 3, ..., one to a node. The text is parsed to a syntax tree, and only the forms above are read from it; nothing is
-evaluated.
+The items of a cell belong to its nodes 2, 3, 4, ... in order, two to a node, or in a list for each node; those of a
+recurrent cell to its nodes 1, 2, 3, ..., one to a node. An item may end in a weight, a number with a decimal point, as
+GDAS prints it. Fields may come without their names, in this order, and the function with its module. The text is parsed
+to a syntax tree, and only these forms are read from it; nothing is evaluated. It may stand in a longer text, such as
+the line of a log or a Python file (`archscout.spaces.published.finding`).
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
+from typing import TypeVar
 
 from archscout.errors import ArchitectureError
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.genotype import Cell, CellGenotype, Input
-from archscout.spaces.published.nested import NestedReader, parse_nested_genotype
+from archscout.spaces.excerpts import Excerpt, choose
+from archscout.spaces.published.finding import find_genotypes, looks_like_genotype, typed_plainly
+from archscout.spaces.published.nested import NestedReader
 from archscout.spaces.published.syntax import PublishedReader
 from archscout.spaces.recurrent.genotype import Node, RecurrentGenotype
 from archscout.spaces.resolve import GENOTYPE, register_text_form
@@ -25,16 +31,21 @@ __all__ = ["format_published", "parse_published", "parse_published_genotype"]
 
 INPUTS_PER_NODE = 2
 RECURRENT_FIELDS = ("recurrent", "concat")
+A = TypeVar("A")
 
 
-@register_text_form(GENOTYPE, lambda text: "(" in text and not text.startswith("|"))
-def parse_published(text: str) -> Architecture:
+def parse_published(text: str, name: str | None = None) -> Architecture:
     """The architecture in a published text of any form: `Genotype(...)` or `Genotype_nested(...)`.
 
+    Args:
+        text: the genotype, or a longer text in which it stands.
+        name: which one, where there are several: a name that the text gives it, or the number of its line.
+
     Raises:
-        ArchitectureError: the text is something else; the message has the line and the column where it can.
+        ArchitectureError: the text is something else, or holds several and none is named; the message has the line and
+            the column where it can.
     """
-    return parse_nested_genotype(text) if NestedReader.function in text else _Reader(text).genotype()
+    return _chosen(text, _parse, name)
 
 
 def parse_published_genotype(text: str) -> CellGenotype:
@@ -43,10 +54,25 @@ def parse_published_genotype(text: str) -> CellGenotype:
     Raises:
         ArchitectureError: the text is something else; the message has the line and the column where it can.
     """
-    found = _Reader(text).genotype()
+    found = _chosen(text, lambda excerpt: _Reader.of(excerpt).genotype(), None)
     if not isinstance(found, CellGenotype):
         raise ArchitectureError("this is the genotype of a recurrent cell, not of a normal and a reduction cell.")
     return found
+
+
+def _chosen(text: str, parse: Callable[[Excerpt], A], name: str | None) -> A:
+    plain = typed_plainly(text)
+    found = find_genotypes(plain)
+    if not found and len(plain) > NestedReader.max_characters:
+        raise ArchitectureError(f"nothing in this text of {len(plain)} characters reads Genotype(...).")
+    return choose(found, "genotype", parse, name) if found else parse(Excerpt(plain, 1))
+
+
+def _parse(excerpt: Excerpt) -> Architecture:
+    return (NestedReader if NestedReader.function in excerpt.text else _Reader).of(excerpt).genotype()
+
+
+register_text_form(GENOTYPE, looks_like_genotype, choose=parse_published)(parse_published)
 
 
 def format_published(genotype: CellGenotype | RecurrentGenotype) -> str:
@@ -74,6 +100,7 @@ def format_published(genotype: CellGenotype | RecurrentGenotype) -> str:
 class _Reader(PublishedReader):
     function = "Genotype"
     fields = ("normal", "normal_concat", "reduce", "reduce_concat")
+    unused = ("connectN", "connects")  # of GDAS's
     example = (
         "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], normal_concat=[2, 3, 4, 5], reduce=[...], "
         "reduce_concat=range(2, 6))"
@@ -82,7 +109,8 @@ class _Reader(PublishedReader):
 
     def fields_of(self, call: ast.Call) -> tuple[str, ...]:
         recurrent = any(keyword.arg in RECURRENT_FIELDS for keyword in call.keywords)
-        return RECURRENT_FIELDS if recurrent else self.fields
+        bare = len(call.args) == len(RECURRENT_FIELDS) and not call.keywords
+        return RECURRENT_FIELDS if recurrent or bare else self.fields
 
     def genotype(self) -> CellGenotype | RecurrentGenotype:
         fields = self.read_fields()
@@ -99,7 +127,10 @@ class _Reader(PublishedReader):
         return [self._input(item, field) for item in self.listed(value, "('operation', source)", field)]
 
     def _nodes(self, value: ast.expr, field: str) -> tuple[tuple[Input, ...], ...]:
-        inputs = self._inputs(value, field)
+        items = self.listed(value, "('operation', source)", field)
+        if items and all(_is_list_of_items(item) for item in items):
+            return tuple(tuple(self._inputs(item, field)) for item in items)
+        inputs = [self._input(item, field) for item in items]
         if len(inputs) % INPUTS_PER_NODE:
             raise ArchitectureError(
                 f"{field}: has {len(inputs)} items, {INPUTS_PER_NODE} belong to each node; one is missing or too many."
@@ -107,5 +138,15 @@ class _Reader(PublishedReader):
         return tuple(tuple(inputs[i : i + INPUTS_PER_NODE]) for i in range(0, len(inputs), INPUTS_PER_NODE))
 
     def _input(self, item: ast.expr, field: str) -> Input:
-        operation, source = self.parts(item, 2, "('operation', source)", field)
+        weighted = isinstance(item, ast.Tuple | ast.List) and len(item.elts) == 3 and _is_weight(item.elts[2])
+        operation, source, *_ = self.parts(item, 3 if weighted else 2, "('operation', source)", field)
         return Input(self.operation(operation, field), self.integer(source, field))
+
+
+def _is_list_of_items(item: ast.expr) -> bool:
+    """Whether this is a list of items, of one node, and no item itself."""
+    return isinstance(item, ast.List | ast.Tuple) and all(isinstance(each, ast.List | ast.Tuple) for each in item.elts)
+
+
+def _is_weight(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and type(value.value) is float

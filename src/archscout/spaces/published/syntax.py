@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import ast
 import warnings
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, Self
 
 from archscout.errors import ArchitectureError, closest
+from archscout.spaces.excerpts import Excerpt
+from archscout.spaces.published.finding import called, typed_plainly
 
 __all__ = ["MAX_NODE", "PublishedReader"]
 
 MAX_NODE = 99
+# What prints or wraps plain values, and changes nothing of them.
+RANGES = ("range", "xrange")
+CONTAINERS = ("list", "tuple", "array")
+SCALARS = ("int", "int8", "int16", "int32", "int64", "uint8", "intp", "str", "str_")
 
 _NAMES: dict[type[ast.AST], str] = {
     ast.Attribute: "attribute access",
@@ -50,22 +56,30 @@ class PublishedReader:
 
     Attributes:
         function: what the expression calls.
-        fields: its keyword arguments, all of them needed.
+        fields: its arguments, all of them needed, in the order in which they may be given without their names.
+        unused: arguments that some versions of the function have, and that must be None.
         example: shown in messages.
         max_characters: a longer text is refused unread.
     """
 
     function: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
+    unused: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[str]
     max_characters: ClassVar[int]
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, line: int = 1, column: int = 0) -> None:
         if len(text) > self.max_characters:
             raise ArchitectureError(
                 f"a published genotype has at most {self.max_characters} characters; this text has {len(text)}."
             )
-        self._text = text.strip().replace("\r\n", "\n").replace("\r", "\n")
+        self._text = typed_plainly(text).strip()
+        self._line, self._column = line, column
+
+    @classmethod
+    def of(cls, excerpt: Excerpt) -> Self:
+        """The reader of a part of a text, whose messages tell places in the whole one."""
+        return cls(excerpt.text, excerpt.line, excerpt.column)
 
     def read_fields(self) -> dict[str, ast.expr]:
         """The values of the keyword arguments."""
@@ -77,7 +91,7 @@ class PublishedReader:
                 warnings.simplefilter("ignore")  # of odd escapes in strings
                 return ast.parse(self._text)
         except SyntaxError as error:
-            where = f"line {error.lineno or 1}, column {error.offset or 1}"
+            where = self._place(error.lineno or 1, error.offset or 1)
             reason = error.msg
         except (ValueError, RecursionError, MemoryError) as error:
             where, reason = "somewhere", str(error) or "nested too deeply"
@@ -102,7 +116,10 @@ class PublishedReader:
             line, offset = node.lineno, node.col_offset
         # The syntax tree counts UTF-8 bytes.
         before = self._text.split("\n")[line - 1].encode()[:offset]
-        return f"line {line}, column {len(before.decode(errors='replace')) + 1}"
+        return self._place(line, len(before.decode(errors="replace")) + 1)
+
+    def _place(self, line: int, column: int) -> str:
+        return f"line {self._line - 1 + line}, column {column + (self._column if line == 1 else 0)}"
 
     def _expression(self, module: ast.Module) -> ast.expr:
         """The one expression of the text, with or without `NAME =` before it."""
@@ -124,14 +141,16 @@ class PublishedReader:
         return self.fields
 
     def _fields(self, call: ast.expr) -> dict[str, ast.expr]:
-        """The keyword arguments of the call."""
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != self.function:
+        """The arguments of the call."""
+        if not isinstance(call, ast.Call) or called(call) != self.function:
             self._refuse(call, f"{self.function}(...), as in {self.example}")
         allowed = self.fields_of(call)
-        if call.args:
-            self._refuse(call.args[0], f"the keywords {', '.join(allowed)}")
-        fields: dict[str, ast.expr] = {}
+        if len(call.args) > len(allowed):
+            self._refuse(call.args[len(allowed)], f"only {', '.join(allowed)}")
+        fields: dict[str, ast.expr] = dict(zip(allowed, call.args, strict=False))
         for keyword in call.keywords:
+            if keyword.arg in self.unused and isinstance(keyword.value, ast.Constant) and keyword.value.value is None:
+                continue
             if keyword.arg is None or keyword.arg not in allowed:
                 near = closest(keyword.arg or "**", allowed) or allowed
                 raise ArchitectureError(
@@ -149,7 +168,8 @@ class PublishedReader:
         return fields
 
     def integer(self, value: ast.expr, field: str, noun: str = "node number") -> int:
-        """A small number that is not negative."""
+        """A small number that is not negative, also as numpy prints it: `np.int64(2)`."""
+        value = _unwrapped(value)
         if not isinstance(value, ast.Constant) or type(value.value) is not int:
             self._refuse(value, f"a {noun} in {field}")
         if value.value > MAX_NODE:
@@ -159,14 +179,25 @@ class PublishedReader:
         return value.value
 
     def integers(self, value: ast.expr, field: str, noun: str = "node number") -> tuple[int, ...]:
-        """`[2, 3, 4]`, `(2, 3, 4)` or `range(2, 5)`."""
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "range":
-            if value.keywords or not 1 <= len(value.args) <= 2:
+        """`[2, 3, 4]`, `(2, 3, 4)`, `range(2, 5)`, `list(range(2, 5))`, `[*range(2, 5)]` or `array([2, 3, 4])`."""
+        if called(value) in CONTAINERS and isinstance(value, ast.Call) and len(value.args) == 1 and not value.keywords:
+            return self.integers(value.args[0], field, noun)
+        if called(value) in RANGES and isinstance(value, ast.Call):
+            if value.keywords or not 1 <= len(value.args) <= 3:
                 self._refuse(value, f"range(first, last + 1) in {field}")
-            return tuple(range(*(self.integer(bound, field, noun) for bound in value.args)))
+            bounds = [self.integer(bound, field, noun) for bound in value.args]
+            if len(bounds) == 3 and bounds[2] == 0:
+                self._refuse(value.args[2], f"a step above 0 in {field}")
+            return tuple(range(*bounds))
         if not isinstance(value, ast.List | ast.Tuple):
             self._refuse(value, f"a list of {noun}s or range(first, last + 1) in {field}")
-        return tuple(self.integer(item, field, noun) for item in value.elts)
+        found: list[int] = []
+        for item in value.elts:
+            if isinstance(item, ast.Starred) and called(item.value) in RANGES:
+                found.extend(self.integers(item.value, field, noun))
+            else:
+                found.append(self.integer(item, field, noun))
+        return tuple(found)
 
     def parts(self, value: ast.expr, count: int, form: str, field: str) -> list[ast.expr]:
         """The parts of a tuple of that many; `form` shows it in messages."""
@@ -179,7 +210,8 @@ class PublishedReader:
         return value.elts
 
     def operation(self, value: ast.expr, field: str) -> str:
-        """A name in quotes."""
+        """A name in quotes, also as numpy prints it: `np.str_('...')`."""
+        value = _unwrapped(value)
         if not isinstance(value, ast.Constant) or not isinstance(value.value, str):
             self._refuse(value, f"the name of an operation in quotes in {field}")
         return value.value
@@ -189,3 +221,9 @@ class PublishedReader:
         if not isinstance(value, ast.List | ast.Tuple):
             self._refuse(value, f"a list of {what} in {field}")
         return value.elts
+
+
+def _unwrapped(value: ast.expr) -> ast.expr:
+    """What stands in a number or a name as numpy 2 prints it."""
+    plain = isinstance(value, ast.Call) and called(value) in SCALARS and len(value.args) == 1 and not value.keywords
+    return value.args[0] if plain and isinstance(value, ast.Call) and isinstance(value.args[0], ast.Constant) else value

@@ -13,10 +13,12 @@ from torch import Tensor
 from archscout.errors import DataError
 from archscout.seeds import generator
 from archscout.tasks.metrics.classification import accuracy, cross_entropy
+from archscout.tasks.preparation import ImagePreparation
 from archscout.tasks.readers.decoding import Decoding
 from archscout.tasks.readers.image_folder import scan_classes
 from archscout.tasks.readers.images import read_images
 from archscout.tasks.readers.pickles import read_python2_pickle
+from archscout.tasks.readers.rendering import Rendering
 from archscout.tasks.registry import register_task
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
@@ -120,6 +122,7 @@ def read_cifar(files: CifarFiles, root: Path) -> Task:
         metric=accuracy(files.classes),
         to_float=uint8_to_float,
         normalize=normalizer(files.mean, files.std),
+        preparation=ImagePreparation(Decoding(SIDE, SIDE, fit="squeeze", rendering=Rendering()).to_json()),
         augmentations=(random_crop(CROP_PADDING), horizontal_flip()),
         class_names=names,
         provenance={"source": origin, "split": "last fifth of the training images in storage order"},

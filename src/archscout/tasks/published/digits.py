@@ -8,6 +8,9 @@ import torch
 
 from archscout.seeds import generator
 from archscout.tasks.metrics.classification import accuracy, cross_entropy
+from archscout.tasks.preparation import ImagePreparation
+from archscout.tasks.readers.decoding import Decoding
+from archscout.tasks.readers.rendering import Rendering
 from archscout.tasks.registry import register_task
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
@@ -47,5 +50,6 @@ def digits_task(root: Path) -> Task:
         normalize=normalizer([0.3053], [0.3758]),  # of the train split
         augmentations=(random_crop(1),),
         class_names=tuple(str(digit) for digit in range(10)),
+        preparation=ImagePreparation(Decoding(8, 8, grey=True, fit="squeeze", rendering=Rendering()).to_json()),
         provenance={"source": "sklearn.datasets.load_digits", "split_seed": SPLIT_SEED},
     )

@@ -10,6 +10,7 @@ from archscout.errors import DataError
 from archscout.seeds import generator
 from archscout.tasks.holdout import stratified_holdout
 from archscout.tasks.metrics.classification import accuracy, cross_entropy, top_k_accuracy
+from archscout.tasks.preparation import ImagePreparation
 from archscout.tasks.readers.decoding import Decoding
 from archscout.tasks.readers.image_folder import scan_classes
 from archscout.tasks.readers.images import ImageSource
@@ -66,6 +67,7 @@ def imagenet_task(root: Path) -> Task:
         extra_metrics=(top_k_accuracy(CLASSES, 5),),
         to_float=uint8_to_float,
         normalize=normalizer(MEAN, STD),
+        preparation=ImagePreparation(Decoding(SIDE, SIDE).to_json()),
         class_names=train.class_names,
         provenance={
             "source": "image folder; test is the official validation set",

@@ -11,7 +11,10 @@ import torch
 from archscout.errors import DataError
 from archscout.seeds import generator
 from archscout.tasks.metrics.classification import accuracy, cross_entropy
+from archscout.tasks.preparation import ImagePreparation
+from archscout.tasks.readers.decoding import Decoding
 from archscout.tasks.readers.pickles import read_python2_pickle
+from archscout.tasks.readers.rendering import Rendering
 from archscout.tasks.registry import register_task
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
@@ -84,6 +87,7 @@ def read_imagenet16(root: Path, counts: tuple[int, int]) -> Task:
         metric=accuracy(CLASSES),
         to_float=uint8_to_float,
         normalize=normalizer(MEAN, STD),
+        preparation=ImagePreparation(Decoding(SIDE, SIDE, fit="squeeze", rendering=Rendering()).to_json()),
         augmentations=(random_crop(CROP_PADDING), horizontal_flip()),
         provenance={"source": FOLDER, "split": "val_data halved by a fixed shuffle, not the benchmark's own halves"},
     )

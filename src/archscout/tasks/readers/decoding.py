@@ -1,44 +1,52 @@
-"""Image files to arrays, with Pillow: decode, random resized crop for training, resize and centre crop else."""
+"""Image files to arrays, with Pillow: opened, seen as a person sees them, and brought to the size of the network."""
 
 from __future__ import annotations
 
 import math
 import random
-import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from archscout.errors import DataError
 from archscout.seeds import derive_seed
+from archscout.tasks.options import Fit
+from archscout.tasks.readers.image_formats import check_regular, load, open_checked, open_file, patient, unreadable
+from archscout.tasks.readers.rendering import Rendering, seen
 
-__all__ = ["GREY_MODES", "Decoding", "decode", "open_image"]
+__all__ = ["Decoding", "decode", "decode_image", "open_image", "sample_seed"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
-GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I")
 # Published for ImageNet: area and aspect ratio of the crop, 256 : 224 in evaluation; docs/methods/darts.md#images
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 EVALUATION_MARGIN = 256 / 224
 ATTEMPTS = 10
-# What Pillow's decoders raise on damaged files.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How an image file becomes an array `(C, height, width)`, uint8.
+    """How an image becomes an array `(C, height, width)`, uint8: one rule for all images of a data set, and new ones.
 
     Attributes:
         height, width: of the result, in pixels.
         grey: one channel instead of three.
         random_crop: in training, a random resized crop; else training decodes as evaluation does.
         mirror: in training with random crops, also mirror half of the images left to right.
-        margin: evaluation resizes until the image covers the result times this, then crops its centre.
+        margin: with `fit="crop"`, evaluation resizes until the image covers the result times this, then crops its
+            centre.
+        fit: how an image of another size gets the size of the result. "crop": resized until it covers the result, and
+            cropped. "pad": reduced until it lies within the result, and set in its middle; the rest has the mean
+            colour of the image's border. "squeeze": height and width are resized each by itself.
+        enlarge: with `fit="pad"`, smaller images are enlarged until they touch two sides; else they keep their pixels.
+        rendering: which stored values are black and white; images are turned upright. None: as version 0.1 did for
+            registered tasks and its runs, which turned no image and took the upper 8 of 16 bits.
     """
 
     height: int
@@ -47,26 +55,83 @@ class Decoding:
     random_crop: bool = True
     mirror: bool = True
     margin: float = EVALUATION_MARGIN
+    fit: Fit = "crop"
+    enlarge: bool = False
+    rendering: Rendering | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width of the result."""
         return (1 if self.grey else 3, self.height, self.width)
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON files, which `from_json` reads."""
+        return asdict(self)
 
-def open_image(path: Path, *, grey: bool) -> Image.Image:
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Decoding:
+        """The decoding of `to_json`. Raises DataError for anything else."""
+        try:
+            made = TypeAdapter(Decoding).validate_python(values)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise DataError(
+                f"{values!r} does not say how images are decoded: {where or 'it'}: {fault['msg'].lower()}."
+            ) from None
+        if min(made.height, made.width) < 1 or made.margin <= 0:
+            raise DataError(f"{values!r} does not say how images are decoded: sizes must be above 0.")
+        return made
+
+
+def open_image(path: Path, *, grey: bool, rendering: Rendering | None = None) -> Image.Image:
     """The decoded image, mode L or RGB. Raises DataError that names the file where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _convert(image, grey=grey)
-    except DECODE_ERRORS as error:
-        # Pillow says "cannot identify image file" with the path in it, which would be told twice.
-        detail = "no image that can be read" if "cannot identify" in str(error) else " ".join(str(error).split())
-        raise DataError(f"{path}: unreadable image ({detail}). Repair or remove the file.") from None
+        size = check_regular(path).st_size
+        with open_file(path, size) as file, open_checked(file, path.suffix) as image:
+            return _shown(image, grey, rendering)
+    except Exception as error:
+        reason = unreadable(error)
+    raise DataError(f"{path}: unreadable image ({reason}). Repair or remove the file.")
 
 
-def _convert(image: Image.Image, *, grey: bool) -> Image.Image:
+def decode(path: Path, decoding: Decoding, seed: int | None = None) -> Array:
+    """The image file as `(C, height, width)` uint8; with a seed, randomly cropped and mirrored if the decoding says so.
+
+    Pillow may warn of odd files; `image_formats.patient` silences it.
+
+    Raises:
+        DataError: the file cannot be read; the message names it.
+    """
+    return _fitted(open_image(path, grey=decoding.grey, rendering=decoding.rendering), decoding, seed)
+
+
+def decode_image(image: Image.Image, decoding: Decoding, seed: int | None = None) -> Array:
+    """A Pillow image of any size and mode, decoded or just opened, as `decode` reads it from its file.
+
+    Raises:
+        DataError: it cannot be decoded, or nothing tells which of its values are black and white.
+    """
+    try:
+        with patient():
+            shown = _shown(image, decoding.grey, decoding.rendering)
+    except Exception as error:
+        raise DataError(f"the image cannot be read: {unreadable(error)}.") from None
+    return _fitted(shown, decoding, seed)
+
+
+def sample_seed(seed: int | None, index: int) -> int | None:
+    """The seed of one sample's decoding: of the pass's seed and its index, nothing else."""
+    return None if seed is None else derive_seed(seed, index)
+
+
+def _shown(image: Image.Image, grey: bool, rendering: Rendering | None) -> Image.Image:
+    load(image)
+    return seen(image, rendering, grey=grey) if rendering is not None else _as_in_version_0_1(image, grey)
+
+
+def _as_in_version_0_1(image: Image.Image, grey: bool) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip to 255
         image = Image.fromarray((np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8).astype(np.uint8))
     elif image.mode in ("P", "PA"):
@@ -74,13 +139,8 @@ def _convert(image: Image.Image, *, grey: bool) -> Image.Image:
     return image.convert("L" if grey else "RGB")
 
 
-def decode(path: Path, decoding: Decoding, seed: int | None = None) -> Array:
-    """The image as `(C, height, width)` uint8; with a seed, randomly cropped and mirrored if the decoding says so.
-
-    Raises:
-        DataError: the file cannot be read; the message names it.
-    """
-    image = open_image(path, grey=decoding.grey)
+def _fitted(image: Image.Image, decoding: Decoding, seed: int | None) -> Array:
+    """An image of mode L or RGB at the size of the result."""
     size = (decoding.width, decoding.height)
     if seed is not None and decoding.random_crop:
         draw = random.Random(seed)
@@ -89,7 +149,8 @@ def decode(path: Path, decoding: Decoding, seed: int | None = None) -> Array:
         if decoding.mirror and draw.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     elif image.size != size:
-        image = _centre(image, decoding)
+        fit = {"crop": _centre, "pad": _padded, "squeeze": _squeezed}[decoding.fit]
+        image = fit(image, decoding)
     pixels: Array = np.asarray(image)
     return pixels[np.newaxis] if decoding.grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -120,6 +181,24 @@ def _centre(image: Image.Image, decoding: Decoding) -> Image.Image:
     return image.crop((left, top, left + decoding.width, top + decoding.height))
 
 
-def sample_seed(seed: int | None, index: int) -> int | None:
-    """The seed of one sample's decoding: of the pass's seed and its index, nothing else."""
-    return None if seed is None else derive_seed(seed, index)
+def _padded(image: Image.Image, decoding: Decoding) -> Image.Image:
+    """Within the result, in its middle."""
+    scale = min(decoding.width / image.width, decoding.height / image.height)
+    if scale < 1 or decoding.enlarge:
+        width = min(decoding.width, max(1, round(image.width * scale)))
+        height = min(decoding.height, max(1, round(image.height * scale)))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    frame = Image.new(image.mode, (decoding.width, decoding.height), _border(image))
+    frame.paste(image, ((decoding.width - image.width) // 2, (decoding.height - image.height) // 2))
+    return frame
+
+
+def _border(image: Image.Image) -> tuple[int, ...]:
+    """The mean colour of an image's outermost pixels."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1).astype(np.int64)
+    sides = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(((2 * sides.sum(0) + len(sides)) // (2 * len(sides))).tolist())
+
+
+def _squeezed(image: Image.Image, decoding: Decoding) -> Image.Image:
+    return image.resize((decoding.width, decoding.height), Image.Resampling.BILINEAR)

@@ -1,178 +1,163 @@
-"""A classification task from a folder of images, one folder for each class."""
+"""A task from a folder of images: classes, labels, numbers or masks, as people lay them out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
+from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import generator
-from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions
-from archscout.tasks.readers.decoding import DECODE_ERRORS, GREY_MODES, Decoding
-from archscout.tasks.readers.image_folder import ClassFolder, list_folder, scan_classes
-from archscout.tasks.readers.images import ImageSource, read_images
+from archscout.tasks.class_counts import with_small_classes
+from archscout.tasks.findings import Finding, raise_wrong
+from archscout.tasks.metrics.classification import IGNORED
+from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions, options_with
+from archscout.tasks.preparation import ImagePreparation
+from archscout.tasks.readers.folder_layouts import LAYOUT_OPTIONS, find_layout, holds_samples
+from archscout.tasks.readers.image_folder import splits_of_version_0_1
+from archscout.tasks.readers.image_formats import IMAGE_SUFFIXES
+from archscout.tasks.readers.image_samples import ImageInputs, image_inputs, image_statistics
+from archscout.tasks.readers.layout_of_folder import FileList, FolderLayout
+from archscout.tasks.readers.masks import MaskedImages, read_masks
 from archscout.tasks.registry import register_reader
 from archscout.tasks.samples import Samples, task_of_samples
-from archscout.tasks.sources import ArraySource
-from archscout.tasks.statistics import ChannelStatistics, statistics_of_array
+from archscout.tasks.sources import ArraySource, Source
 from archscout.tasks.task import Split, Task
-from archscout.tasks.transforms import standard_augmentation
 
 __all__ = ["folder_task"]
-
-VALIDATION_NAMES = ("val", "valid", "validation")
-SMALL_SIDE = 64  # pixels; larger images are streamed
-MEMORY_LIMIT = 2**30  # bytes of decoded images
-SMALL_SIZE, LARGE_SIZE = 32, 224  # what images of mixed sizes are brought to
-PROBED = 256  # headers read to learn sizes and colours
-STATISTICS_SAMPLES = 512  # images read for mean and standard deviation, where reading all would take minutes
-STATISTICS_BATCH = 64
 
 
 # Asked last: a folder that no other reader knows is taken for one of images, and the error says what it lacks.
 @register_reader(
     "images",
-    "a folder of images (one folder for each class)",
+    "a folder of images (one folder for each class, masks, or a table of labels)",
     Path.is_dir,
     priority=-1,
-    heeds=HOLD_OUT | {"image_size", "augment"},
+    heeds=HOLD_OUT | LAYOUT_OPTIONS | {"image_size", "fit", "value_range", "augment", "ignore"},
+    holds=lambda path: holds_samples(path, IMAGE_SUFFIXES),
 )
 def folder_task(
     path: Path, options: TaskOptions = DEFAULTS, *, name: str | None = None, workers: int | None = None
 ) -> Task:
-    """A classification task from an image folder.
+    """A task from a folder of images.
 
-    Layouts: `train/<class>/*`, with or without `val/` (or `valid/`, `validation/`) and `test/` of the same classes; or
-    `<class>/*` directly. What is missing is held out of the training images, each class in proportion, by the seed:
-    first the test split, then, of the rest, the validation split. Hidden files and files that are no images are
-    ignored; subfolders of a class belong to it.
-
-    Images of at most 64 pixels a side, 1 GiB of them at most, are decoded once into memory: at their own size where
-    all have the same, else resized and cropped to 32 x 32. Larger ones are decoded when needed, by worker processes:
-    for training as a random resized crop, mirrored at random, for evaluation resized and cropped at the centre, to
-    224 x 224. Images are grey (one channel) where all are, else RGB. To learn sizes and colours, the headers of 256
-    images are read.
+    Which layouts are read: `archscout.tasks.readers.folder_layouts.find_layout`, docs/tasks.md. Splits that are missing
+    are held out of the training images. How images are decoded, sized and augmented:
+    `archscout.tasks.readers.image_choice`. Images of regressions and of masks are not augmented unless the options say
+    so: a mirrored street is steered otherwise, and masks do not move along.
 
     Args:
         name: of the task; default: the folder's name.
         workers: processes that decode large images; default: `images.default_workers()`.
 
     Raises:
-        DataError: no such layout, a class without images, splits of different classes, or an unreadable image.
+        DataError: no such layout, or everything that is wrong with it, at once.
+        SettingsError: options that contradict each other.
     """
     name = name or path.resolve().name
-    folders = _find_splits(path)
-    labels = torch.cat([folder.labels for folder in folders.values()])
-    names = [image for folder in folders.values() for image in folder.names]
-    probe = _probe(path, names)
-    decoding = _choose_decoding(probe, options)
-    source: ArraySource | ImageSource
-    if probe.small and len(names) * probe.channels * decoding.height * decoding.width <= MEMORY_LIMIT:
-        source = ArraySource(read_images([path / image for image in names], decoding), labels, names)
-    else:
-        source = ImageSource(path, names, labels, decoding, workers)
-    places = torch.split(torch.arange(len(names)), [len(folder) for folder in folders.values()])
+    layout = _layout_of_version_0_1(path) if options.rules < 2 else find_layout(path, IMAGE_SUFFIXES, options)
+    options = _still(layout, options)
+    parts = dict(layout.parts)
+    if layout.unlabelled:
+        parts["unlabelled"] = FileList(layout.unlabelled, _no_targets(layout))
+    names = [image for files in parts.values() for image in files.names]
+    targets = torch.cat([files.targets for files in parts.values()])
+    if layout.kind == "dense":
+        targets = torch.arange(len(names))  # until their masks are read
+    inputs = image_inputs(path, names, targets, options, before=layout.findings, workers=workers)
+    places = inputs.places({part: len(files) for part, files in parts.items()}, optional=("unlabelled",))
+    source: Source = inputs.source
+    class_names, findings = layout.class_names, list(inputs.findings)
+    if layout.kind == "dense":
+        source, places, class_names, told = _with_masks(path, layout, inputs, places, options)
+        findings += told
+        raise_wrong(findings)
+    groups = _groups(layout, inputs)
+    unlabelled = places.pop("unlabelled", None)
     samples = Samples(
         name=name,
+        kind=layout.kind,
+        input_shape=inputs.decoding.shape,
+        parts={part: Split(source, place) for part, place in places.items()},
+        statistics=lambda split: image_statistics(split, _draw(options, name)),
+        class_names=class_names,
+        groups=groups,
+        augmentations=inputs.augmentations,
+        preparation=ImagePreparation(inputs.decoding.to_json()),
+        unlabelled=None if unlabelled is None or not len(unlabelled) else Split(source, unlabelled),
+        provenance={"source": path.name, **layout.provenance},
+        findings=tuple(findings),
+    )
+    return with_small_classes(task_of_samples(samples, options))
+
+
+def _layout_of_version_0_1(path: Path) -> FolderLayout:
+    folders = splits_of_version_0_1(path)
+    return FolderLayout(
         kind="classification",
-        input_shape=decoding.shape,
-        parts={part: Split(source, place) for part, place in zip(folders, places, strict=True)},
-        statistics=lambda split: _statistics(split, generator(options.seed, "statistics", name)),
+        parts={part: FileList(folder.names, folder.labels) for part, folder in folders.items()},
         class_names=folders["train"].class_names,
-        # Large images are cropped and mirrored while they are decoded.
-        augmentations=standard_augmentation(options.augment, decoding.shape) if probe.small else (),
-        provenance={"source": path.name},
-    )
-    return task_of_samples(samples, options)
-
-
-def _find_splits(path: Path) -> dict[str, ClassFolder]:
-    """The splits that the folder has: train, and where they are there validation and test."""
-    folders, files = list_folder(path)
-    if any(name in files for name in ("data_batch_1", "batches.meta")) or "cifar-10-batches-py" in folders:
-        raise DataError(f"{path} holds CIFAR-10's official files: use the task cifar10, with --data {path}")
-    by_name = {folder.lower(): folder for folder in folders}
-    validation = [by_name[name] for name in VALIDATION_NAMES if name in by_name]
-    if len(validation) > 1:
-        raise DataError(f"{path} has {' and '.join(validation)}; keep one folder of validation images.")
-    if "train" not in by_name:
-        # A class may be called "test" or "val": only folders that hold class folders themselves are splits.
-        splits = [
-            folder for folder in [*validation, by_name.get("test", "")] if folder and list_folder(path / folder)[0]
-        ]
-        if splits:
-            raise DataError(
-                f"{path} has {' and '.join(splits)}, but no train; name the training folder train, with one folder for "
-                "each class in it."
-            )
-        return {"train": _at_least_two(path, scan_classes(path))}
-    found = {"train": _at_least_two(path / by_name["train"], scan_classes(path, by_name["train"]))}
-    for part, folder in (("validation", validation[0] if validation else None), ("test", by_name.get("test"))):
-        if folder is not None:
-            found[part] = scan_classes(path, folder, found["train"].class_names)
-    return found
-
-
-def _at_least_two(where: Path, found: ClassFolder) -> ClassFolder:
-    if len(found.class_names) < 2:
-        raise DataError(f"{where} has only one class, {found.class_names[0]}; a classification needs at least two.")
-    return found
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """What some images' headers tell: whether all are grey, the largest side, and their common size if any."""
-
-    grey: bool
-    largest_side: int
-    common_size: tuple[int, int] | None
-
-    @property
-    def channels(self) -> int:
-        return 1 if self.grey else 3
-
-    @property
-    def small(self) -> bool:
-        return self.largest_side <= SMALL_SIDE
-
-
-def _probe(root: Path, names: Sequence[str]) -> _Probe:
-    """Read the headers of images spread evenly over the names."""
-    step = max(1, len(names) // PROBED)
-    sizes, grey = set(), True
-    for name in names[::step]:
-        try:
-            with Image.open(root / name) as image:
-                sizes.add(image.size)
-                grey = grey and image.mode in GREY_MODES
-        except DECODE_ERRORS:
-            raise DataError(f"{root / name}: no image that can be read. Repair or remove the file.") from None
-    return _Probe(
-        grey=grey,
-        largest_side=max(max(size) for size in sizes),
-        common_size=next(iter(sizes)) if len(sizes) == 1 else None,
     )
 
 
-def _choose_decoding(probe: _Probe, options: TaskOptions = DEFAULTS) -> Decoding:
-    side = SMALL_SIZE if probe.small else LARGE_SIZE
-    height, width = options.image_size or (side, side)
-    if options.image_size is None and probe.small and probe.common_size is not None:
-        width, height = probe.common_size
-    if probe.small:
-        return Decoding(height, width, grey=probe.grey, random_crop=False, margin=1.0)
-    steps = standard_augmentation(options.augment, (probe.channels, height, width))
-    return Decoding(height, width, grey=probe.grey, random_crop=len(steps) > 0, mirror=len(steps) > 1)
+def _still(layout: FolderLayout, options: TaskOptions) -> TaskOptions:
+    """The options without augmentation where the targets belong to what is seen at which place."""
+    if layout.kind == "dense" and options.augment not in ("auto", "none"):
+        raise DataError(f"augmentation '{options.augment}' would move the images, but not their masks.")
+    if layout.kind in ("dense", "regression") and options.augment == "auto":
+        return options_with(options, {"augment": "none"})
+    return options
 
 
-def _statistics(train: Split, draw: torch.Generator) -> ChannelStatistics:
-    """Of the training images: of all that are in memory, else of some, decoded as for evaluation."""
-    if isinstance(train.source, ArraySource):
-        return statistics_of_array(train.source.inputs, train.indices)
-    some = train.indices[torch.randperm(len(train), generator=draw)[:STATISTICS_SAMPLES]]
-    batches = train.source.batches(torch.split(some, STATISTICS_BATCH), torch.device("cpu"))
-    return ChannelStatistics().update_all(inputs for inputs, _ in batches)
+def _no_targets(layout: FolderLayout) -> Tensor:
+    known = layout.parts["train"].targets
+    return torch.zeros(len(layout.unlabelled), *known.shape[1:], dtype=known.dtype)
+
+
+def _draw(options: TaskOptions, name: str) -> torch.Generator:
+    """Of the images whose statistics are taken; a folder may be renamed, so its name decides nothing any more."""
+    return generator(options.seed, "statistics", *([name] if options.rules < 2 else []))
+
+
+def _groups(layout: FolderLayout, inputs: ImageInputs) -> dict[str, Sequence[str]] | None:
+    """Of the images that are kept: their groups."""
+    if layout.parts["train"].groups is None:
+        return None
+    kept = set(inputs.kept.tolist())
+    groups: dict[str, Sequence[str]] = {}
+    start = 0
+    for part, files in layout.parts.items():
+        if files.groups is not None:
+            groups[part] = [group for place, group in enumerate(files.groups, start) if place in kept]
+        start += len(files)
+    return groups
+
+
+def _with_masks(
+    path: Path, layout: FolderLayout, inputs: ImageInputs, places: dict[str, Tensor], options: TaskOptions
+) -> tuple[Source, dict[str, Tensor], tuple[str, ...], Sequence[Finding]]:
+    """The source with masks as targets, its splits without images whose masks are damaged, and names of classes."""
+    mask_names = [mask for files in layout.parts.values() for mask in files.masks]
+    kept = [place for place in inputs.kept.tolist() if place < len(mask_names)]
+    images = list(inputs.index.names)[: len(kept)]
+    masks = read_masks(
+        path,
+        images,
+        [mask_names[place] for place in kept],
+        inputs.decoding,
+        ignore=options.ignore,
+        skip_damaged=options.skip_damaged,
+    )
+    more = len(inputs.index) - len(kept)
+    classes = torch.cat([masks.classes, torch.full((more, *masks.classes.shape[1:]), IGNORED, dtype=torch.int16)])
+    source: Source
+    if isinstance(inputs.source, ArraySource):
+        known = inputs.source
+        source = ArraySource(known.inputs, classes.to(torch.int64), known.names, known.overview)
+    else:
+        source = MaskedImages(inputs.source, classes)
+    damaged = torch.tensor(masks.damaged, dtype=torch.int64)
+    left = {part: place[~torch.isin(place, damaged)] for part, place in places.items()}
+    return source, left, masks.class_names, masks.findings

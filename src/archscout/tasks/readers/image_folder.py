@@ -1,4 +1,7 @@
-"""Which images of which classes a folder holds."""
+"""Which images of which classes a folder holds, by the strict rules of registered tasks and of version 0.1.
+
+Folders of one's own are read as `archscout.tasks.readers.folder_layouts` finds them.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from torch import Tensor
 
 from archscout.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "ClassFolder", "list_folder", "list_images", "scan_classes"]
+__all__ = ["ClassFolder", "list_folder", "list_images", "scan_classes", "splits_of_version_0_1"]
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
+VALIDATION_NAMES = ("val", "valid", "validation")
 
 
 @dataclass(frozen=True)
@@ -112,3 +116,40 @@ def _check_none_empty(where: Path, images: Mapping[str, Sequence[str]]) -> None:
             f"no images in {_some([str(where / folder) for folder in empty])}; every class needs some, with one of "
             f"the suffixes {', '.join(sorted(IMAGE_SUFFIXES))}. Remove the folder if it is no class."
         )
+
+
+def splits_of_version_0_1(path: Path) -> dict[str, ClassFolder]:
+    """The splits that a folder has: train, and where they are there validation and test.
+
+    Raises:
+        DataError: no such layout.
+    """
+    folders, files = list_folder(path)
+    if any(name in files for name in ("data_batch_1", "batches.meta")) or "cifar-10-batches-py" in folders:
+        raise DataError(f"{path} holds CIFAR-10's official files: use the task cifar10, with --data {path}")
+    by_name = {folder.lower(): folder for folder in folders}
+    validation = [by_name[name] for name in VALIDATION_NAMES if name in by_name]
+    if len(validation) > 1:
+        raise DataError(f"{path} has {' and '.join(validation)}; keep one folder of validation images.")
+    if "train" not in by_name:
+        # A class may be called "test" or "val": only folders that hold class folders themselves are splits.
+        splits = [
+            folder for folder in [*validation, by_name.get("test", "")] if folder and list_folder(path / folder)[0]
+        ]
+        if splits:
+            raise DataError(
+                f"{path} has {' and '.join(splits)}, but no train; name the training folder train, with one folder for "
+                "each class in it."
+            )
+        return {"train": _at_least_two(path, scan_classes(path))}
+    found = {"train": _at_least_two(path / by_name["train"], scan_classes(path, by_name["train"]))}
+    for part, folder in (("validation", validation[0] if validation else None), ("test", by_name.get("test"))):
+        if folder is not None:
+            found[part] = scan_classes(path, folder, found["train"].class_names)
+    return found
+
+
+def _at_least_two(where: Path, found: ClassFolder) -> ClassFolder:
+    if len(found.class_names) < 2:
+        raise DataError(f"{where} has only one class, {found.class_names[0]}; a classification needs at least two.")
+    return found

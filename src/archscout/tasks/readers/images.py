@@ -21,6 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from archscout.errors import DataError
 from archscout.tasks.readers.decoding import Decoding, decode, sample_seed
+from archscout.tasks.readers.image_formats import patient
+from archscout.tasks.sources import Overview
 
 __all__ = ["ImageSource", "default_workers", "read_images"]
 
@@ -72,8 +74,9 @@ class _BatchReader(Dataset["Decoded | _Failure"]):
         indices, seed = key
         inputs = np.empty((len(indices), *self.decoding.shape), np.uint8)
         try:
-            for place, index in enumerate(indices):
-                inputs[place] = decode(self.path(index), self.decoding, sample_seed(seed, index))
+            with patient():
+                for place, index in enumerate(indices):
+                    inputs[place] = decode(self.path(index), self.decoding, sample_seed(seed, index))
         except DataError as error:
             return _Failure(str(error))
         return inputs, self.targets[indices]
@@ -130,15 +133,23 @@ class ImageSource:
         targets: `(N,)`.
         decoding: size and crop.
         workers: processes; 0 decodes in the calling process; None: `default_workers()`.
+        overview: what is known of the files; None: they were not looked at.
     """
 
     def __init__(
-        self, root: Path, names: Sequence[str], targets: Tensor, decoding: Decoding, workers: int | None = None
+        self,
+        root: Path,
+        names: Sequence[str],
+        targets: Tensor,
+        decoding: Decoding,
+        workers: int | None = None,
+        overview: Overview | None = None,
     ) -> None:
         if len(names) != len(targets):
             raise DataError(f"there are {len(names)} images but {len(targets)} targets; give one for each.")
         self.targets = targets
         self.decoding = decoding
+        self.overview = overview
         self.workers = default_workers() if workers is None else workers
         self._reader = _BatchReader(root, names, targets, decoding)
         # Every loader is held here while the source lives. A generator of batches is often part of a reference cycle
@@ -256,7 +267,7 @@ def read_images(paths: Sequence[Path], decoding: Decoding) -> Tensor:
     # Pillow decodes without holding Python's lock.
     threads = max(1, default_workers())
     parts = [range(start, min(start + 64, len(paths))) for start in range(0, len(paths), 64)]
-    with ThreadPoolExecutor(threads) as pool:
+    with patient(), ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(read, parts):
             pass
     return torch.from_numpy(inputs)

@@ -6,6 +6,7 @@ those into memory. What was prepared from other files, or by another version of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,16 +28,18 @@ VERSION = 1
 MOST_NAMED = 32  # files in a key
 
 
-def file_key(paths: Iterable[Path]) -> dict[str, list[int]]:
-    """What tells files from others of the same names: size and time of change of each; of many, of all together.
+def file_key(paths: Iterable[Path]) -> dict[str, list[int] | str]:
+    """What tells files from others of the same names: size and time of change of each; of many, a digest of them.
 
     Files that are missing are passed over: whoever reads them says so.
     """
     found = {str(path): path.stat() for path in paths if path.is_file()}
     if len(found) <= MOST_NAMED:
         return {path: [facts.st_size, facts.st_mtime_ns] for path, facts in found.items()}
-    sizes, times = zip(*((facts.st_size, facts.st_mtime_ns) for facts in found.values()), strict=True)
-    return {f"{len(found)} files": [sum(sizes), max(times)]}
+    digest = hashlib.blake2b(digest_size=16)
+    for path, facts in found.items():
+        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return {f"{len(found)} files": digest.hexdigest()}
 
 
 def prepared(root: Path, name: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:

@@ -18,6 +18,7 @@ from archscout.errors import DataError
 from archscout.tasks.choices import with_choices
 from archscout.tasks.metrics.classification import language_loss, perplexity
 from archscout.tasks.options import DEFAULTS, TaskOptions
+from archscout.tasks.preparation import TextPreparation
 from archscout.tasks.registry import register_reader, register_task
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
@@ -137,6 +138,7 @@ def text_task(name: str, files: Sequence[Path]) -> Task:
         to_float=_unchanged,
         normalize=_unchanged,
         class_names=tuple(numbers),
+        preparation=TextPreparation(),
         provenance={
             "files": ", ".join(str(file) for file in files),
             **{f"words of {part} outside the vocabulary": count for part, count in outside.items()},

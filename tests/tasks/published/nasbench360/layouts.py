@@ -126,14 +126,14 @@ def write_proteins(root: Path, lengths: dict[str, list[int]] | None = None) -> d
 def write_cosmic(root: Path, counts: tuple[int, int] = (10, 3)) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for part, count in zip(("train", "test"), counts, strict=True):
-        visit = root / "cosmic" / f"npy_{part}" / "f435w" / "10000_1" / "1"
+        visit = root / "cosmic" / f"npy_{part}" / "f435w" / "10760" / "2"
         visit.mkdir(parents=True)
         names = []
         for number in range(1, count + 1):
             layers = [DRAW.random((256, 256)), DRAW.random((256, 256)) < 0.1, DRAW.random((256, 256)) < 0.05]
             path = visit / f"{number}_j8.npy"
             np.save(path, np.stack(layers[: 2 + number % 2]).astype(np.float32))
-            names.append(f"/elsewhere/cosmic/npy_{part}/f435w/10000_1/1/{path.name}")
+            names.append(f"/elsewhere/cosmic/npy_{part}/f435w/10760/2/{path.name}")
             written[f"{part}{number}"] = layers[: 2 + number % 2]
         np.save(visit / "sky.npy", np.arange(1, count + 1, dtype=np.float32))
         np.save(root / "cosmic" / f"{part}_dirs.npy", np.array(names, dtype=object), allow_pickle=True)

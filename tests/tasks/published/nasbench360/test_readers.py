@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,51 @@ def test_cosmic_adds_sky_in_training_alone_and_marks_what_is_ignored(tmp_path: P
     assert torch.equal(alone[0], noisy[2])
 
 
+def _remove_lists(root: Path, *parts: str) -> None:
+    for part in parts:
+        (root / "cosmic" / f"{part}_dirs.npy").unlink()
+
+
+def _by_content(split: Split) -> set[bytes]:
+    return {image.numpy().tobytes() for image in all_of(split)[0]}
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("train",), ("test",)])
+def test_fields_of_cosmic_are_found_without_lists_by_the_published_rule(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    layouts.write_cosmic(tmp_path)
+    listed = read_cosmic(tmp_path, (10, 3))
+    wanted = _by_content(listed.development), _by_content(listed.test)
+    assert listed.provenance["fields"] == "of the lists"
+    for part in ("train", "test"):
+        base = tmp_path / "cosmic" / f"npy_{part}"
+        for other in ("f606w/10760/2", "f814w/12058/6", "f435w/10595/2", "f435w/12103/a3"):  # of no galaxy, or filter
+            (base / other).mkdir(parents=True)
+            for name in ("1_j8.npy", "sky.npy"):
+                shutil.copy(base / "f435w" / "10760" / "2" / name, base / other / name)
+    _remove_lists(tmp_path, *parts)
+    found = read_cosmic(tmp_path, (10, 3))
+    assert (_by_content(found.development), _by_content(found.test)) == wanted
+    assert found.provenance["fields"] == "by the published rule"
+    if "train" in parts:  # in the order of their names, whatever the file system's is
+        visit = tmp_path / "cosmic" / "npy_train" / "f435w" / "10760" / "2"
+        images, _ = next(iter(found.train.source.batches([torch.arange(10)], CPU)))
+        for image, number in zip(images, (10, 1, 2, 3, 4, 5, 6, 7, 8, 9), strict=True):
+            assert np.array_equal(image[0].numpy(), np.load(visit / f"{number}_j8.npy")[0, 64:192, 64:192])
+
+
+def test_a_cosmic_of_other_counts_or_not_unpacked_is_told(tmp_path: Path) -> None:
+    layouts.write_cosmic(tmp_path)
+    _remove_lists(tmp_path, "train", "test")
+    with pytest.raises(DataError, match=r"npy_train/f435w \(pointings at resolved galaxies\) has 10 samples; .* 4,830"):
+        read_cosmic(tmp_path)
+    assert len(read_cosmic(tmp_path / "cosmic", (10, 3)).test) == 3  # the folder itself is named
+    shutil.rmtree(tmp_path / "cosmic" / "npy_test")
+    archive = tmp_path / "cosmic" / "deepCR.ACS-WFC.test.tar"
+    archive.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"has no npy_test\. Unpack it: tar -xf {archive} -C {archive.parent}\. What"):
+        read_cosmic(tmp_path, (10, 3))
+
+
 def test_refused_pickles_are_not_run(tmp_path: Path) -> None:
     layouts.write_ecg(tmp_path)
     (tmp_path / "challenge2017.pkl").write_bytes(pickle.dumps({"data": [Bomb(tmp_path / "ran")], "label": ["N"]}))
@@ -207,7 +253,7 @@ def _cut(path: Path) -> None:
         ("darcy", "piececonst_r421_N1024_smooth2.mat"),
         ("psicov", "protein/psicov/features/p001A.pkl"),
         ("psicov", "protein/deepcov/distance/d002A-cb.npy"),
-        ("cosmic", "cosmic/npy_train/f435w/10000_1/1/4_j8.npy"),
+        ("cosmic", "cosmic/npy_train/f435w/10760/2/4_j8.npy"),
         ("fsd50k", "chunks/lbl_map.json"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from scipy.io import wavfile
 from archscout.engine import Engine
 from archscout.errors import DataError
 from archscout.tasks.metrics.classification import IGNORED
-from archscout.tasks.published.nasbench360.audio import log_mel, mask_spectrogram, mel_filters, mix_background, read_wav
+from archscout.tasks.published.nasbench360.audio import mask_spectrogram, mix_background, read_recording
 from archscout.tasks.published.nasbench360.fsd50k import read_fsd50k
 from archscout.tasks.published.nasbench360.psicov import read_psicov
 from archscout.tasks.readers.pickles import read_pickled
+from archscout.tasks.readers.prepared import file_key
+from archscout.tasks.sound_features import SoundSettings, log_mel
 from archscout.tasks.streams import evaluation_batches
 from archscout.training.evaluation import evaluate_network
 from tests.tasks.published.nasbench360 import layouts
@@ -26,54 +29,38 @@ CPU = torch.device("cpu")
 # -- sounds ------------------------------------------------------------------------------------------------------
 
 
-def test_mel_filters_are_triangles_of_unit_area_on_slaneys_scale() -> None:
-    filters = mel_filters().double()
-    assert filters.shape == (96, 961)
-    width = 11_025 / 960
-    assert (filters.sum(1) * width)[20:].tolist() == pytest.approx([1.0] * 76, abs=0.03)
-    # Below 1,000 Hz the scale is linear: the peaks of low filters are equally far apart.
-    highest = 15 + 27 * np.log(11.025) / np.log(6.4)
-    assert float(filters[10].argmax()) * width == pytest.approx(11 * highest / 97 * 200 / 3, abs=width)
-
-
-def test_a_tone_is_loudest_in_its_band_and_the_floor_is_80_decibels_below() -> None:
-    time = torch.arange(22_050) / 22_050
-    spectrogram = log_mel(torch.sin(2 * torch.pi * 2000 * time).unsqueeze(0))
-    assert spectrogram.shape == (1, 96, 101)
-    assert abs(float(spectrogram.mean())) < 1e-4
-    assert float(spectrogram.max() - spectrogram.min()) == pytest.approx(80, abs=1e-3)
-    middle = spectrogram[0, :, 50]
-    centres = (mel_filters().double() @ torch.linspace(0, 11_025, 961).double()) / mel_filters().double().sum(1)
-    assert float(centres[int(middle.argmax())]) == pytest.approx(2000, abs=60)
-
-
-def test_frames_equal_a_plain_transform() -> None:
-    samples = torch.randn(22_050, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    window = np.zeros(1920)
-    begin = (1920 - 661) // 2
-    window[begin : begin + 661] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(661) / 661)
-    padded = np.concatenate([np.zeros(960), samples.numpy(), np.zeros(960)])
-    powers = [np.abs(np.fft.rfft(padded[t * 220 : t * 220 + 1920] * window)) ** 2 for t in range(101)]
-    decibels = 10 * np.log10(np.maximum(mel_filters().numpy() @ np.stack(powers, 1), 1e-10))
-    decibels = np.maximum(decibels, decibels.max() - 80)
-    assert np.allclose(log_mel(samples.float().unsqueeze(0))[0].numpy(), decibels - decibels.mean(), atol=0.02)
-
-
-@pytest.mark.parametrize("kind", ["int16", "int32", "uint8", "float32"])
-def test_wav_files_of_all_types_are_the_same_sound(tmp_path: Path, kind: str) -> None:
-    wave = np.sin(np.arange(2000) / 30) * 0.5
-    scaled = {"int16": wave * 2**15, "int32": wave * 2**31, "uint8": 128 + wave * 128, "float32": wave}[kind]
-    wavfile.write(tmp_path / "a.wav", 22_050, scaled.astype(kind))
-    assert np.allclose(read_wav(tmp_path / "a.wav").numpy(), wave, atol=0.01)
-
-
-def test_wrong_wav_files_are_told(tmp_path: Path) -> None:
+def test_recordings_of_another_rate_or_damaged_are_told_with_the_next_step(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "a.wav", 44_100, np.zeros(10, np.int16))
-    with pytest.raises(DataError, match="10 samples at 44100 Hz; wanted: some at 22050 Hz"):
-        read_wav(tmp_path / "a.wav")
+    with pytest.raises(DataError, match=r"a\.wav has 44,100 samples a second; .* have 22,050\. .*nasbench360 fsd50k"):
+        read_recording(tmp_path / "a.wav", 22_050)
     (tmp_path / "b.wav").write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=r"b\.wav is truncated or no wav file"):
-        read_wav(tmp_path / "b.wav")
+    with pytest.raises(DataError, match=r"b\.wav is truncated.*nasbench360 fsd50k"):
+        read_recording(tmp_path / "b.wav", 22_050)
+
+
+def test_spectrograms_of_sounds_are_those_of_their_repeated_second(tmp_path: Path) -> None:
+    layouts.write_fsd50k(tmp_path)
+    source = read_fsd50k(tmp_path, 4).train.source
+    x, _ = next(iter(source.batches([torch.tensor([0])], CPU)))
+    samples = wavfile.read(tmp_path / "audio" / "tr_0_0.wav")[1].astype(np.float32) / 2**15
+    second = torch.from_numpy(np.concatenate([samples, samples])[:22_050])
+    assert torch.allclose(x[0, 0].float(), log_mel(second.unsqueeze(0), SoundSettings())[0], atol=0.03)
+
+
+def test_spectrograms_of_an_earlier_definition_or_of_other_recordings_are_made_again(tmp_path: Path) -> None:
+    layouts.write_fsd50k(tmp_path)
+    first, _ = next(iter(read_fsd50k(tmp_path, 4).test.source.batches([torch.arange(3)], CPU)))
+    key = tmp_path / "prepared" / "fsd50k" / "key.json"
+    current = json.loads(key.read_text())
+    lists = [*(tmp_path / "chunks" / f"{part}.csv" for part in ("tr", "val", "eval")), tmp_path / "chunks/lbl_map.json"]
+    key.write_text(json.dumps({"version": 1, "files": file_key(lists), "noises": 2}))  # as it was
+    np.save(key.parent / "eval.npy", np.zeros((7, 96, 101), np.float16))
+    again, _ = next(iter(read_fsd50k(tmp_path, 4).test.source.batches([torch.arange(3)], CPU)))
+    assert json.loads(key.read_text()) == current
+    assert torch.equal(first, again)
+    wavfile.write(tmp_path / "audio" / "eval_0_0.wav", 22_050, np.ones(22_050, np.int16))
+    changed, _ = next(iter(read_fsd50k(tmp_path, 4).test.source.batches([torch.arange(3)], CPU)))
+    assert not torch.equal(first, changed)
 
 
 def test_masks_cover_bands_with_the_minimum_and_repeat_by_seed() -> None:

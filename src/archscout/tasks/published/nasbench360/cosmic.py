@@ -14,7 +14,7 @@ from archscout.errors import DataError
 from archscout.seeds import derive_seed, generator
 from archscout.tasks.metrics.classification import IGNORED
 from archscout.tasks.metrics.dense import false_negative_rate, masked_binary_cross_entropy
-from archscout.tasks.published.nasbench360.files import check_array, check_count, hint, locate, numeric_array
+from archscout.tasks.published.nasbench360.files import check_array, check_count, hint, numeric_array, places
 from archscout.tasks.published.nasbench360.point_tasks import as_float, unchanged
 from archscout.tasks.readers.pickles import read_pickled
 from archscout.tasks.readers.prepared import file_key, load_array, prepared, save_array
@@ -29,6 +29,15 @@ CROP = slice(64, 64 + SIDE)  # of both axes; docs/nasbench360.md#what-is-done-wi
 SKY = (-0.9, 3.0)  # times the sky level that is added, in training
 COUNTS = (4830, 420)  # fields for training and validation, and for test; docs/nasbench360.md
 VALIDATION = 0.1
+FILTER = "f435w"
+# Proposal and visit of the pointings at resolved galaxies; the published preprocessing leaves extragalactic fields and
+# globular clusters out.
+GALAXIES = """
+10760_2 10760_4 13737_2 13737_3 9490_a3 12513_2 12513_3 10182_pb 10182_pd 10584_13 10342_3 14343_1 13057_1 10260_7
+10260_5 10407_3 13364_95 10190_28 10190_13 9490_a2 13691_11 12058_12 12058_16 12058_1 12058_6 14704_1 13804_6
+"""
+PARTS = ("train", "test")
+ARCHIVE = "deepCR.ACS-WFC.{part}.tar"
 SPEC = TaskSpec("cosmic", "dense", (1, SIDE, SIDE), 1)
 
 
@@ -72,14 +81,21 @@ def read_cosmic(root: Path, counts: tuple[int, int] = COUNTS) -> Task:
 
     The centre of each field's 256 x 256 is kept. No sky is added in evaluation, so that scores are repeatable.
 
+    The fields are those of `train_dirs.npy` and `test_dirs.npy`, which the published preprocessing makes. Where a list
+    is missing, its rule finds them: filter F435W, pointings at resolved galaxies, in the order of their names.
+
     Args:
-        counts: of the fields in `train_dirs.npy` and `test_dirs.npy`.
+        counts: of the fields in train and test.
 
     Raises:
-        DataError: lists, fields or sky levels are missing, truncated, or of other shapes or counts.
+        DataError: fields or sky levels are missing, truncated, or of other shapes or counts.
     """
-    lists = locate("cosmic", root, ("cosmic/train_dirs.npy", "cosmic/test_dirs.npy"))
-    fields = [_fields(path, count) for path, count in zip(lists, counts, strict=True)]
+    base = _base(root)
+    lists = [base / f"{part}_dirs.npy" for part in PARTS]
+    fields = [
+        _listed_fields(path, count) if path.is_file() else _fields_by_rule(base, part, count)
+        for part, path, count in zip(PARTS, lists, counts, strict=True)
+    ]
 
     def build(folder: Path) -> None:
         read = [_read_field(path) for part in fields for path in part]
@@ -100,7 +116,11 @@ def read_cosmic(root: Path, counts: tuple[int, int] = COUNTS) -> Task:
         metric=false_negative_rate(),
         to_float=as_float,
         normalize=unchanged,
-        provenance={"source": "deepCR ACS-WFC, f435w", "split": "validation: a fixed random tenth of train"},
+        provenance={
+            "source": "deepCR ACS-WFC, f435w",
+            "split": "validation: a fixed random tenth of train",
+            "fields": "of the lists" if all(path.is_file() for path in lists) else "by the published rule",
+        },
         pool_loss=_pool_loss,
     )
 
@@ -110,7 +130,32 @@ def _pool_loss(loss: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return loss.double() * count, count
 
 
-def _fields(path: Path, count: int) -> list[Path]:
+def _base(root: Path) -> Path:
+    """The folder of `npy_train` and `npy_test`. Raises DataError where there is none."""
+    candidates = [folder for place in places("cosmic", root) for folder in (place / "cosmic", place)]
+    best = max(candidates, key=lambda folder: sum((folder / f"npy_{part}").is_dir() for part in PARTS))
+    missing = [part for part in PARTS if not (best / f"npy_{part}").is_dir()]
+    if not missing:
+        return best
+    archives = [folder / ARCHIVE.format(part=part) for part in missing for folder in candidates]
+    packed = next((path for path in archives if path.is_file()), None)
+    unpack = f"Unpack it: tar -xf {packed} -C {packed.parent}. " if packed else ""
+    raise DataError(f"{best} has no {', no '.join(f'npy_{part}' for part in missing)}. {unpack}{hint('cosmic')}")
+
+
+def _fields_by_rule(base: Path, part: str, count: int) -> list[Path]:
+    """The fields that the published preprocessing lists, sorted."""
+    folder, galaxies = base / f"npy_{part}" / FILTER, frozenset(GALAXIES.split())
+    found = [
+        path
+        for path in sorted(folder.glob("*/*/*.npy"))
+        if path.name != "sky.npy" and f"{path.parts[-3]}_{path.parts[-2]}" in galaxies
+    ]
+    check_count(len(found), count, f"{folder} (pointings at resolved galaxies)", "cosmic")
+    return found
+
+
+def _listed_fields(path: Path, count: int) -> list[Path]:
     """The files that a list names, wherever its data folder was when it was written."""
     try:
         names = np.load(path, allow_pickle=False)

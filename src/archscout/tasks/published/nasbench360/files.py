@@ -23,6 +23,7 @@ __all__ = [
     "inventory",
     "locate",
     "numeric_array",
+    "places",
     "published",
     "whole_labels",
 ]
@@ -96,12 +97,7 @@ PUBLISHED: dict[str, PublishedData] = {
         "features and distances of the residues of a protein, a file each",
     ),
     "cosmic": PublishedData(
-        (
-            "cosmic/train_dirs.npy",
-            "cosmic/test_dirs.npy",
-            "cosmic/npy_train/*/*/*/*.npy",
-            "cosmic/npy_test/*/*/*/*.npy",
-        ),
+        ("cosmic/npy_train/f435w/*/*/*.npy", "cosmic/npy_test/f435w/*/*/*.npy"),
         "6.5 and 2.0 GB (deepCR.ACS-WFC.train.tar and .test.tar)",
         "open data",
         "image, cosmic-ray mask and ignored pixels (2 or 3, H, W) of each field, sky.npy of each visit",
@@ -139,15 +135,19 @@ def hint(task: str) -> str:
     )
 
 
+def places(task: str, root: Path) -> tuple[Path, ...]:
+    """The folders in which the files of a task are looked for."""
+    return (root, root / task, root / "nasbench360", root / "nasbench360" / task)
+
+
 def locate(task: str, root: Path, files: Sequence[str]) -> list[Path]:
     """The files, below the data folder or below a folder with the task's name in it.
 
     Raises:
         DataError: some are missing.
     """
-    places = (root, root / task, root / "nasbench360", root / "nasbench360" / task)
     best: tuple[Path, list[str]] = (root, list(files))
-    for place in places:
+    for place in places(task, root):
         missing = [name for name in files if not (place / name).is_file()]
         if not missing:
             return [place / name for name in files]
@@ -232,8 +232,7 @@ def inventory(task: str, root: Path) -> list[str]:
         UnknownNameError: none of the ten tasks.
     """
     data = published(task)
-    places = (root, root / task, root / "nasbench360", root / "nasbench360" / task)
-    folder = max(places, key=lambda place: sum(bool(_files(place, name)) for name in data.files))
+    folder = max(places(task, root), key=lambda place: sum(bool(_files(place, name)) for name in data.files))
     missing = [name for name in data.files if not _files(folder, name)]
     lines = [f"{task}: {data.holds}"]
     lines += [f"  {_state(folder, name)}  {name}" for name in data.files]

@@ -12,28 +12,22 @@ from torch.nn import functional as F
 
 from archscout.errors import DataError
 from archscout.tasks.metrics.ranking import mean_average_precision
-from archscout.tasks.published.nasbench360.audio import (
-    HOP,
-    MELS,
-    RATE,
-    log_mel,
-    mask_spectrogram,
-    mix_background,
-    read_wav,
-)
+from archscout.tasks.published.nasbench360.audio import mask_spectrogram, mix_background, read_recording
 from archscout.tasks.published.nasbench360.clips import ChunkSource, ClipSource
 from archscout.tasks.published.nasbench360.files import hint, locate
 from archscout.tasks.published.nasbench360.point_tasks import multilabel_task
 from archscout.tasks.published.nasbench360.sound_lists import Chunks, read_chunks, read_label_map
 from archscout.tasks.readers.prepared import file_key, load_array, prepared
 from archscout.tasks.registry import register_task
+from archscout.tasks.sound_features import SoundSettings, features_key, log_mel
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
 
 __all__ = ["fsd50k_task", "read_fsd50k"]
 
 LABELS = 200
-FRAMES = 1 + RATE // HOP  # 101 of a second
+SOUND = SoundSettings()  # docs/nasbench360.md#what-is-done-with-the-data
+_, MELS, FRAMES = SOUND.shape  # 101 frames of a second
 POSITIVE_WEIGHT = 10.0
 PARTS = ("tr", "val", "eval")
 LISTS = tuple(f"chunks/{part}.csv" for part in PARTS)
@@ -70,7 +64,13 @@ def read_fsd50k(root: Path, labels: int = LABELS) -> Task:
             _write_spectrograms(folder, name, chunks.files)
         _write_spectrograms(folder, "noise", noises)
 
-    folder = prepared(root, "fsd50k", {"files": file_key([*lists, map_path]), "noises": len(noises)}, build)
+    recordings = [path for chunks in parts for path in chunks.files]
+    key = {
+        "lists": file_key([*lists, map_path]),
+        "recordings": file_key([*recordings, *noises]),
+        "features": features_key(SOUND),
+    }
+    folder = prepared(root, "fsd50k", key, build)
     train, validation, test = _splits(folder, parts)
     task = multilabel_task(
         SPEC if labels == LABELS else TaskSpec(SPEC.name, SPEC.kind, SPEC.input_shape, labels),
@@ -106,11 +106,11 @@ def _write_spectrograms(folder: Path, name: str, files: list[Path]) -> None:
     path = folder / f"{name}.npy"
     written = np.lib.format.open_memmap(path, "w+", np.float16, (len(files), MELS, FRAMES))
     for start in range(0, len(files), BATCH):
-        batch = torch.stack([_second(read_wav(file, hint("fsd50k"))) for file in files[start : start + BATCH]])
-        written[start : start + BATCH] = log_mel(batch).numpy()
+        batch = torch.stack([_second(read_recording(file, SOUND.rate)) for file in files[start : start + BATCH]])
+        written[start : start + BATCH] = log_mel(batch, SOUND).numpy()
     written.flush()
 
 
 def _second(samples: Tensor) -> Tensor:
     """A second of sound: repeated where it is shorter, cut where it is longer."""
-    return samples.repeat(-(-RATE // len(samples)))[:RATE]
+    return samples.repeat(-(-SOUND.length // len(samples)))[: SOUND.length]
