@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from archscout.errors import SettingsError
 from archscout.tasks import Task, TaskOptions, load_task
 from archscout.tasks.batch import BatchStream
 from archscout.tasks.choices import problem_of, split_targets, with_choices
+from archscout.tasks.metrics import LOSSES, METRICS
 from archscout.testing.cases import small_number_of_series, small_text
 from archscout.training.augmentation import check_label_smoothing
 from archscout.training.job import TrainSettings
@@ -173,3 +175,28 @@ def test_label_smoothing_is_for_classes() -> None:
         check_label_smoothing(small_number_of_series(), asked, "train")
     with pytest.raises(SettingsError, match="its loss takes none"):
         check_label_smoothing(unbalanced().with_loss(lambda outputs, targets: outputs.sum()), asked, "train")
+
+
+def test_the_examples_in_the_docs_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    start = page.index("### A metric and a loss of your own")
+    blocks = re.findall(r"```python\n(.*?)```", page[start : page.index("## Numbers (regression)")], re.DOTALL)
+    names: dict[str, Any] = {}
+    try:
+        for block in blocks:
+            exec(block, names)
+        outputs, targets = torch.eye(10), torch.arange(10)
+        task = names["task"]
+        assert task.metric.name == "specificity"
+        assert task.metric.measure(outputs, targets) == pytest.approx(1)
+        assert task.extra_metrics[0].name == "macro_f1"
+        assert load_task("digits").with_metric(names["worst_class"]).metric.measure(outputs, targets) == 1
+        assert float(names["weighted"].loss(outputs, targets)) > 0
+        numbers = small_number_of_series()
+        assert numbers.scale is not None
+        own = numbers.with_metric("w5").with_loss("log_cosh")
+        assert own.metric.measure(torch.zeros(1, 1), torch.tensor([[float(numbers.scale.mean[0]) + 4]])) == 1
+        assert float(own.loss(torch.zeros(2, 1), numbers.scale.decode(torch.zeros(2, 1)))) == pytest.approx(0, abs=1e-5)
+    finally:
+        METRICS.unregister("numbers:within_5")
+        LOSSES.unregister("numbers:log_cosh")
