@@ -96,6 +96,54 @@ def test_a_run_on_series_whose_search_optimises_another_metric(tmp_path: Path) -
     assert "Predicted against true: number" in (tmp_path / "run" / "report.html").read_text()
 
 
+QUICK_SEARCHES = {
+    "once-for-all": [
+        "search.supernet.epochs=2",
+        "search.supernet.batch_size=10",
+        "search.scoring.subnets=6",
+        "search.predictor.epochs=20",
+        "search.search.searcher=dsm",
+        "search.search.budget=12",
+    ],
+    "dsm": [
+        "search.queries=6",
+        "search.slots=2",
+        "search.edits=1",
+        "search.proposals=2",
+        "search.candidate.workers=1",
+        "search.candidate.train.epochs=1",
+    ],
+}
+
+
+@pytest.mark.parametrize("method", QUICK_SEARCHES)
+def test_methods_that_learn_from_scores_see_errors_of_any_unit_alike(tmp_path: Path, method: str) -> None:
+    run = api.run(
+        small_numbers(),
+        method=method,
+        values={"space": "mobilenet"},
+        overrides=[
+            *QUICK_SEARCHES[method],
+            "supernet.width=0.1",
+            "network.width=0.1",
+            "train.epochs=1",
+            "train.batch_size=10",
+            *SHORT[3:5],
+        ],
+        out=tmp_path / "run",
+    )
+    scale = run.task.scale
+    assert scale is not None
+    unit = sum(scale.std) / 2
+    scores = np.array([candidate["score"] for candidate in run.candidates()])
+    if method == "dsm":  # in percent of the deviation
+        assert ((scores < -10) & (scores > -1000)).all()
+    else:
+        assert ((scores < -0.1 * unit) & (scores > -10 * unit)).all()
+        predicted = run.metrics("search")[0]["predicted"]
+        assert -10 * unit < predicted < -0.1 * unit
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
