@@ -116,7 +116,7 @@ def task_from_arrays(
         statistics=lambda split: statistics_of_array(cast(ArraySource, split.source).inputs, split.indices),
         class_names=known.class_names,
         groups=None if groups is None else {"train": _groups(groups, len(inputs["train"]))},
-        augmentations=() if known.kind in ("dense", "regression") else standard_augmentation(options.augment, shape),
+        augmentations=() if known.kind == "dense" else standard_augmentation(options.augment, shape, known.kind),
         unlabelled=None if unlabelled is None else _without_targets(unlabelled, next(iter(known.tensors.values()))),
         provenance={"source": "arrays", "layout": read.layout, **_told(read), **(provenance or {})},
         findings=(*findings, *read.findings, *known.findings),
