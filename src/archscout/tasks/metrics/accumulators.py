@@ -76,6 +76,11 @@ class Collected(torchmetrics.Metric):
         return torch.as_tensor(self._whole(scores, targets), dtype=torch.float64)
 
 
+def _alone() -> bool:
+    """Whether there are other processes, for a metric that must not ask them."""
+    return False
+
+
 class Adapted(torchmetrics.Metric):
     """A metric of torchmetrics that gets outputs and targets in the form that it wants.
 
@@ -92,7 +97,9 @@ class Adapted(torchmetrics.Metric):
         nothing: float = 0.0,
     ) -> None:
         super().__init__(sync_on_compute=False)
-        inner.sync_on_compute = False
+        for part in inner.modules():
+            if isinstance(part, torchmetrics.Metric):
+                part.distributed_available_fn = _alone  # `sync_on_compute` counts only when a metric is made
         self.inner, self._adapt, self._nothing = inner, adapt, nothing
 
     def update(self, outputs: Any, targets: Tensor) -> None:
