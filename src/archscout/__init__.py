@@ -14,6 +14,7 @@ from archscout.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from archscout.api import (
+        cross_validate,
         derive,
         distance,
         ensemble,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         load_run,
         report,
         resume,
+        resume_folds,
         run,
         search,
         train,
@@ -43,6 +45,7 @@ __all__ = [
     "Predictor",
     "Run",
     "Task",
+    "cross_validate",
     "derive",
     "distance",
     "ensemble",
@@ -57,6 +60,7 @@ __all__ = [
     "load_task",
     "report",
     "resume",
+    "resume_folds",
     "run",
     "search",
     "train",
