@@ -120,7 +120,7 @@ def _note(directory: RunDirectory, entries: Sequence[dict[str, Any]]) -> None:
     kept = [
         entry
         for entry in read_exports(directory)
-        if entry["path"] not in new and (directory.path / entry["path"]).exists()
+        if entry["path"] not in new and ("refused" in entry or (directory.path / entry["path"]).exists())
     ]
     directory.write_json(FILE, [*kept, *entries])
 
