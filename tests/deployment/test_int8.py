@@ -54,7 +54,7 @@ def trained(task: Task) -> nn.Module:
     raw, targets = next(iter(task.train.source.batches([task.train.indices], torch.device("cpu"))))
     for _ in range(30):
         optimiser.zero_grad()
-        task.loss(network(task.prepare(raw)), targets).backward()
+        torch.autograd.backward(task.loss(network(task.prepare(raw)), targets))
         optimiser.step()
     return network.eval()
 

@@ -2,7 +2,7 @@
 
 A buffer must stay from the operation that writes it to the last one that reads it; two buffers may share bytes if
 their lives do not overlap. The planner places the largest buffer first, each at the lowest offset that is free during
-its life: "greedy by size" (Pisarchyk and Lee, 2020, docs/sources.md), which TensorFlow Lite Micro uses too. No plan can
+its life: "greedy by size" (Pisarchyk and Lee, arXiv 2001.03288), which TensorFlow Lite Micro uses too. No plan can
 take less than the bytes that are alive at the worst operation, the lower bound.
 """
 
