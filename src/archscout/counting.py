@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from archscout.errors import SpaceError
 
 __all__ = [
+    "MultiplyAddCounter",
     "MultiplyAdds",
     "Watcher",
     "count_madds",
@@ -90,9 +91,9 @@ def count_multiply_adds(
     Raises:
         SpaceError: the network cannot run on such inputs.
     """
-    counter = _Counter()
-    run_on_shapes(model, input_shape, counter, dtype=dtype, purpose="count the multiply-adds")
-    return MultiplyAdds(counter.products, counter.norms)
+    counter = MultiplyAddCounter()
+    run_on_shapes(model, input_shape, [counter], dtype=dtype, purpose="count the multiply-adds")
+    return counter.counted
 
 
 class Watcher(Protocol):
@@ -111,12 +112,12 @@ class Watcher(Protocol):
 def run_on_shapes(
     model: nn.Module,
     input_shape: Sequence[int],
-    watcher: Watcher,
+    watchers: Sequence[Watcher],
     *,
     dtype: torch.dtype = torch.float32,
     purpose: str,
 ) -> None:
-    """Run a network on one sample in evaluation mode, on shapes alone, while a watcher sees its operations.
+    """Run a network once on one sample in evaluation mode, on shapes alone, while watchers see its operations.
 
     Args:
         purpose: what for, in a message: "count the multiply-adds".
@@ -131,10 +132,12 @@ def run_on_shapes(
             skeleton = model if _is_skeleton(model) else _skeleton(model)
             with _evaluating(skeleton), torch.device("meta"):
                 inputs = torch.empty(1, *input_shape, dtype=dtype)
-                watcher.start(skeleton, inputs)
-                with _Mode(watcher):
+                for watcher in watchers:
+                    watcher.start(skeleton, inputs)
+                with _Mode(watchers):
                     outputs = skeleton(inputs)
-                watcher.end(outputs)
+                for watcher in watchers:
+                    watcher.end(outputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SpaceError(
@@ -351,11 +354,11 @@ _SHAPES: dict[Any, Callable[[Sequence[Any]], Any]] = {
 
 
 class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Shows the operations that run inside the context to a watcher."""
+    """Shows the operations that run inside the context to watchers."""
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.watcher = watcher
+        self.watchers = watchers
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -368,12 +371,13 @@ class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = _SHAPES[name](args) if name in _SHAPES and not kwargs else None
         if output is None:
             output = func(*args, **(kwargs or {}))
-        self.watcher.saw(func, args, kwargs or {}, output)
+        for watcher in self.watchers:
+            watcher.saw(func, args, kwargs or {}, output)
         return output
 
 
-class _Counter:
-    """Adds up the multiply-adds of the operations that it sees."""
+class MultiplyAddCounter:
+    """Adds up the multiply-adds of the operations that it sees, for `run_on_shapes`."""
 
     def __init__(self) -> None:
         self.products = 0
@@ -391,3 +395,8 @@ class _Counter:
 
     def end(self, outputs: Any) -> None:
         pass
+
+    @property
+    def counted(self) -> MultiplyAdds:
+        """What was seen so far."""
+        return MultiplyAdds(self.products, self.norms)

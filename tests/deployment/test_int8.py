@@ -195,3 +195,56 @@ def test_a_network_that_loses_too_much_is_refused_and_nothing_is_kept(tmp_path: 
     advised = float(message.split("export.int8_tolerance=")[1].split(",")[0])
     wanted = Int8Wanted(tolerance=advised)
     assert quantise(Passing(4).eval(), card, task, tmp_path, raw=True, wanted=wanted, metadata={}).path.is_file()
+
+
+def test_fine_tuning_comes_after_all_else_and_uses_its_weights(
+    task: Task, subject: ExportSubject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from archscout.deployment import int8
+
+    values = iter([1.0, *[0.5] * 5, 0.5, 0.995])
+    monkeypatch.setattr(int8._Judge, "value", lambda self, content: next(values))
+    calls = []
+
+    def tune(network: nn.Module, task: Task, epochs: int, seed: int) -> nn.Module:
+        calls.append((epochs, seed))
+        return trained(task)
+
+    monkeypatch.setattr(int8, "fine_tuned", tune)
+    network = trained(task)
+    wanted = Int8Wanted(epochs=3, seed=7)
+    report = quantise(network, subject.card, task, tmp_path, raw=True, wanted=wanted, metadata={})
+    assert calls == [(3, 7)]
+    assert [each.fine_tuned for each in report.attempts] == [False] * 5 + [True] * 2
+    assert report.attempts[-1].describe() == "fine-tuned, ranges by minmax, first and last layer in float32"
+    assert (report.before, report.after) == (1.0, 0.995)
+
+
+def test_fine_tuning_keeps_the_network_and_lowers_the_loss_of_a_copy(task: Task) -> None:
+    pytest.importorskip("torchao")
+    from archscout.deployment.fine_tuning import fine_tuned
+
+    network = trained(task)
+    with torch.no_grad():
+        network.head.weight.mul_(0.1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    first, second = (fine_tuned(network, task, 5, 0) for _ in range(2))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert not network.training and not first.training
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+    raw, targets = next(iter(task.train.source.batches([task.train.indices], torch.device("cpu"))))
+    with torch.no_grad():
+        losses = [float(task.loss(each(task.prepare(raw)), targets)) for each in (network, first)]
+    assert losses[1] < losses[0]
+
+
+def test_fine_tuning_without_torchao_gives_its_install_line(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from archscout.deployment.fine_tuning import fine_tuned
+    from archscout.errors import MissingExtraError
+
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'archscout\[qat\]'"):
+        fine_tuned(trained(task), task, 1, 0)

@@ -80,18 +80,18 @@ def _place(architecture: Any, task: str, data: Path | None, size: dict[str, Any]
 def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, Any]:
     import torch
 
-    from archscout.deployment.footprint import footprint_facts
-    from archscout.measure import count_multiply_adds, count_parameters, input_type
+    from archscout.deployment.footprint import count_and_plan
+    from archscout.measure import count_parameters, input_type
     from archscout.spaces import get_space
 
     with torch.device("meta"):
         network = get_space(architecture.space).build(architecture, spec, size)
-    counted = count_multiply_adds(network, spec.input_shape, dtype=input_type(spec.vocabulary))
+    counted, memory = count_and_plan(network, spec.input_shape, dtype=input_type(spec.vocabulary))
     return {
         "parameters": count_parameters(network),
         "madds": counted.products,
         "madds_with_batch_norms": counted.products + counted.norms,
-        "memory": footprint_facts(network, spec.input_shape, dtype=input_type(spec.vocabulary)),
+        "memory": memory,
     }
 
 

@@ -26,11 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from archscout.counting import run_on_shapes, tensors_of
+from archscout.counting import MultiplyAddCounter, MultiplyAdds, run_on_shapes, tensors_of
 from archscout.deployment.memory import ALIGNMENT, Buffer, Plan, plan_memory
 from archscout.errors import SpaceError
 
-__all__ = ["Footprint", "describe_footprint", "footprint_facts", "kilobytes", "measure_footprint"]
+__all__ = ["Footprint", "count_and_plan", "describe_footprint", "footprint_facts", "kilobytes", "measure_footprint"]
 
 _ATEN = torch.ops.aten
 _NORMS = {
@@ -113,7 +113,7 @@ def measure_footprint(
         SpaceError: the network cannot run on shapes alone.
     """
     trace = _Trace()
-    run_on_shapes(network, input_shape, trace, dtype=dtype, purpose="plan the memory")
+    run_on_shapes(network, input_shape, [trace], dtype=dtype, purpose="plan the memory")
     return trace.footprint(alignment)
 
 
@@ -123,6 +123,15 @@ def footprint_facts(network: nn.Module, input_shape: Sequence[int], *, dtype: to
         return measure_footprint(network, input_shape, dtype=dtype).to_json()
     except SpaceError as error:
         return {"unknown": str(error)}
+
+
+def count_and_plan(
+    network: nn.Module, input_shape: Sequence[int], *, dtype: torch.dtype
+) -> tuple[MultiplyAdds, dict[str, Any]]:
+    """Multiply-adds and `Footprint.to_json`, in one pass. Raises SpaceError."""
+    counter, trace = MultiplyAddCounter(), _Trace()
+    run_on_shapes(network, input_shape, [counter, trace], dtype=dtype, purpose="count the multiply-adds")
+    return counter.counted, trace.footprint(ALIGNMENT).to_json()
 
 
 def describe_footprint(facts: Mapping[str, Any]) -> str:

@@ -6,14 +6,15 @@ activations one for each tensor, found on a part of the training split. Nodes fo
 the graph ("QDQ"), which every runtime with integer kernels reads.
 
 If the metric falls by more than is allowed, further ways are tried in turn: first and last layer in float32, ranges of
-activations without rare extremes. If all of them lose more, nothing is kept.
+activations without rare extremes, and if asked for quantisation-aware fine-tuning. If all of them lose more, nothing is
+kept.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from archscout.deployment.card import ModelCard
 from archscout.deployment.deployed import OUTPUT_NAMES, Deployed, decode_outputs, given_input
+from archscout.deployment.fine_tuning import fine_tuned
 from archscout.engine import Engine
 from archscout.errors import SpaceError
 from archscout.exporting import (
@@ -62,24 +64,31 @@ class Int8Wanted:
             relative to its value.
         samples: of the training split, to calibrate with.
         seed: of their choice.
+        epochs: of quantisation-aware fine-tuning, where nothing else is good enough; 0: none.
     """
 
     tolerance: float = 0.01
     samples: int = 256
     seed: int = 0
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
 class Int8Attempt:
-    """A way that was tried: how ranges were found, whether first and last layer stayed in float32, and the metric."""
+    """A way that was tried: how ranges were found, whether first and last layer stayed in float32, and the metric.
+
+    `fine_tuned`: the weights were trained on with the roundings of int8, see `archscout.deployment.fine_tuning`.
+    """
 
     ranges: str
     ends_in_float: bool
     value: float
+    fine_tuned: bool = False
 
     def describe(self) -> str:
         """In words."""
-        return f"ranges by {self.ranges}" + (", first and last layer in float32" if self.ends_in_float else "")
+        ends = ", first and last layer in float32" if self.ends_in_float else ""
+        return f"{'fine-tuned, ' if self.fine_tuned else ''}ranges by {self.ranges}{ends}"
 
 
 @dataclass(frozen=True)
@@ -147,8 +156,13 @@ def quantise(
         before = judge.value(quantiser.float_content)
         allowed = _allowed(task, before, wanted.tolerance)
         found, attempts = _first_good(quantiser, judge, allowed)
+        if found is None and wanted.epochs > 0:
+            tuned = fine_tuned(network, task, wanted.epochs, wanted.seed)
+            with tempfile.TemporaryDirectory() as other:
+                found, more = _first_good(_Quantiser(tuned, card, task, Path(other), wanted), judge, allowed)
+            attempts += [replace(attempt, fine_tuned=True) for attempt in more]
     if found is None:
-        raise ExportError(_refusal(task, before, allowed, attempts))
+        raise ExportError(_refusal(task, before, allowed, attempts, wanted))
     content = _joined(network, card, found, raw)
     path = folder / NAME
     publish(_with_metadata(content, metadata), path, partial(_differs, network, card, found, raw), EXACT)
@@ -188,7 +202,7 @@ def _first_good(quantiser: _Quantiser, judge: _Judge, allowed: float) -> tuple[b
     return None, attempts
 
 
-def _refusal(task: Task, before: float, allowed: float, attempts: Sequence[Int8Attempt]) -> str:
+def _refusal(task: Task, before: float, allowed: float, attempts: Sequence[Int8Attempt], wanted: Int8Wanted) -> str:
     metric = task.metric
     tried = "; ".join(f"{each.describe()}: {metric.format(each.value)}" for each in attempts)
     best = max(attempts, key=lambda each: metric.score(each.value) if each.value == each.value else float("-inf"))
@@ -196,9 +210,14 @@ def _refusal(task: Task, before: float, allowed: float, attempts: Sequence[Int8A
     return (
         f"in int8 the network is too far from float32 on the {len(task.validation):,} validation samples: "
         f"{metric.name} {metric.format(before)} in float32, at the worst {metric.format(allowed)} is allowed. Tried: "
-        f"{tried}. No int8 file was kept. Allow more with --set export.int8_tolerance={needed * 1.05:.2g}, calibrate "
-        "with more samples (export.int8_samples), or train longer or with fewer extreme weights (weight decay)."
+        f"{tried}. No int8 file was kept. {_advice(wanted)}, calibrate with more samples (--set export.int8_samples="
+        f"{2 * wanted.samples}), or allow more: --set export.int8_tolerance={needed * 1.05 + 1e-9:.2g}"
     )
+
+
+def _advice(wanted: Int8Wanted) -> str:
+    more = max(5, 2 * wanted.epochs)
+    return f"Fine-tune {'for longer' if wanted.epochs else 'with the roundings'} (--set export.int8_epochs={more})"
 
 
 class _Judge:

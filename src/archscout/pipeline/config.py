@@ -60,6 +60,9 @@ class ExportSettings(Settings):
         "1 % of any other",
     )
     int8_samples: int = Field(default=256, ge=1, description="of the training split, to find the ranges for int8 with")
+    int8_epochs: int = Field(
+        default=0, ge=0, description="of quantisation-aware fine-tuning where int8 is too far behind; 0: none"
+    )
     target: str | None = Field(default=None, description="device that the network should fit, e.g. microcontroller")
 
     @field_validator("formats", mode="before")

@@ -81,7 +81,7 @@ def _write_int8(run: RunContents, subject: ExportSubject, wanted: ExportSettings
             run.task,
             folder,
             raw=subject.raw,
-            wanted=Int8Wanted(wanted.int8_tolerance, wanted.int8_samples, run.settings.seed),
+            wanted=Int8Wanted(wanted.int8_tolerance, wanted.int8_samples, run.settings.seed, wanted.int8_epochs),
             metadata=subject.metadata(),
         )
     except (ExportError, MissingExtraError) as error:
