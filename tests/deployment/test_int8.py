@@ -46,7 +46,7 @@ class Small(nn.Module):
         return logits
 
 
-def trained(task: Task) -> nn.Module:
+def trained(task: Task) -> Small:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Small()
@@ -56,7 +56,8 @@ def trained(task: Task) -> nn.Module:
         optimiser.zero_grad()
         torch.autograd.backward(task.loss(network(task.prepare(raw)), targets))
         optimiser.step()
-    return network.eval()
+    network.eval()
+    return network
 
 
 @pytest.fixture(scope="module")
