@@ -58,13 +58,14 @@ def test_a_registered_reader_is_asked_before_the_own_ones_and_is_named_in_messag
         raise DataError(f"{path} was read as a table")
 
     try:
-        (tmp_path / "table.csv").write_text("1,2")
+        for name in ("table.csv", "table.doc"):
+            (tmp_path / name).write_text("1,2")
         with pytest.raises(DataError, match="was read as a table"):
             load_task(str(tmp_path))
         with pytest.raises(SettingsError, match=r"a folder with table\.csv is read without the option layout; allowed"):
             load_task(str(tmp_path), layout="NL")
         with pytest.raises(DataError, match=r"a path: .*a folder with table\.csv.*a folder of images"):
-            load_task(str(tmp_path / "table.csv"))
+            load_task(str(tmp_path / "table.doc"))
     finally:
         READERS.unregister("toy")
 
@@ -81,9 +82,9 @@ def test_the_data_folder_is_named_by_argument_environment_or_cache(monkeypatch: 
 
 
 def test_what_is_no_task_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"a\.csv is a \.csv; a task can be"):
-        load_task(str(tmp_path / "a.csv"))
+    (tmp_path / "a.doc").write_text("1,2")
+    with pytest.raises(DataError, match=r"a\.doc is a \.doc; a task can be"):
+        load_task(str(tmp_path / "a.doc"))
     with pytest.raises(DataError, match="does not exist"):
         load_task(str(tmp_path / "none.npz"))
     with pytest.raises(UnknownNameError, match="Did you mean cifar10 or cifar100"):

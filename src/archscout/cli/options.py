@@ -126,6 +126,14 @@ class DataOptions:
     ignore: Annotated[
         int | None, typer.Option(help="Value of masks that is no class.", metavar="VALUE", rich_help_panel=READING)
     ] = None
+    series_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that tells series apart, in a table with a row for each step.",
+            metavar="COLUMN",
+            rich_help_panel=READING,
+        ),
+    ] = None
     metric: Annotated[
         str | None, typer.Option(help="What decides: accuracy, macro_f1, auroc, mae, ...", rich_help_panel=READING)
     ] = None
@@ -170,6 +178,7 @@ class DataOptions:
             "target": self.target or None,
             "classes": self.classes,
             "ignore": self.ignore,
+            "series_id": self.series_id,
             "metric": self.metric,
             "groups": self.groups,
             "order": self.order,

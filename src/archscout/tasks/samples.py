@@ -45,6 +45,7 @@ class Samples:
         input_shape: of one sample, as the network sees it.
         parts: the splits that the data has, "train" at least; their sources know their targets. Names of samples, where
             a source has them, decide what is held out.
+        by_name: False where names only count samples, so that the seed decides, each class in proportion.
         class_names: one for each class or label, where they have names.
         groups: for each part, the group of each of its samples; None: no samples belong together.
         statistics: mean and deviation of each channel, over a split.
@@ -59,6 +60,7 @@ class Samples:
     input_shape: tuple[int, ...]
     parts: Mapping[str, Split]
     statistics: Callable[[Split], ChannelStatistics]
+    by_name: bool = True
     class_names: tuple[str, ...] = ()
     groups: Mapping[str, Sequence[str]] | None = None
     augmentations: tuple[Transform, ...] = ()
@@ -138,7 +140,7 @@ def _hold_out(
     if groups is not None:
         return holdout_by_group(groups, fraction, options.seed, part)
     classes = _classes(samples.kind, train)
-    names = sample_names(train.source)
+    names = sample_names(train.source) if samples.by_name else None
     if names is not None and options.rules >= 2:
         return holdout_by_name(
             [names[index] for index in train.indices.tolist()], classes.tolist(), fraction, options.seed, part
@@ -167,7 +169,7 @@ def _take_fold(parts: dict[str, Split], groups: dict[str, list[str]], samples: S
             raise DataError(f"{len(train)} samples in order of time are too few for {folds} folds.")
         kept, held = torch.arange(ends[fold]), torch.arange(ends[fold], ends[fold + 1])
     else:
-        names = sample_names(train.source)
+        names = sample_names(train.source) if samples.by_name else None
         own = names if names is not None else [str(index) for index in range(len(train.source))]
         keys = groups.get("train") or [own[index] for index in train.indices.tolist()]
         numbers = fold_numbers(keys, _classes(samples.kind, train).tolist(), folds, options.seed)
