@@ -264,7 +264,7 @@ def _samples_of(
 
 
 def _row(found: Found, label: str, values: Any, preparation: Preparation, card: ModelCard, notes: Notes) -> NewSample:
-    stem = found.name[: len(found.name) - len(found.path.suffix)] if found.path.suffix else found.name
+    stem = found.name[: len(found.name) - len(found.path.suffix)] if label else found.name
     name, below = f"{stem}{label}", f"{found.below}{label}"
     try:
         if isinstance(values, DataError):
