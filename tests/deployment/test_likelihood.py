@@ -79,7 +79,7 @@ def test_a_text_in_one_piece_and_through_the_exported_step(text: tuple[Path, Run
 
 
 def test_a_wrong_text_is_a_row(text: tuple[Path, Run], tmp_path: Path) -> None:
-    folder, run = text
+    _, run = text
     (tmp_path / "a.txt").write_bytes(b"\x00\x01\x02\xff" * 9)
     (tmp_path / "b.txt").write_text("one two\n")
     done = CliRunner().invoke(app, ["predict", str(run.directory.path), str(tmp_path)])

@@ -113,7 +113,9 @@ def test_patterns_lists_and_order(images: tuple[Path, Run], tmp_path: Path) -> N
     assert [row["name"] for row in rows] == ["test/dog/dog 2.png", "test/gone, really.png"]
     assert rows[1]["error"] == "does not exist"
     (folder / "list.txt").write_text("test/dog/dog 2.png\n")
-    assert [row["name"] for row in table(invoke(run.directory.path, folder / "list.txt").stdout)] == ["test/dog/dog 2.png"]
+    assert [row["name"] for row in table(invoke(run.directory.path, folder / "list.txt").stdout)] == [
+        "test/dog/dog 2.png"
+    ]
 
 
 def test_arrays_and_python(images: tuple[Path, Run], tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(images: tuple[Path, Run], 
     (tmp_path / "foreign.onnx").write_bytes(b"\x08\x01")
     (tmp_path / "text.txt").write_text("nothing.png\n")
     model = run.directory.path
-    cases = [
+    cases: list[tuple[list[Any], str]] = [
         ([model, tmp_path / "empty"], "has no images: it is empty"),
         ([model, tmp_path / "gone.png"], "gone.png does not exist"),
         ([model, str(tmp_path / "*.png")], "no file matches"),
@@ -213,7 +215,9 @@ def test_series(tmp_path: Path) -> None:
     ]
     assert np.mean(loss) == pytest.approx(run.result["test"]["loss"], abs=1e-6)
     long = ",".join(["1"] * 13)
-    (tmp_path / "new.ts").write_text(f"@equalLength false\n@classLabel false\n@data\n1,2,3:4,?,6\n{long}:{long}\n1,x:2,3\n5,5:6,6\n")
+    (tmp_path / "new.ts").write_text(
+        f"@equalLength false\n@classLabel false\n@data\n1,2,3:4,?,6\n{long}:{long}\n1,x:2,3\n5,5:6,6\n"
+    )
     done = invoke(tmp_path / "run", tmp_path / "new.ts")
     rows = table(done.stdout)
     assert [bool(row["error"]) for row in rows] == [False, True, True, False]

@@ -120,7 +120,8 @@ def write_masks(folder: Path, *, count: int = 10, values: tuple[int, int] = (0, 
             mask = np.full((16, 16), values[0], np.uint8)
             left = int(draw.integers(1, 9))
             mask[left : left + 6, 4:10] = values[1]
-            pixels = np.where(mask == values[1], 200, 30).astype(np.uint8) + draw.integers(0, 30, (16, 16)).astype(np.uint8)
+            noise = draw.integers(0, 30, (16, 16)).astype(np.uint8)
+            pixels = np.where(mask == values[1], 200, 30).astype(np.uint8) + noise
             Image.fromarray(pixels).save(folder / part / "images" / f"{index}.png")
             Image.fromarray(mask).save(folder / part / "masks" / f"{index}.png")
     return folder
@@ -136,7 +137,8 @@ def write_series(folder: Path, *, gaps: bool = True) -> Path:
             values = draw.normal(index % 2, 1, (2, steps)).round(3)
             channels = [",".join(map(str, channel)) for channel in values]
             if gaps and index % 5 == 0:
-                channels[0] = ",".join("?" if place in (0, 3) else word for place, word in enumerate(channels[0].split(",")))
+                words = channels[0].split(",")
+                channels[0] = ",".join("?" if place in (0, 3) else word for place, word in enumerate(words))
             lines.append(":".join([*channels, "ab"[index % 2]]))
         header = "@equalLength false\n@classLabel true a b\n@data\n"
         (folder / f"Toy_{part}.ts").write_text(header + "\n".join(lines) + "\n")

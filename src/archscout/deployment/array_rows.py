@@ -278,5 +278,5 @@ def fitted_series(case: Array, preparation: ArrayPreparation, card: ModelCard, n
     if series.shape[1] == length:
         return series
     note(f"{{}} series are shorter than {length:,} steps and were padded at their end, as in training.")
-    padded: Array = padded_cases([series], length, fill)[0].numpy()
+    padded: Array = padded_cases([series], length, fill)[0]
     return padded

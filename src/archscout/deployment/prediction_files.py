@@ -20,7 +20,6 @@ from archscout.atomic import TEMPORARY_PREFIX, sync_directory
 from archscout.deployment.answers import Cell
 from archscout.deployment.card import ModelCard
 from archscout.errors import SettingsError
-from archscout.tasks.preparation import ImagePreparation
 from archscout.tasks.readers.decoding import Decoding
 
 __all__ = [
@@ -179,11 +178,11 @@ class MapFiles:
     Args:
         card: of the network.
         folder: to write into.
-        full: bring maps back to the size of their images.
+        decoding: of the images; None: maps keep the size that the network gives them.
     """
 
-    def __init__(self, card: ModelCard, folder: Path, *, full: bool = True) -> None:
-        self._card, self._folder, self._full = card, folder, full
+    def __init__(self, card: ModelCard, folder: Path, decoding: Decoding | None = None) -> None:
+        self._card, self._folder, self._decoding = card, folder, decoding
         self._taken: set[str] = set()
         self.values, self._palette = _values_and_palette(card)
         free = [value for value in range(UNKNOWN, -1, -1) if value not in self.values]
@@ -210,8 +209,8 @@ class MapFiles:
             np.save(path, self.values[classes], allow_pickle=False)
             return name
         values = self.values[classes].astype(np.uint8)
-        if self._full and size is not None and size != values.shape:
-            values = self._as_image(values, size)
+        if self._decoding is not None and size is not None and size != values.shape:
+            values = self._as_image(values, size, self._decoding)
         image = Image.fromarray(values)
         image.putpalette(self._palette)
         image.save(path)
@@ -230,12 +229,9 @@ class MapFiles:
         self._taken.add(name.casefold())
         return name
 
-    def _as_image(self, values: Array, size: tuple[int, int]) -> Array:
+    def _as_image(self, values: Array, size: tuple[int, int], decoding: Decoding) -> Array:
         """A map of the network's size at the size of its image: the way that the image went, backwards."""
         height, width = size
-        preparation = self._card.preparation
-        assert isinstance(preparation, ImagePreparation), "only their sizes are measured"
-        decoding = Decoding.from_json(preparation.decoding)
         inner = Image.fromarray(values)
         if decoding.fit == "squeeze":
             return np.asarray(inner.resize((width, height), Image.Resampling.NEAREST))

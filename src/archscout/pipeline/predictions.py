@@ -12,6 +12,8 @@ from archscout.deployment.prediction_target import Target
 from archscout.deployment.reading import Notes
 from archscout.errors import DataError
 from archscout.pipeline.predictor import BATCH, Predictor
+from archscout.tasks.preparation import ImagePreparation
+from archscout.tasks.readers.decoding import Decoding
 from archscout.tasks.readers.text import read_text
 
 __all__ = ["Outcome", "columns_of_table", "predict_files"]
@@ -74,7 +76,11 @@ def predict_files(
         if predictor.card.spec.is_text:
             _predict_texts(predictor, inputs, rows, outcome, progress, batch_size, apart)
         else:
-            maps = None if folder is None else MapFiles(predictor.card, folder, full=target.full)
+            preparation = predictor.preparation
+            decoding = None
+            if target.full and isinstance(preparation, ImagePreparation):
+                decoding = Decoding.from_json(preparation.decoding)
+            maps = None if folder is None else MapFiles(predictor.card, folder, decoding)
             done = 0
             for each in predictor.stream(inputs.files, batch_size=batch_size or BATCH, key=key, notes=notes):
                 sample, output = each.sample, each.output

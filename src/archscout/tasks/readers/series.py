@@ -270,6 +270,7 @@ def fill_gaps(case: Series, fill: Sequence[float]) -> int:
     return count
 
 
+_Array = np.ndarray[Any, np.dtype[np.float32]]
 _Values = np.ndarray[Any, np.dtype[np.float32]]
 """One for each channel."""
 
@@ -300,13 +301,13 @@ def _filled(files: Mapping[str, SeriesFile], rules: int) -> tuple[_Values, _Valu
     return mean, before, findings
 
 
-def padded_cases(cases: Sequence[Series], length: int, fill: np.ndarray[Any, np.dtype[np.float32]]) -> torch.Tensor:
+def padded_cases(cases: Sequence[Series], length: int, fill: np.ndarray[Any, np.dtype[np.float32]]) -> _Array:
     """All cases `(N, C, length)`: the shorter ones are followed by the channel's fill value."""
-    whole = np.empty((len(cases), len(fill), length), np.float32)
+    whole: _Array = np.empty((len(cases), len(fill), length), np.float32)
     whole[:] = fill[:, None]
     for row, case in zip(whole, cases, strict=True):
         row[:, : case.shape[1]] = case
-    return torch.from_numpy(whole)
+    return whole
 
 
 @register_reader(
@@ -401,7 +402,7 @@ def _parts(
     for part, places in targets.samples.items():
         file = files[part]
         names = [file.name_of(place) for place in places]
-        inputs = padded_cases([file.cases[place] for place in places], length, fill)
+        inputs = torch.from_numpy(padded_cases([file.cases[place] for place in places], length, fill))
         parts[part] = Split(ArraySource(inputs, targets.values[part], names), torch.arange(len(inputs)))
     return parts
 
@@ -421,7 +422,8 @@ def _unlabelled(
         return None
     values = next(iter(targets.values.values()))
     nothing = torch.zeros(len(cases), *values.shape[1:], dtype=values.dtype)
-    return Split(ArraySource(padded_cases(cases, length, fill), nothing, names), torch.arange(len(cases)))
+    inputs = torch.from_numpy(padded_cases(cases, length, fill))
+    return Split(ArraySource(inputs, nothing, names), torch.arange(len(cases)))
 
 
 def _groups(files: Mapping[str, SeriesFile], targets: SeriesTargets) -> dict[str, list[str]] | None:
