@@ -21,7 +21,7 @@ from archscout.training.evaluation import evaluate_network
 
 __all__ = ["PREDICTIONS", "Judged", "judge_network", "output_names", "read_predictions"]
 
-PREDICTIONS = "predictions.csv"
+PREDICTIONS = "test_predictions.csv"
 FIXED = 1  # columns before the numbers: the sample's name
 
 
@@ -32,8 +32,8 @@ class Judged:
     Attributes:
         values: of each metric, and the loss.
         constant: of each metric, what the best constant answer reaches, as `value`, and the `answer`.
-        predictions: the content of `predictions.csv` for numbers: for each sample its name, the true and the predicted
-            numbers; empty for others.
+        predictions: the content of `test_predictions.csv` for numbers: for each sample its name, the true and the
+            predicted numbers; empty for others.
         outputs: for several numbers, the errors of each by itself.
     """
 
