@@ -14,6 +14,7 @@ from archscout.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from archscout.api import (
+        cross_validate,
         derive,
         distance,
         evaluate,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         load_run,
         report,
         resume,
+        resume_folds,
         run,
         search,
         train,
@@ -42,6 +44,7 @@ __all__ = [
     "Predictor",
     "Run",
     "Task",
+    "cross_validate",
     "derive",
     "distance",
     "evaluate",
@@ -55,6 +58,7 @@ __all__ = [
     "load_task",
     "report",
     "resume",
+    "resume_folds",
     "run",
     "search",
     "train",

@@ -12,6 +12,7 @@ import typer
 
 __all__ = [
     "ARCHITECTURE",
+    "HOW",
     "DataOption",
     "DataOptions",
     "EntryOption",

@@ -37,9 +37,14 @@ def evaluate(
         evaluate_file(source, task, data, as_json)
     else:
         from archscout import api
-        from archscout.cli.outcome import print_outcome
+        from archscout.cli.outcome import print_folds, print_outcome
         from archscout.cli.progress import make_observer
+        from archscout.rundir import FOLDS, RunDirectory
 
+        if RunDirectory(source).has(FOLDS):
+            folds = api.resume_folds(source, until="evaluate", observers=[make_observer(quiet)], task=task)
+            print_folds(folds, as_json)
+            return
         print_outcome(api.evaluate(source, observers=[make_observer(quiet)], task=task), as_json)
 
 

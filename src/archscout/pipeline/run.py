@@ -38,7 +38,7 @@ from archscout.tasks import Task
 from archscout.tasks.findings import raise_wrong, some, told
 from archscout.tasks.looks import is_in_memory
 from archscout.tasks.sources import overview_of
-from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
+from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout, check_label_smoothing
 from archscout.tuning import check_tuning
 
 __all__ = ["Run"]
@@ -134,6 +134,7 @@ class Run(RunContents):
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
                 check_cutout(self.task, section, where)
+                check_label_smoothing(self.task, section, where)
 
     def proceed(self, until: str | None = None) -> Run:
         """Run all pending stages, up to and including `until`.

@@ -18,13 +18,13 @@ from archscout.methods.base import SearchStage
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_card, network_bytes, with_card
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.data_record import findings_as_json
-from archscout.pipeline.summary import report_html
+from archscout.pipeline.evaluation import PREDICTIONS, judge_network
+from archscout.pipeline.summary import constant_note, report_html
 from archscout.rundir import TRAINING
 from archscout.settings import merge
 from archscout.spaces import architecture_to_json
 from archscout.state import state_bytes
 from archscout.tasks import TASKS
-from archscout.training.evaluation import evaluate_network
 
 __all__ = ["run_stage"]
 
@@ -105,7 +105,7 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
     settings, task = run.settings, run.task
     alone = run.engine.alone()
     network = alone.place(run.model())
-    values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
+    judged = judge_network(network, task, "test", alone, settings.evaluate.batch_size)
     cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
     latencies = measure_latency(
         network,
@@ -118,7 +118,8 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
     result = {
         "task": task.name,
         "metric": task.metric.name,
-        "test": {**values, "samples": len(task.test)},
+        "test": {**judged.values, "samples": len(task.test)},
+        "constant": judged.constant,
         "trained_on": {"split": settings.train.split, "samples": len(task.split(settings.train.split))},
         "parameters": cost.parameters,
         "madds": cost.madds,
@@ -130,10 +131,19 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         "splits": task.split_digests(),
         "findings": findings_as_json(run.record.findings),
     }
+    if judged.outputs:
+        result["outputs"] = judged.outputs
+    if task.spec.kind == "regression" and task.scale is not None:
+        result["scale"] = {"mean": list(task.scale.mean), "std": list(task.scale.std)}
+    if judged.predictions:
+        run.directory.write(PREDICTIONS, judged.predictions)
     run.directory.write_json("result.json", result)
-    _add_to_card(run, "test", values)
-    value = task.metric.format(values[task.metric.name])
-    driver.message(f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples")
+    _add_to_card(run, "test", judged.values)
+    value = task.metric.format(judged.values[task.metric.name])
+    beside = constant_note(task.metric, result)
+    driver.message(
+        f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples{f'; {beside}' if beside else ''}"
+    )
 
 
 def _add_to_card(run: RunContents, split: str, values: Mapping[str, float]) -> None:

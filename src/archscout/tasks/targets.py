@@ -247,8 +247,9 @@ def judgement(
             raise DataError(f"the classes at the positions must be 0 to {max(1, classes - 1)}, as in {where}.")
         return Judgement(classes, position_cross_entropy, pixel_accuracy(classes), (mean_intersection(classes),))
     scale = TargetScale.of(values[train])
-    loss, absolute = mean_squared_error(scale), mean_absolute_error(scale.decode)
+    loss, outputs, unit = mean_squared_error(scale), values.shape[1], sum(scale.std) / len(scale.std)
+    absolute = mean_absolute_error(scale.decode, unit)
     if kind == "regression":
-        further = (root_mean_squared_error(scale.decode), r_squared(scale.decode, values.shape[1]))
-        return Judgement(values.shape[1], loss, absolute, further, scale)
-    return Judgement(values.shape[1], loss, relative_l2(scale.decode), (absolute,), scale)
+        further = (root_mean_squared_error(scale.decode, unit), r_squared(scale.decode, outputs))
+        return Judgement(outputs, loss, absolute, further, scale)
+    return Judgement(outputs, loss, relative_l2(scale.decode), (absolute,), scale)

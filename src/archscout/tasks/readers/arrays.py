@@ -106,7 +106,7 @@ def task_from_arrays(
         statistics=lambda split: statistics_of_array(cast(ArraySource, split.source).inputs, split.indices),
         class_names=tuple(class_names),
         groups=None if groups is None else {"train": [str(group) for group in groups]},
-        augmentations=() if kind in ("dense", "regression") else standard_augmentation(options.augment, shape),
+        augmentations=() if kind == "dense" else standard_augmentation(options.augment, shape, kind),
         provenance={"source": "arrays", "layout": layout, **(provenance or {})},
     )
     return task_of_samples(samples, options)

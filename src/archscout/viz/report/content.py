@@ -14,6 +14,7 @@ __all__ = [
     "CandidateView",
     "ComparisonRow",
     "NumberView",
+    "PredictionView",
     "ReportContent",
     "StageView",
     "SubspaceView",
@@ -110,6 +111,14 @@ class TuningView:
 
 
 @dataclass(frozen=True)
+class PredictionView:
+    """The predictions of one number: for each sample its name, the true and the predicted value."""
+
+    name: str
+    samples: Sequence[tuple[str, float, float]]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that `render_report` shows.
 
@@ -145,6 +154,7 @@ class ReportContent:
     candidates: Sequence[CandidateView] = ()
     numbers: Sequence[NumberView] = ()
     comparison: Sequence[ComparisonRow] = ()
+    predictions: Sequence[PredictionView] = ()
     subspaces: SubspaceView | None = None
     tuning: TuningView | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from archscout.version import __version__
 from archscout.viz.charts.axes import usable
 from archscout.viz.drawings.changes import draw_changes
 from archscout.viz.drawings.registry import draw
-from archscout.viz.report.charts import candidate_chart, stage_charts, trial_chart
+from archscout.viz.report.charts import MOST_POINTS, candidate_chart, prediction_chart, stage_charts, trial_chart
 from archscout.viz.report.content import NumberView, ReportContent
 from archscout.viz.report.subspaces import subspace_charts
 from archscout.viz.svg import clean, page_style
@@ -19,6 +19,7 @@ from archscout.viz.svg import clean, page_style
 __all__ = ["duration", "render_report"]
 
 MOST_CANDIDATES = 15
+MOST_PREDICTIONS = 12  # numbers of a regression that have a chart each
 
 
 def render_report(content: ReportContent) -> str:
@@ -42,6 +43,9 @@ def render_report(content: ReportContent) -> str:
         changes=_changes(content),
         subspaces=subspace_charts(content.subspaces, theme="inherit") if content.subspaces else [],
         trial_chart=trial_chart(content.tuning) if content.tuning else "",
+        prediction_charts=[prediction_chart(view) for view in content.predictions[:MOST_PREDICTIONS]],
+        most_predictions=MOST_PREDICTIONS,
+        most_points=MOST_POINTS,
         candidate_chart=candidate_chart(content.candidates),
         candidates=[item for index, item in enumerate(ranked) if index < MOST_CANDIDATES or item.chosen],
         most_candidates=MOST_CANDIDATES,
