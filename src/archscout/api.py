@@ -17,6 +17,7 @@ from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
 from archscout.pipeline.config import RunSettings, resolve_settings, task_reference
 from archscout.pipeline.folds import CrossValidation
+from archscout.pipeline.insight.explain import Explained, explain_run
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
@@ -37,6 +38,7 @@ __all__ = [
     "derive",
     "distance",
     "evaluate",
+    "explain",
     "export",
     "generate",
     "import_weights",
@@ -260,6 +262,30 @@ def resume(
 def evaluate(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
     """Evaluate a trained run on the test split; a second call reads the first result. `task` as for `resume`."""
     return resume(path, until="evaluate", observers=observers, task=task)
+
+
+def explain(
+    path: Path | str,
+    *,
+    out: Path | str | None = None,
+    calibrate: bool = False,
+    thresholds: bool = False,
+    task: Task | str | Path | None = None,
+) -> Explained:
+    """Say where the network of an evaluated run fails, and write tables and a contact sheet.
+
+    Args:
+        out: folder of the files; default: `insight/` in the run.
+        calibrate: fit a temperature on the validation split, and write it into the model file.
+        thresholds: of several labels at once: choose each label's threshold there, too.
+        task: as for `resume`.
+
+    Raises:
+        RunError: the run is not evaluated yet.
+        SettingsError: there is nothing to calibrate in this kind of task.
+    """
+    run = Run.open(path, task=task)
+    return explain_run(run, None if out is None else Path(out), calibrate=calibrate, thresholds=thresholds)
 
 
 def export(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:

@@ -79,7 +79,7 @@ def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
     if samples.kind in ("classification", "multilabel"):
         # Raises before anything is held out of classes that are wrong.
         judgement(samples.kind, targets, torch.arange(0), samples.class_names)
-    parts, findings = _split(samples, options)
+    parts, groups, findings = _split(samples, options)
     train = parts["train"]
     learnt = torch.isin(samples.parts["train"].indices, train.indices).nonzero().view(-1)
     judged = judgement(samples.kind, targets, learnt, samples.class_names)
@@ -102,6 +102,7 @@ def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
         findings=(*samples.findings, *findings),
         preparation=samples.preparation,
         unlabelled=samples.unlabelled,
+        groups=groups,
     )
     return with_choices(task, options)
 
@@ -112,8 +113,10 @@ def _targets(split: Split) -> Tensor:
     return known[split.indices]
 
 
-def _split(samples: Samples, options: TaskOptions) -> tuple[dict[str, Split], list[Finding]]:
-    """The three splits, and what is to be said of them."""
+def _split(
+    samples: Samples, options: TaskOptions
+) -> tuple[dict[str, Split], dict[str, tuple[str, ...]], list[Finding]]:
+    """The three splits, the groups of their samples, and what is to be said of them."""
     parts = dict(samples.parts)
     groups = {part: list(each) for part, each in (samples.groups or {}).items()}
     findings = _shared_groups(groups)
@@ -125,9 +128,15 @@ def _split(samples: Samples, options: TaskOptions) -> tuple[dict[str, Split], li
             kept, held = _hold_out(part, fraction, train, groups.get("train"), samples, options)
             parts["train"], parts[part] = train.subset(kept), train.subset(held)
             if "train" in groups:
-                own = groups["train"]
-                groups["train"] = [own[position] for position in kept.tolist()]
-    return parts, findings
+                _divide(groups, part, kept, held)
+    return parts, {part: tuple(own) for part, own in groups.items()}, findings
+
+
+def _divide(groups: dict[str, list[str]], part: str, kept: Tensor, held: Tensor) -> None:
+    """Give a part that is held out of the train split its groups."""
+    own = groups["train"]
+    groups[part] = [own[position] for position in held.tolist()]
+    groups["train"] = [own[position] for position in kept.tolist()]
 
 
 def _hold_out(
@@ -174,7 +183,7 @@ def _take_fold(parts: dict[str, Split], groups: dict[str, list[str]], samples: S
         kept, held = (numbers != fold).nonzero().view(-1), (numbers == fold).nonzero().view(-1)
     parts["train"], parts["test"] = train.subset(kept), train.subset(held)
     if "train" in groups:
-        groups["train"] = [groups["train"][position] for position in kept.tolist()]
+        _divide(groups, "test", kept, held)
 
 
 def _shared_groups(groups: Mapping[str, Sequence[str]]) -> list[Finding]:
