@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from archscout.cli.options import JsonOption, MovedOption, RunArgument
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from archscout.pipeline.insight import Insight
+
+__all__ = ["confusion_table", "register"]
+
+MOST_CLASSES = 12
 
 
 def explain(
@@ -43,6 +50,21 @@ def explain(
         typer.echo(f"  {file}")
     if explained.next:
         typer.echo(f"Next: {explained.next}")
+
+
+def confusion_table(insight: Insight) -> Table:
+    """The confusion matrix for a terminal; of many classes the most frequent confusions."""
+    from rich.table import Table
+
+    if len(insight.class_names) > MOST_CLASSES:
+        table = Table("true", "predicted", "times")
+        for true, found, count in insight.confused_pairs(MOST_CLASSES):
+            table.add_row(true, found, f"{count:,}")
+        return table
+    table = Table("true \\ predicted", *insight.class_names)
+    for name, counts in zip(insight.class_names, insight.confusion_matrix().tolist(), strict=True):
+        table.add_row(name, *(f"{count:,}" if count else "" for count in counts))
+    return table
 
 
 def register(app: typer.Typer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ from archscout.tasks.targets import judgement
 from archscout.tasks.task import Split, Task, Transform
 from archscout.tasks.transforms import normalizer, uint8_to_float
 
-__all__ = ["Samples", "task_of_samples"]
+__all__ = ["Samples", "samples_of", "task_of_samples"]
 
 PARTS = ("train", "validation", "test")
 TARGET_NAMES = {"train": "y_train", "validation": "y_val", "test": "y_test"}  # in messages
@@ -68,6 +69,35 @@ class Samples:
     findings: tuple[Finding, ...] = ()
 
 
+class _SamplesFoundError(Exception):
+    """Ends a reader whose samples were wanted, and no task of them."""
+
+
+_WANTED: ContextVar[list[Samples] | None] = ContextVar("_WANTED", default=None)
+
+
+def samples_of(read: Callable[[], Task]) -> Samples | Task:
+    """What a reader finds, before anything is held out, judged or normalised: for sets that are only to be judged.
+
+    Args:
+        read: calls the reader.
+
+    Returns:
+        The samples; of a reader that makes its task without `task_of_samples`, the task.
+
+    Raises:
+        DataError, SettingsError: of the reader.
+    """
+    wanted: list[Samples] = []
+    token = _WANTED.set(wanted)
+    try:
+        return read()
+    except _SamplesFoundError:
+        return wanted[0]
+    finally:
+        _WANTED.reset(token)
+
+
 def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
     """The task: missing splits held out as the options say, judged as its targets and the options say.
 
@@ -75,6 +105,10 @@ def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
         DataError: a split cannot be held out, targets contradict each other, or a group is in two splits.
         SettingsError: a metric or loss that is not for this kind of task.
     """
+    wanted = _WANTED.get()
+    if wanted is not None:
+        wanted.append(samples)
+        raise _SamplesFoundError
     targets = {TARGET_NAMES[part]: _targets(split) for part, split in samples.parts.items()}
     if samples.kind in ("classification", "multilabel"):
         # Raises before anything is held out of classes that are wrong.

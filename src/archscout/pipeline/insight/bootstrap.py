@@ -39,6 +39,12 @@ def interval_of(values: Tensor, unit: str = "samples") -> Interval:
     return Interval(low, high, len(values), unit)
 
 
+def _without_exception(value: float, units: int, unit: str) -> Interval:
+    """The exact binomial interval (Clopper and Pearson 1934) of a share that has no exception, 0 or 1."""
+    margin = 1 - LEVEL[0] ** (1 / units)
+    return Interval(0.0, margin, 0, unit) if value == 0 else Interval(1 - margin, 1.0, 0, unit)
+
+
 class Resampler:
     """Follows an evaluation, and tells afterwards between which bounds each metric would lie on other samples.
 
@@ -89,8 +95,12 @@ class Resampler:
                 resampled = self._measured(metric, draws)
             if resampled is None or not bool(resampled.isfinite().all()):
                 notes.append(f"{metric.name} has no interval: its outputs are too many to be judged again")
-            else:
+            elif float(resampled.max() - resampled.min()) > 0:
                 found[metric.name] = interval_of(resampled, unit)
+            elif metric.percent and values[metric.name] in (0.0, 1.0):
+                found[metric.name] = _without_exception(values[metric.name], count, unit)
+            else:
+                notes.append(f"{metric.name} has no interval: it is the same on all resamples")
         return found, notes
 
     def _units(self, groups: Sequence[str] | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from archscout.pipeline.insight.content import Bin, Calibration
 
-__all__ = ["BINS", "CalibrationBins", "best_thresholds", "fitted_temperature"]
+__all__ = ["BINS", "HIGHEST", "LOWEST", "CalibrationBins", "best_thresholds", "fitted_temperature"]
 
 BINS = 15
 LOWEST, HIGHEST = 0.05, 100.0  # temperatures

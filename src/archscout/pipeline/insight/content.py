@@ -33,7 +33,8 @@ class Interval:
 
     Attributes:
         low, high: the 2.5th and the 97.5th percentile of the resampled values.
-        resamples: how many.
+        resamples: how many; 0: they all agree, as without a single mistake, and the exact binomial interval is told in
+            their place.
         unit: what was drawn: samples, groups (all samples of one together), or segments of a text.
     """
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from archscout.engine import Engine
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.evaluation import PREDICTIONS
-from archscout.pipeline.insight.content import Insight
+from archscout.pipeline.insight.content import Insight, Mistake
 from archscout.pipeline.insight.files import write_insight_files
 from archscout.pipeline.insight.of_run import Fitted, fit_to_validation, insight_of_run, table_of_run
-from archscout.pipeline.insight.pictures import mistake_views
+from archscout.pipeline.insight.pictures import captions, mistake_views
 from archscout.pipeline.insight.verdict import verdict
 
 __all__ = ["Explained", "explain_run"]
@@ -34,6 +34,10 @@ class Explained:
     files: tuple[Path, ...]
     fitted: tuple[str, ...] = ()
     next: str = ""
+
+    def captions(self, mistake: Mistake) -> tuple[str, ...]:
+        """What is to be said of one of the mistakes."""
+        return captions(mistake, self.insight.form)
 
 
 def explain_run(

@@ -16,6 +16,19 @@ from archscout.viz.report.report import render_sheet
 
 __all__ = ["tables_of", "write_insight_files"]
 
+KNOWN = (
+    "calibration.csv",
+    "confusion.csv",
+    "costly_words.csv",
+    "intervals.csv",
+    "mistakes.csv",
+    "mistakes.html",
+    "per_class.csv",
+    "per_number.csv",
+    "positions.csv",
+    "word_frequency.csv",
+)
+
 
 def tables_of(insight: Insight) -> dict[str, Table]:
     """The tables of an insight by their file names; those without content are left out."""
@@ -42,7 +55,9 @@ def tables_of(insight: Insight) -> dict[str, Table]:
 def write_insight_files(
     folder: Path, title: str, insight: Insight, mistakes: Sequence[MistakeView], answers: Sequence[list[str]] = ()
 ) -> list[Path]:
-    """Write the tables and the contact sheet of an insight into a folder; files of other names stay.
+    """Write the tables and the contact sheet of an insight into a folder.
+
+    Files of an earlier explanation that have no content now are removed; files of other names stay.
 
     Args:
         title: of the contact sheet.
@@ -60,6 +75,8 @@ def write_insight_files(
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in {*KNOWN} - {*contents}:
+            (folder / name).unlink(missing_ok=True)
         for name, content in contents.items():
             write_atomic(folder / name, content)
             written.append(folder / name)

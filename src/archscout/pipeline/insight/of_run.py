@@ -15,7 +15,7 @@ from archscout.errors import DataError, RunError, SettingsError
 from archscout.pipeline.artifacts import load_card, with_card
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.evaluation import PREDICTIONS
-from archscout.pipeline.insight.calibration import best_thresholds, fitted_temperature
+from archscout.pipeline.insight.calibration import HIGHEST, LOWEST, best_thresholds, fitted_temperature
 from archscout.pipeline.insight.content import Insight
 from archscout.pipeline.insight.judges import LabelJudge, Table
 from archscout.pipeline.insight.observe import Witness, as_csv, insight_of_network
@@ -132,13 +132,21 @@ def fit_to_validation(run: RunContents, *, temperature: bool, thresholds: bool) 
     Raises:
         SettingsError: there are no probabilities, or no labels, in this kind of task.
         RunError: the run is not evaluated yet.
+        DataError: no temperature is the best one, as where the validation split has no mistake.
     """
     before = insight_of_run(run)
     _check_fits(before.form, temperature, thresholds)
     logits, targets = _validation_answers(run)
     card = _card(run)
     if temperature:
-        card = replace(card, temperature=fitted_temperature(logits, targets, labels=before.form == "labels"))
+        found = fitted_temperature(logits, targets, labels=before.form == "labels")
+        if not 1.01 * LOWEST < found < 0.99 * HIGHEST:
+            raise DataError(
+                f"no temperature fits the {len(targets):,} samples of the validation split: "
+                + ("without mistakes, surer is always better" if found < 1 else "the less sure, the better")
+                + ". Give more samples to validate on."
+            )
+        card = replace(card, temperature=found)
     if thresholds:
         card = replace(card, thresholds=best_thresholds(torch.sigmoid(logits.double() / card.temperature), targets))
     after, table = _judged_again(run, "test", card)

@@ -47,7 +47,12 @@ def _score(insight: Insight, shown: Format) -> str:
             text += " (by groups)"
     if insight.wrong is not None:
         what = "answers about labels" if insight.form == "labels" else "samples"
-        text += f"; {insight.wrong:,} {what} are wrong" if insight.wrong != 1 else f"; 1 of the {what} is wrong"
+        count = (
+            f"{insight.wrong:,} {what} are"
+            if insight.wrong > 1
+            else f"{('none', 'one')[insight.wrong]} of the {what} is"
+        )
+        text += f"; {count} wrong"
     return text + "."
 
 
