@@ -290,7 +290,7 @@ def test_a_run_knows_where_it_fails(images: Path) -> None:
 def test_the_report_shows_it(images: Path) -> None:
     report = (images / "report.html").read_text(encoding="utf-8")
     assert "Where it fails" in report and "Reliability" in report and "95 % interval" in report
-    assert "True class (rows) and predicted class (columns)" in report
+    assert "Confusion: true classes in rows" in report
     insight = archscout.load_run(images).insight()
     assert report.count("data:image/png;base64") == min(12, len(insight.mistakes))
     assert len(report) < 400_000
@@ -365,7 +365,8 @@ def test_sets_that_do_not_fit_are_refused_in_words(images: Path, tmp_path: Path)
     with pytest.raises(DataError, match="does not exist"):
         archscout.evaluate_on(images, tmp_path / "nothing")
     series = tmp_path / "set.npz"
-    np.savez(series, x_train=np.zeros((4, 2, 9), np.float32), y_train=np.arange(4) % 2)
+    values, labels = np.zeros((4, 2, 9), np.float32), np.arange(4) % 2
+    np.savez(series, x_train=values, y_train=labels, x_test=values, y_test=labels)
     with pytest.raises(DataError, match="no image files"):
         archscout.evaluate_on(images, series)
     ended = CliRunner().invoke(app, ["evaluate", str(images), "--kind", "regression"])

@@ -15,6 +15,7 @@ STRONGEST = 0.88
 LIGHT_TEXT_FROM = 0.55
 MOST_LETTERS = 18
 MAP_SIDE = 300.0
+HEADING = "Confusion: true classes in rows"
 SPARK_WIDTH, SPARK_HEIGHT = 128.0, 72.0
 
 
@@ -37,7 +38,7 @@ def confusion_map(
     label_width = max((text_width(name, LABEL_SIZE) for name in shown), default=0.0) + 10.0
     cell = max(CELL_WIDTH, max((text_width(f"{c:,}", LABEL_SIZE) for row in matrix for c in row), default=0.0) + 8.0)
     left, top = MARGIN + label_width, MARGIN + TITLE + 0.72 * label_width
-    body = text("True class (rows) and predicted class (columns)", MARGIN, MARGIN + 13.0, "as-title")
+    body = text(HEADING, MARGIN, MARGIN + 13.0, "as-title")
     for column, name in enumerate(shown):
         x, y = left + (column + 0.5) * cell, top - 7.0
         turned = f"rotate(-45 {x:g} {y:g})"
@@ -57,7 +58,7 @@ def confusion_map(
             style = "as-label as-on-heat" if share >= LIGHT_TEXT_FROM else "as-label"
             number = text(f"{count:,}", x + cell / 2, y + CELL_HEIGHT / 2 + 4.2, style, "middle") if count else ""
             body += element("g", tip + square + number)
-    title_width = text_width("True class (rows) and predicted class (columns)", 15.0)
+    title_width = text_width(HEADING, 15.0)
     width = max(left + len(names) * cell + MARGIN + 0.72 * label_width, title_width + 2 * MARGIN)
     height = top + len(names) * CELL_HEIGHT + MARGIN
     label = f"Confusion matrix of {len(names)} classes; the table of pairs says the same in words"
