@@ -17,6 +17,8 @@ from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
 from archscout.pipeline.config import RunSettings, resolve_settings, task_reference
 from archscout.pipeline.folds import CrossValidation
+from archscout.pipeline.insight.explain import Explained, explain_run
+from archscout.pipeline.other_data import evaluate_on as judge_on
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
@@ -25,6 +27,7 @@ from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.derivation import derive as derive_genotype
 from archscout.spaces.cells.distance import distance as architecture_distance
+from archscout.tasks.options import options_with
 from archscout.tasks.registry import named_task
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
@@ -37,6 +40,8 @@ __all__ = [
     "derive",
     "distance",
     "evaluate",
+    "evaluate_on",
+    "explain",
     "export",
     "generate",
     "import_weights",
@@ -260,6 +265,51 @@ def resume(
 def evaluate(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
     """Evaluate a trained run on the test split; a second call reads the first result. `task` as for `resume`."""
     return resume(path, until="evaluate", observers=observers, task=task)
+
+
+def explain(
+    path: Path | str,
+    *,
+    out: Path | str | None = None,
+    calibrate: bool = False,
+    thresholds: bool = False,
+    task: Task | str | Path | None = None,
+) -> Explained:
+    """Say where the network of an evaluated run fails, and write tables and a contact sheet.
+
+    Args:
+        out: folder of the files; default: `insight/` in the run.
+        calibrate: fit a temperature on the validation split, and write it into the model file.
+        thresholds: of several labels at once: choose each label's threshold there, too.
+        task: as for `resume`.
+
+    Raises:
+        RunError: the run is not evaluated yet.
+        SettingsError: there is nothing to calibrate in this kind of task.
+    """
+    run = Run.open(path, task=task)
+    return explain_run(run, None if out is None else Path(out), calibrate=calibrate, thresholds=thresholds)
+
+
+def evaluate_on(
+    source: Path | str, on: Path | str, *, out: Path | str | None = None, data: Path | None = None, **options: Any
+) -> Explained:
+    """Evaluate a run or a `model.safetensors` on another labelled set, read as the training data was.
+
+    The run's own result stays as it is.
+
+    Args:
+        on: the set, in any form that is read for training, used whole; of a registered task the test split.
+        out: folder for tables and a contact sheet; None writes nothing.
+        data: folder of a registered task's files.
+        options: how to read the set, fields of `TaskOptions`.
+
+    Raises:
+        RunError: the run has no trained network yet.
+        DataError: the set cannot be read as the training data was, or has no labels that the network knows.
+    """
+    read = options_with(None, options)
+    return judge_on(source, str(on), options=read, data=data, out=None if out is None else Path(out))
 
 
 def export(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:

@@ -29,6 +29,8 @@ from archscout.pipeline.config import (
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.data_changes import moved, start_again
 from archscout.pipeline.data_record import read_record, write_record
+from archscout.pipeline.insight.content import Insight
+from archscout.pipeline.insight.of_run import insight_of_run
 from archscout.pipeline.stages import run_stage
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
@@ -110,6 +112,14 @@ class Run(RunContents):
             check_executor(executor)
             settings = settings.model_copy(update={"executor": executor})
         return cls(directory, settings, task=task, model=model, observers=observers, accepts_change=accepts_change)
+
+    def insight(self) -> Insight:
+        """Where the network fails on the test split: confusion, scores of classes, calibration, the worst samples.
+
+        Raises:
+            RunError: the run is not evaluated yet.
+        """
+        return insight_of_run(self)
 
     def check(self) -> None:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from torch import nn
 
@@ -20,7 +20,9 @@ from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_card, network_byt
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.data_record import findings_as_json
 from archscout.pipeline.evaluation import PREDICTIONS, judge_network
-from archscout.pipeline.summary import constant_note, report_html
+from archscout.pipeline.insight.observe import Witness
+from archscout.pipeline.insight.of_run import write_insight
+from archscout.pipeline.summary import constant_note, interval_note, report_html
 from archscout.pipeline.unlabelled import predict_unlabelled
 from archscout.rundir import TRAINING
 from archscout.settings import merge
@@ -107,7 +109,9 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
     settings, task = run.settings, run.task
     alone = run.engine.alone()
     network = alone.place(run.model())
-    judged = judge_network(network, task, "test", alone, settings.evaluate.batch_size)
+    witness = Witness(task)
+    judged = judge_network(network, task, "test", alone, settings.evaluate.batch_size, witness)
+    insight = write_insight(run, witness, judged.values)
     cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
     latencies = measure_latency(
         network,
@@ -121,6 +125,7 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         "task": task.name,
         "metric": task.metric.name,
         "test": {**judged.values, "samples": len(task.test)},
+        "intervals": {name: asdict(interval) for name, interval in insight.intervals.items()},
         "constant": judged.constant,
         "trained_on": {"split": settings.train.split, "samples": len(task.split(settings.train.split))},
         "parameters": cost.parameters,
@@ -146,7 +151,9 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         result["unlabelled"] = {"samples": done[1], "predictions": done[0].name}
     run.directory.write_json("result.json", result)
     value = task.metric.format(judged.values[task.metric.name])
-    beside = constant_note(task.metric, result)
+    beside = "; ".join(
+        note for note in (interval_note(task.metric, result), constant_note(task.metric, result)) if note
+    )
     driver.message(
         f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples{f'; {beside}' if beside else ''}"
     )
