@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
 from archscout.pipeline.config import RunSettings, resolve_settings, task_reference
+from archscout.pipeline.defaults import resolve_for_task
 from archscout.pipeline.folds import CrossValidation
 from archscout.pipeline.insight.explain import Explained, explain_run
 from archscout.pipeline.other_data import evaluate_on as judge_on
@@ -75,7 +76,8 @@ def run(
 
     Args:
         task: what to learn; None for a search by table.
-        method: as in `archscout list methods`; None leaves it to the recipe, and that to ednas.
+        method: as in `archscout list methods`; None leaves it to the recipe; where nothing is named, one that serves
+            the task, see `archscout.pipeline.defaults.default_search`.
         recipe: a name as in `archscout list recipes`, or a YAML file.
         overrides: settings as `section.key=value`.
         values: top-level settings: `seed`, `device`, `data`, `space`, ...
@@ -101,14 +103,27 @@ def run(
     base = None if architecture is None else load_architecture(architecture)
     if base is not None:
         values = {**(values or {}), "space": base.space}
-    settings = resolve_settings(
-        name, method=method, base=_label(architecture), recipe=recipe, values=values, overrides=overrides
+    settings, loaded = resolve_for_task(
+        name,
+        given=given,
+        method=method,
+        base=_label(architecture),
+        recipe=recipe,
+        values=values,
+        overrides=overrides,
     )
     _check_one_fold(settings)
     label = name or settings.search.dataset or Path(settings.search.table).stem
     path = Path(out) if out is not None else _free_folder(f"{Path(label).stem}-{settings.method}")
     started = Run.start(
-        path, settings, command=_command(), architecture=base, task=given, model=model, observers=observers
+        path,
+        settings,
+        command=_command(),
+        architecture=base,
+        task=given,
+        model=model,
+        observers=observers,
+        loaded=loaded,
     )
     return started.proceed(started.search_stages()[-1].name if search_only else until)
 
@@ -155,7 +170,7 @@ def cross_validate(
     base = None if architecture is None else load_architecture(architecture)
     if base is not None:
         given["space"] = base.space
-    settings = resolve_settings(
+    settings, _ = resolve_for_task(
         task, method=method, base=_label(architecture), recipe=recipe, values=given, overrides=overrides
     )
     path = Path(out) if out is not None else _free_folder(f"{Path(task).stem}-{settings.method}-{folds}-folds")

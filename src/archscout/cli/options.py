@@ -43,7 +43,10 @@ TaskArgument = Annotated[
 ]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 MethodOption = Annotated[
-    str | None, typer.Option(help="Search method; see: archscout list methods.", rich_help_panel=WHAT)
+    str | None,
+    typer.Option(
+        help="Search method; default: one that serves the task; see: archscout list methods.", rich_help_panel=WHAT
+    ),
 ]
 SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)

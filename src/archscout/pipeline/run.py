@@ -60,6 +60,7 @@ class Run(RunContents):
         task: Task | None = None,
         model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
+        loaded: Task | None = None,
     ) -> Run:
         """Create a run directory, or go on with one that was started with the same settings.
 
@@ -69,10 +70,10 @@ class Run(RunContents):
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
         if directory.exists():
             _check_same(directory, settings)
-            return cls(directory, settings, task=task, model=model, observers=observers)
+            return cls(directory, settings, task=task, model=model, observers=observers, loaded=loaded)
         if path.exists() and not _only_begun(path):
             raise RunError(f"{path} exists and is no run directory. Choose an empty or a new folder with --out.")
-        run = cls(directory, settings, task=task, model=model, observers=observers)
+        run = cls(directory, settings, task=task, model=model, observers=observers, loaded=loaded)
         # Everything that can be wrong with the data shows before a folder is made.
         run.check()
         with directory.hold():
@@ -160,7 +161,7 @@ class Run(RunContents):
         self.engine.wait()  # the first process has written the settings
         with self.directory.hold(), StopSignals().installed() as signals:
             driver = self._driver(signals)
-            driver.message(f"{self.directory.path}: {self.engine.describe()}, seed {self.settings.seed}")
+            driver.message(f"{self.directory.path}: {self.described}")
             if self.settings.task is not None:
                 self._tie_to_data(driver)
             for name in names:
@@ -179,6 +180,13 @@ class Run(RunContents):
         if not self.directory.stages():
             for finding in self.record.findings:
                 driver.message("\n".join(told(finding)))
+
+    @property
+    def described(self) -> str:
+        """In one line: what searches what, where, from which seed."""
+        settings = self.settings
+        search = f"{settings.method} on {settings.space}" if settings.method else f"a network of {settings.space}"
+        return f"{search}, {self.engine.describe()}, seed {settings.seed}"
 
     def check_files(self) -> None:
         """Raise RunError if files that are read while the run goes on have changed since they were listed."""
