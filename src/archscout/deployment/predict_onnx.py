@@ -45,6 +45,7 @@ from archscout.tasks.readers.wav import _decode
 
 # === taken from archscout: end ===
 
+ModelCard = Preparation = Range = Series = Values = WavFile = Any  # of annotations
 KEY = "archscout.card"  # of the metadata
 LYING = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 BATCH = 64
