@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+import archscout
 from archscout.errors import ArchscoutError, DataError, SettingsError, UnknownNameError
 from archscout.tasks import TASKS, Task, TaskSpec, load_task, register_reader, register_task, task_spec
+from archscout.tasks.checks import check_data
 from archscout.tasks.options import TaskOptions
-from archscout.tasks.registry import READERS, data_root
+from archscout.tasks.registry import READERS, data_root, named_task
+from tests.tasks.images_on_disk import write_classes
 
 
 def test_built_in_tasks_are_listed_with_descriptions() -> None:
@@ -68,6 +71,34 @@ def test_a_registered_reader_is_asked_before_the_own_ones_and_is_named_in_messag
             load_task(str(tmp_path / "table.doc"))
     finally:
         READERS.unregister("toy")
+
+
+def test_a_folder_that_is_called_like_a_registered_task_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named_task("digits") == named_task("task:digits") == "digits"
+    (tmp_path / "digits").mkdir()
+    assert named_task("digits") == "digits"  # nothing is in it
+    write_classes(tmp_path / "digits", ("cat", "dog"), 8)
+    with pytest.raises(DataError, match=r"write \./digits, for the registered task task:digits"):
+        named_task("digits")
+    with pytest.raises(DataError, match=r"write \./digits"):
+        check_data("digits")
+    with pytest.raises(DataError, match=r"write \./digits"):
+        archscout.run("digits")
+    with pytest.raises(DataError, match=r"write \./digits"):
+        archscout.train("darts_v2", task="digits")
+    assert load_task("digits").class_names != ("cat", "dog")  # a run that was started goes on
+    assert load_task("task:digits").spec == load_task("digits").spec == task_spec("task:digits")
+    assert load_task("./digits").class_names == load_task("digits/").class_names == ("cat", "dog")
+    assert named_task("digits", tmp_path) == "digits"  # its files are named
+    monkeypatch.setenv("ARCHSCOUT_DATA", str(tmp_path))
+    assert named_task("digits") == "digits"
+    monkeypatch.delenv("ARCHSCOUT_DATA")
+    (tmp_path / "digits" / "config.yaml").write_text("")
+    assert named_task("digits") == "digits"  # a run directory
+    assert named_task("task:nothing") == "task:nothing"
 
 
 def test_the_data_folder_is_named_by_argument_environment_or_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import typer
 
 __all__ = [
     "ARCHITECTURE",
+    "HOW",
     "DataOption",
     "DataOptions",
     "EntryOption",
@@ -37,10 +38,15 @@ ARCHITECTURE = "Name from the zoo, file, run directory, or published text"
 READING = "How to read data, and what to learn from it"
 WHAT, HOW, WHERE = "What to search", "How to search and train", "Where to run, and for how long"
 
-TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of data, .npz or .ts file.", metavar="TASK")]
+TaskArgument = Annotated[
+    str, typer.Argument(help="Registered task, folder of data, or file of arrays, series or text.", metavar="TASK")
+]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 MethodOption = Annotated[
-    str | None, typer.Option(help="Search method; see: archscout list methods.", rich_help_panel=WHAT)
+    str | None,
+    typer.Option(
+        help="Search method; default: one that serves the task; see: archscout list methods.", rich_help_panel=WHAT
+    ),
 ]
 SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)

@@ -281,9 +281,7 @@ def load_task(name: str, data: Path | None = None, options: TaskOptions | None =
             f"{path} is a {path.suffix or 'file without suffix'}; a task can be a registered name, or a path: {forms}."
         )
     if path.suffix or len(path.parts) > 1:
-        raise DataError(
-            f"{path} does not exist. Give an existing folder, .npz or .ts file, or a name from: archscout list tasks"
-        )
+        raise DataError(f"{path} does not exist. Give an existing folder or file, or a name from: archscout list tasks")
     forms = ", ".join(family.form for _, family in FAMILIES.items())
     raise UnknownNameError("task", name, TASKS, f"Names with a part of your own: {forms}.")
 

@@ -11,6 +11,7 @@ import torch
 from archscout.errors import DataError, SettingsError
 from archscout.tasks import Task, load_task
 from archscout.tasks.options import TaskOptions
+from archscout.tasks.preparation import ArrayPreparation
 from archscout.tasks.readers.series import series_task
 from archscout.tasks.readers.series_ts import read_ts
 
@@ -66,6 +67,10 @@ def test_channels_and_unequal_lengths_are_padded_with_the_mean(tmp_path: Path) -
     assert first[:, 3].tolist() == pytest.approx([11 / 5, 21 / 5])
     assert "2 to 4 steps" in str(task.provenance["padded"])
     assert "the series have 2 to 4 steps" in told(task, "note")
+    preparation = task.preparation
+    assert isinstance(preparation, ArrayPreparation)
+    assert (preparation.layout, preparation.length) == ("NCL", 4)
+    assert preparation.fill == pytest.approx((11 / 5, 21 / 5))
     assert "Toy_TEST.ts has no case of the classes right" in told(task, "doubtful")
 
 
@@ -343,6 +348,15 @@ def test_a_folder_of_several_tasks_is_asked_about(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"it has several: One, Toy. Name one"):
         load_task(str(tmp_path))
     assert load_task(str(tmp_path / "One_TEST.ts")).name == "One"
+
+
+def test_files_of_single_channels_and_other_formats_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, TRAIN, TEST)
+    for name in ("ToyDimension1_TRAIN.arff", "Toy_TRAIN.arff", "Toy_TRAIN.txt", "Toy.txt"):
+        (tmp_path / name).write_text("")
+    task = load_task(str(tmp_path))
+    assert task.name == "Toy"
+    assert "the same task in other formats was passed over" in told(task, "note")
 
 
 def test_a_name_is_looked_for_in_the_data_folder_first(tmp_path: Path) -> None:

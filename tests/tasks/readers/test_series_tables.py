@@ -92,6 +92,7 @@ def test_the_archive_of_2018_pads_with_nan_and_counts_classes_its_own_way(tmp_pa
         ("mine.csv", "id,t1,t0,target,\na,2,-0.5,1,\nb,4,3,2,\n"),
         ("mine.csv", "t0 t1 label\n1 -0.5 2 1\n2 3 4 2\n"),
         ("mine.tsv", "\ufefflabel\tt0\tt1\n\n1.0\t-0.5\t2\n2.0\t3\t4\n\n"),
+        ("mine.csv", "label;t0;t1\n1;-0.5;2\n2;3;4\n"),
         ("mine.csv", "t0,t1,activity\n-0.5,2,1\n3,4,2\n"),
     ],
 )
@@ -119,6 +120,19 @@ def test_series_of_rows_have_names_that_decide_what_is_held_out(tmp_path: Path) 
     more = load_task(save(tmp_path / "x.csv", head + rows(lambda n: f"s{n},{n},1,2,3,4,{'ab'[n % 2]}", 90)))
     assert set(few.sample_names("test")) <= set(more.sample_names("test"))
     assert "the column 'id' names the series" in told(few)
+
+
+def test_a_published_file_whose_first_column_is_no_class_is_asked_about(tmp_path: Path) -> None:
+    path = save(tmp_path / "x_TRAIN.tsv", rows(lambda n: f"0.5\t{n}.5\t1.5"))
+    with pytest.raises(DataError, match="no column says that it is the target"):
+        load_task(path)
+    path = save(tmp_path / "x_TRAIN.tsv", rows(lambda n: f"0.5\t{n}.5\t1.5\t{n % 2}"))
+    assert "the last column, which alone holds few whole numbers" in told(load_task(path))
+
+
+def test_the_separator_that_excel_names_is_used(tmp_path: Path) -> None:
+    task = load_task(save(tmp_path / "x.csv", "sep=;\nt0;t1;t2;label\n" + rows(lambda n: f"{n};1,5;2;{n % 2}")))
+    assert whole(task)[0][3] == [[3, 1.5, 2]]
 
 
 def test_which_column_is_the_target_is_asked_where_several_could_be(tmp_path: Path) -> None:
@@ -320,6 +334,9 @@ def test_the_order_of_time_is_that_of_the_column_of_times(tmp_path: Path) -> Non
         ("t0,t1,label\n1,2,\n1,2,?\n", "no case has a target"),
         ("t0,label,note\n1,a,x\n2,b,y\n", "a row has 1 values beside the target"),
         ('t0,t1,label\n1,"2,a\n1,2,b\n', "quotation mark|cells"),
+        ("name,label,w\na.jpg,1,3\nb.JPG,2,3\n", "the column 'name' names files(.|\n)*archscout run FOLDER --labels"),
+        ("1,2\n2,3\n", "has 2 columns(.|\n)*--labels"),
+        ("case_id,dim_id,reading_id,value,label\n" + "1,0,0,5,a\n1,1,0,5,a\n", "'dim_id' seems to tell channels apart"),
         ("t0,t1,label\n1,2,a\n2,3,a\n", "all cases are of one class, a"),
     ],
 )

@@ -40,6 +40,7 @@ SERIES_OPTIONS = HOLD_OUT | {"kind", "target", "series_id"}
 # Of the words for splits those that stand in names of files; two letters may mean anything.
 PARTS = {word: part for word, part in WORDS.items() if part in ("train", "validation", "test") and len(word) > 2}
 PART = re.compile(rf"(?:(.*)[_\-. ])?({'|'.join(sorted(PARTS, key=len, reverse=True))})", re.IGNORECASE)
+DIMENSION = re.compile(r"Dimension\d+$")
 # Where the archives unpack to, below the data folder.
 FOLDERS = (
     "",
@@ -136,6 +137,9 @@ def _choose(folder: Path) -> tuple[_FileName, list[Finding]]:
     """The training file of a folder: of the task that has the folder's name, else of the only one."""
     files = _files_of(folder)
     trains = [file for file in files if file.part == "train"]
+    # The UEA archive has files of single channels beside the whole ones.
+    stems_of_all = {file.stem for file in trains}
+    trains = [file for file in trains if DIMENSION.sub("", file.stem) not in stems_of_all - {file.stem}]
     named = [file for file in trains if file.stem == folder.resolve().name]
     candidates = named or trains or [file for file in files if not file.part]
     stems = sorted({file.stem for file in candidates})
@@ -386,12 +390,10 @@ def series_task(path: Path, options: TaskOptions = DEFAULTS, *, name: str | None
 
 def _held_out(files: Mapping[str, SeriesFile], options: TaskOptions) -> Finding:
     train = files["train"].path.name
-    why = "has no targets" if "test" in files else "does not exist"
+    why = "the test file has no targets" if "test" in files else "there is no test file"
     if options.folds is not None:
-        return Finding("note", "held out", f"a test file {why}: fold {options.fold or 1} of {train} is the test split.")
-    return Finding(
-        "note", "held out", f"a test file {why}: {100 * options.test_fraction:.3g} % of {train} were held out as test."
-    )
+        return Finding("note", "held out", f"{why}: fold {options.fold or 1} of {train} is the test split.")
+    return Finding("note", "held out", f"{why}: {100 * options.test_fraction:.3g} % of {train} were held out as test.")
 
 
 def _parts(

@@ -37,9 +37,12 @@ GROUP_NAMES = (
     "participant", "participant_id", "group", "group_id", "session", "session_id",
 )  # fmt: skip
 TIME = re.compile(
-    r"(time|date|datetime|timestamp|step|t|ds|year|month|day|hour|quarter|seconds?)([ _\-.(\[].*)?", re.IGNORECASE
+    r"(time|date|datetime|timestamp|step|reading|t|ds|year|month|day|hour|quarter|seconds?)([ _\-.(\[].*)?",
+    re.IGNORECASE,
 )
 COUNTED = re.compile(r"(.*?)[ _\-.\[]*(\d{1,9})\]?")
+FILE_NAME = re.compile(r".*\.(jpe?g|png|tiff?|bmp|gif|webp|wav|flac|mp3|ogg|npy|dcm)", re.IGNORECASE)
+CHANNEL_NAMES = ("dim", "dim_id", "dimension", "channel", "channel_id", "variable", "feature", "sensor", "sensor_id")
 MOST_CLASSES = 100  # of a column that may be numbers
 PROBED_ROWS = 200
 LEAST_STEPS = 4  # of one row; of fewer, a table is rather one of a row for each step
@@ -129,12 +132,8 @@ def choose_columns(table: Table, options: TaskOptions, *, published: bool) -> Co
         DataError: a column that was asked for is missing, or which is the target cannot be told; the message lists the
             columns.
     """
-    if len(table.columns) < 3 and not table.nested:
-        raise DataError(
-            f"{table.path} has {len(table.columns)} columns ({table.shown}): a row holds a series of several "
-            "steps and its target. One long series is no task; cut it into many, each with a target."
-        )
     columns = _Open(table, list(table.columns))
+    _refuse_labels(columns)
     targets = [columns.take(column) for column in dict.fromkeys(table.find(name) for name in options.target)]
     groups = _group_column(table, options)
     if groups in targets:
@@ -173,6 +172,28 @@ def choose_columns(table: Table, options: TaskOptions, *, published: bool) -> Co
     channels = _channels(columns)
     found = Columns(tuple(targets), channels, names, groups, time=time, in_order=time is not None)
     return replace(found, findings=tuple(columns.findings))
+
+
+def _refuse_labels(columns: _Open) -> None:
+    """Raise DataError where a table names files, or has no room for a series."""
+    table = columns.table
+    files = next((name for name in columns.left if _names_files(table, name)), None)
+    if files is not None:
+        raise DataError(
+            f"{table.path}: the column '{files}' names files. A table of their labels is given beside their folder: "
+            f"archscout run FOLDER --labels {table.path}"
+        )
+    if len(table.columns) < 3 and not table.nested:
+        raise DataError(
+            f"{table.path} has {len(table.columns)} columns ({table.shown}): a row holds a series of several "
+            "steps and its target. One long series is no task; cut it into many, each with a target. A table of labels "
+            f"is given beside the folder of its files: archscout run FOLDER --labels {table.path}"
+        )
+
+
+def _names_files(table: Table, name: str) -> bool:
+    words = _known(table, name)
+    return bool(words) and all(FILE_NAME.fullmatch(word) for word in words)
 
 
 def _refuse_steps(columns: _Open, repeated: Sequence[str], times: Sequence[str]) -> None:
@@ -256,7 +277,7 @@ def _find_target(columns: _Open, published: bool) -> str:
         if table.named:
             columns.note("target", f"the column '{text[0]}', the only one of text, was taken for the target.")
         return text[0]
-    if published:
+    if published and _is_whole(table, columns.left[0]):
         return columns.left[0]
     counted = _counted(columns)
     uncounted = [name for name in columns.left if name not in counted and name not in groups]
@@ -268,16 +289,21 @@ def _find_target(columns: _Open, published: bool) -> str:
         which = "first" if ends[0] == columns.left[0] else "last"
         columns.note("target", f"the {which} column, which alone holds few whole numbers, was taken for the classes.")
         return ends[0]
-    reason = (
-        "the first and the last column could both be the target" if ends else "no column says that it is the target"
-    )
-    raise _ask(columns, reason)
+    if len(ends) == 2:
+        raise _ask(columns, "the first and the last column could both be the target")
+    raise _ask(columns, "no column says that it is the target")
 
 
 def _ask(columns: _Open, reason: str) -> DataError:
     table = columns.table
     how = "its name" if table.named else "first, last or its number from 1"
     return DataError(f"{table.path}: {reason}. Name it with --target ({how}). The columns are {table.shown}.")
+
+
+def _is_whole(table: Table, name: str) -> bool:
+    """Whether a column holds whole numbers only, some of which may be missing."""
+    numbers = [as_number(word) for word in _known(table, name, whole=True)]
+    return all(number is not None and np.isfinite(number) and number == int(number) for number in numbers)
 
 
 def _could_be_classes(table: Table, name: str) -> bool:
@@ -357,12 +383,18 @@ def _row_a_step(columns: _Open, targets: list[str], groups: str | None, series: 
     for name in dict.fromkeys(text):
         columns.take(name)
         columns.note("columns", f"the column '{name}' was not read as a value.", "doubtful")
+    channels = columns.named(CHANNEL_NAMES)
+    if channels:
+        raise DataError(
+            f"{table.path}: the column '{channels[0]}' seems to tell channels apart, a row for each value. Give a "
+            f"column for each channel instead. The columns are {table.shown}."
+        )
     if not columns.left:
         raise DataError(f"{table.path} has no column of values; its columns are {table.shown}.")
     order = f"in the order of '{time}'" if time is not None else "in the order of the file"
     columns.note("columns", f"rows with one '{series}' are the steps of a series, {order}.")
-    channels = tuple((name,) for name in columns.left)
-    return Columns(tuple(targets), channels, None, groups, series, time, findings=tuple(columns.findings))
+    values = tuple((name,) for name in columns.left)
+    return Columns(tuple(targets), values, None, groups, series, time, findings=tuple(columns.findings))
 
 
 def series_of_table(

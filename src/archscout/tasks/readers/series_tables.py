@@ -21,6 +21,7 @@ __all__ = ["Table", "listed", "read_table"]
 DELIMITERS = ("\t", ";", "|", ",")  # the first that all lines have: commas may be decimal ones
 PROBED_LINES = 50
 MOST_LISTED = 20
+SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 LABEL_NAMES = ("label", "labels", "class", "class_label", "classlabel", "target", "targets", "category", "y")
 FIELD_LIMIT = 2**31 - 1  # characters of a cell
@@ -135,9 +136,17 @@ def read_table(path: Path) -> Table:
 def _cells(path: Path, content: str) -> tuple[list[list[str]], list[int], str | None, list[str] | None]:
     """Cells of all lines that are neither blank nor comments, the lines' numbers, the separator, and the cells of the
     last comment before the first row."""
+    first, _, rest = content.partition("\n")
+    told = SEPARATOR.fullmatch(first.strip())
+    if told is not None:  # as Excel writes it
+        content = "\n" + rest
     probe = [line for line in content.split("\n", PROBED_LINES)[:PROBED_LINES] if line.strip()]
     plain = [line for line in probe if not line.startswith(("#", "%"))] or probe
-    delimiter = next((each for each in DELIMITERS if all(each in line.strip("\r\n ") for line in plain)), None)
+    delimiter = (
+        told[1]
+        if told is not None
+        else next((each for each in DELIMITERS if all(each in line.strip("\r\n ") for line in plain)), None)
+    )
     if delimiter is None:
         delimiter = "," if any("," in line for line in plain) else None
     rows: list[list[str]] = []

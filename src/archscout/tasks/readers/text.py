@@ -34,7 +34,11 @@ UNKNOWN = "<unk>"
 PARTS = ("train", "valid", "test")
 # How the three files are called: a folder of one's own, Mikolov's Penn Treebank, WikiText.
 LAYOUTS = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")
-NAMES = {"train": ("train",), "valid": ("valid", "val", "validation", "dev"), "test": ("test",)}
+NAMES = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 SUFFIXES = (".txt", ".text", ".tokens")
 LONG_LINE = 200  # words; a longer line is rather a text without lines
 PTB = TaskSpec("ptb", "language", (1,), 10_000)
