@@ -19,7 +19,7 @@ import archscout
 import archscout.errors
 from archscout.deployment.answers import Answers
 from archscout.deployment.card import KEY, ModelCard
-from archscout.deployment.prediction_files import CsvRows, csv_cell, csv_value
+from archscout.deployment.prediction_files import NUMBER, CsvRows, csv_cell, csv_value
 from archscout.pipeline.artifacts import load_card, with_card
 from tests.deployment.toy_runs import quick_run, registered, write_images
 
@@ -74,7 +74,8 @@ def test_names_survive_model_file_onnx_and_table(model: Path, tmp_path: Path, na
     assert told == list(names)
     columns = [name for name in header if name.startswith("probability of ")]
     assert columns == [f"probability of {name}" for name in names]
-    assert not any(cell[:1] in "=+@\t\r" for row in rows for cell in row if cell)
+    risky = [cell for row in rows for cell in row if cell[:1] in tuple("=+@\t\r")]
+    assert all(NUMBER.fullmatch(cell) for cell in risky)
 
 
 @given(text=texts)

@@ -172,7 +172,7 @@ def _add_to_card(run: RunContents, split: str, values: Mapping[str, float], colu
     file = run.directory.path / MODEL
     card = card_of_task(run.task, dict(run.task.split_digests()))
     if run.directory.has(CARD):
-        card = ModelCard.from_text(run.directory.read(CARD))
+        card = replace(ModelCard.from_text(run.directory.read(CARD)), data=dict(run.task.split_digests()))
     card = card.with_values(split, values)
     if columns is not None:
         card = replace(card, metric={**card.metric, "columns": columns})
