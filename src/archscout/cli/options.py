@@ -124,7 +124,7 @@ class DataOptions:
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Classes from names: folder:1 (a level of the path), or a pattern of file names, as ^[a-z]+",
+            help="Classes from names: folder:1 (a level of the path), or a pattern of file names, as ^\\d+",
             metavar="folder:LEVEL|PATTERN",
             rich_help_panel=READING,
         ),
