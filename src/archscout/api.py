@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
 from archscout.pipeline.config import ExportSettings, RunSettings, resolve_settings, task_reference
+from archscout.pipeline.defaults import resolve_for_task
 from archscout.pipeline.ensembles import make_ensemble
 from archscout.pipeline.folds import CrossValidation
+from archscout.pipeline.insight.explain import Explained, explain_run
+from archscout.pipeline.other_data import evaluate_on as judge_on
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
@@ -27,6 +30,7 @@ from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.derivation import derive as derive_genotype
 from archscout.spaces.cells.distance import distance as architecture_distance
+from archscout.tasks.options import options_with
 from archscout.tasks.registry import named_task
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
@@ -40,6 +44,8 @@ __all__ = [
     "distance",
     "ensemble",
     "evaluate",
+    "evaluate_on",
+    "explain",
     "export",
     "generate",
     "import_weights",
@@ -73,7 +79,8 @@ def run(
 
     Args:
         task: what to learn; None for a search by table.
-        method: as in `archscout list methods`; None leaves it to the recipe, and that to ednas.
+        method: as in `archscout list methods`; None leaves it to the recipe; where nothing is named, one that serves
+            the task, see `archscout.pipeline.defaults.default_search`.
         recipe: a name as in `archscout list recipes`, or a YAML file.
         overrides: settings as `section.key=value`.
         values: top-level settings: `seed`, `device`, `data`, `space`, ...
@@ -99,14 +106,27 @@ def run(
     base = None if architecture is None else load_architecture(architecture)
     if base is not None:
         values = {**(values or {}), "space": base.space}
-    settings = resolve_settings(
-        name, method=method, base=_label(architecture), recipe=recipe, values=values, overrides=overrides
+    settings, loaded = resolve_for_task(
+        name,
+        given=given,
+        method=method,
+        base=_label(architecture),
+        recipe=recipe,
+        values=values,
+        overrides=overrides,
     )
     _check_one_fold(settings)
     label = name or settings.search.dataset or Path(settings.search.table).stem
     path = Path(out) if out is not None else _free_folder(f"{Path(label).stem}-{settings.method}")
     started = Run.start(
-        path, settings, command=_command(), architecture=base, task=given, model=model, observers=observers
+        path,
+        settings,
+        command=_command(),
+        architecture=base,
+        task=given,
+        model=model,
+        observers=observers,
+        loaded=loaded,
     )
     return started.proceed(started.search_stages()[-1].name if search_only else until)
 
@@ -153,7 +173,7 @@ def cross_validate(
     base = None if architecture is None else load_architecture(architecture)
     if base is not None:
         given["space"] = base.space
-    settings = resolve_settings(
+    settings, _ = resolve_for_task(
         task, method=method, base=_label(architecture), recipe=recipe, values=given, overrides=overrides
     )
     path = Path(out) if out is not None else _free_folder(f"{Path(task).stem}-{settings.method}-{folds}-folds")
@@ -263,6 +283,51 @@ def resume(
 def evaluate(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
     """Evaluate a trained run on the test split; a second call reads the first result. `task` as for `resume`."""
     return resume(path, until="evaluate", observers=observers, task=task)
+
+
+def explain(
+    path: Path | str,
+    *,
+    out: Path | str | None = None,
+    calibrate: bool = False,
+    thresholds: bool = False,
+    task: Task | str | Path | None = None,
+) -> Explained:
+    """Say where the network of an evaluated run fails, and write tables and a contact sheet.
+
+    Args:
+        out: folder of the files; default: `insight/` in the run.
+        calibrate: fit a temperature on the validation split, and write it into the model file.
+        thresholds: of several labels at once: choose each label's threshold there, too.
+        task: as for `resume`.
+
+    Raises:
+        RunError: the run is not evaluated yet.
+        SettingsError: there is nothing to calibrate in this kind of task.
+    """
+    run = Run.open(path, task=task)
+    return explain_run(run, None if out is None else Path(out), calibrate=calibrate, thresholds=thresholds)
+
+
+def evaluate_on(
+    source: Path | str, on: Path | str, *, out: Path | str | None = None, data: Path | None = None, **options: Any
+) -> Explained:
+    """Evaluate a run or a `model.safetensors` on another labelled set, read as the training data was.
+
+    The run's own result stays as it is.
+
+    Args:
+        on: the set, in any form that is read for training, used whole; of a registered task the test split.
+        out: folder for tables and a contact sheet; None writes nothing.
+        data: folder of a registered task's files.
+        options: how to read the set, fields of `TaskOptions`.
+
+    Raises:
+        RunError: the run has no trained network yet.
+        DataError: the set cannot be read as the training data was, or has no labels that the network knows.
+    """
+    read = options_with(None, options)
+    return judge_on(source, str(on), options=read, data=data, out=None if out is None else Path(out))
 
 
 def export(

@@ -58,7 +58,7 @@ def test_show_counts_the_published_network() -> None:
     assert round(content["madds"] / 1e6, 1) == 596.0
 
 
-def test_show_counts_in_one_forward_pass_on_shapes() -> None:
+def test_show_counts_and_plans_memory_on_shapes_alone() -> None:
     passes = []
 
     def count(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:

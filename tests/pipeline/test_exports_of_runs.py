@@ -134,7 +134,7 @@ def test_an_ensemble_averages_probabilities_and_is_one_network(runs: tuple[Run, 
     samples = torch.randint(0, 17, (5, 8, 8, 1)).to(torch.uint8)
     given = archscout.load(out)
     alone = [archscout.load(run.directory.path) for run in runs]
-    samples = samples.to(given.deployed.preparation.given_dtype()).reshape(5, *given.given_shape)
+    samples = samples.to(given.preparation.given_dtype()).reshape(5, *given.given_shape)
     expected = sum(each.predict_proba(samples) for each in alone) / 2
     torch.testing.assert_close(torch.tensor(given.predict_proba(samples)), torch.tensor(expected), atol=1e-6, rtol=1e-5)
     program = torch.export.load(out / "export" / "model.pt2").module()

@@ -40,7 +40,7 @@ def test_a_run_on_images_with_two_numbers(images: Run) -> None:
     assert images.pending() == []
     assert result["metric"] == "mean_absolute_error"
     assert set(result["test"]) >= {"mean_absolute_error", "root_mean_squared_error", "r_squared", "loss", "samples"}
-    with (images.directory.path / "predictions.csv").open(encoding="utf-8") as file:
+    with (images.directory.path / "test_predictions.csv").open(encoding="utf-8") as file:
         head, *rows = csv.reader(file)
     assert head == ["sample", "true number 1", "true number 2", "predicted number 1", "predicted number 2"]
     assert len(rows) == result["test"]["samples"] == 30

@@ -43,7 +43,10 @@ TaskArgument = Annotated[
 ]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 MethodOption = Annotated[
-    str | None, typer.Option(help="Search method; see: archscout list methods.", rich_help_panel=WHAT)
+    str | None,
+    typer.Option(
+        help="Search method; default: one that serves the task; see: archscout list methods.", rich_help_panel=WHAT
+    ),
 ]
 SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)
@@ -121,7 +124,7 @@ class DataOptions:
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Classes from names: folder:1 (a level of the path), or a pattern of file names, as ^[a-z]+",
+            help="Classes from names: folder:1 (a level of the path), or a pattern of file names, as ^\\d+",
             metavar="folder:LEVEL|PATTERN",
             rich_help_panel=READING,
         ),

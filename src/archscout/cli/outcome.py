@@ -47,7 +47,7 @@ def print_outcome(run: Run, as_json: bool) -> None:
     """Print what came out, and the next command."""
     if not run.engine.is_main:
         return
-    from archscout.pipeline.summary import constant_note
+    from archscout.pipeline.summary import constant_note, interval_note
 
     directory = run.directory
     result = run.result if directory.has("result.json") else None
@@ -70,6 +70,9 @@ def print_outcome(run: Run, as_json: bool) -> None:
             f"on {result['test']['samples']:,} samples, "
             f"{result['parameters']:,} parameters, {result['madds']:,} MAdds"
         )
+        interval = interval_note(metric, result)
+        if interval:
+            typer.echo(f"{interval} (bootstrap over {result['intervals'][metric.name]['unit']})")
         beside = constant_note(metric, result)
         if beside:
             typer.echo(f"for comparison: {beside}")

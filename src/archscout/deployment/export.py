@@ -9,9 +9,11 @@ from pathlib import Path
 
 from torch import nn
 
+from archscout.atomic import write_atomic
 from archscout.deployment.card import KEY, ModelCard
 from archscout.deployment.deployed import OUTPUT_NAMES, Deployed, given_input
 from archscout.deployment.devices import DEVICE_FORMATS, export_for_device
+from archscout.deployment.standalone import FILE_NAME, standalone_source
 from archscout.exporting import ExportedInParts, ExportInput, ExportReport, export_model
 
 __all__ = ["ExportSubject"]
@@ -54,6 +56,8 @@ class ExportSubject:
     def export(self, folder: Path, *, formats: Sequence[str], tolerance: float) -> list[ExportReport]:
         """Write the files, each with the card inside and compared with the network.
 
+        Beside an ONNX file that takes samples as they are given lies `predict_onnx.py`, which needs no archscout.
+
         Args:
             formats: `onnx`, `torch`, `openvino`, `executorch`.
         """
@@ -90,7 +94,14 @@ class ExportSubject:
                             name=name,
                         )
                     )
+        if "onnx" in formats:
+            self.write_reader(folder)
         return reports
+
+    def write_reader(self, folder: Path) -> None:
+        """Write `predict_onnx.py` beside an ONNX file, unless that takes what only archscout prepares."""
+        if not self.raw:
+            write_atomic(folder / FILE_NAME, standalone_source())
 
     def metadata(self) -> dict[str, str]:
         """The card as it lies in files."""

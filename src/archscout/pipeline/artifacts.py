@@ -32,6 +32,7 @@ __all__ = [
     "INITIAL_WEIGHTS",
     "build_plain",
     "ensemble_bytes",
+    "has_card",
     "load_card",
     "load_network",
     "network_bytes",
@@ -77,6 +78,11 @@ def network_bytes(
     }
     # One metadata key only: safetensors writes several in no fixed order.
     return save(tensors, metadata={"archscout": json.dumps(description)})
+
+
+def has_card(path: Path | str) -> bool:
+    """Whether a `model.safetensors`, or the `model.json` beside it, holds a card. Raises DataError for other files."""
+    return "card" in _description(Path(path)) or (Path(path).parent / "model.json").is_file()
 
 
 def load_card(path: Path | str) -> ModelCard:

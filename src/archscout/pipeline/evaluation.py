@@ -17,11 +17,11 @@ from archscout.tasks.constant import ConstantJudge
 from archscout.tasks.metrics.catalogue import find_metric
 from archscout.tasks.metrics.problem import Problem
 from archscout.tasks.task import Task
-from archscout.training.evaluation import evaluate_network
+from archscout.training.evaluation import Observe, evaluate_network
 
 __all__ = ["PREDICTIONS", "Judged", "judge_network", "output_names", "read_predictions"]
 
-PREDICTIONS = "predictions.csv"
+PREDICTIONS = "test_predictions.csv"
 FIXED = 1  # columns before the numbers: the sample's name
 
 
@@ -32,8 +32,8 @@ class Judged:
     Attributes:
         values: of each metric, and the loss.
         constant: of each metric, what the best constant answer reaches, as `value`, and the `answer`.
-        predictions: the content of `predictions.csv` for numbers: for each sample its name, the true and the predicted
-            numbers; empty for others.
+        predictions: the content of `test_predictions.csv` for numbers: for each sample its name, the true and the
+            predicted numbers; empty for others.
         outputs: for several numbers, the errors of each by itself.
     """
 
@@ -43,14 +43,18 @@ class Judged:
     outputs: list[dict[str, Any]] = field(default_factory=list)
 
 
-def judge_network(network: nn.Module, task: Task, part: str, engine: Engine, batch_size: int) -> Judged:
-    """Evaluate a network on a split, beside constant answers."""
+def judge_network(
+    network: nn.Module, task: Task, part: str, engine: Engine, batch_size: int, witness: Observe | None = None
+) -> Judged:
+    """Evaluate a network on a split, beside constant answers; `witness` sees each batch, too."""
     split = task.split(part)
     constant = ConstantJudge(task, engine.device)
     kept: list[tuple[Tensor, Tensor]] = []
 
     def observe(outputs: Any, targets: Tensor) -> None:
         constant.update(outputs, targets)
+        if witness is not None:
+            witness(outputs, targets)
         if task.spec.kind == "regression":
             decoded = outputs if task.scale is None else task.scale.decode(outputs)
             kept.append((targets.cpu(), decoded.cpu()))
@@ -98,6 +102,8 @@ def read_predictions(directory: RunDirectory) -> list[tuple[str, list[str], list
     if not directory.has(PREDICTIONS):
         return []
     head, *rows = csv.reader(io.StringIO(directory.read(PREDICTIONS)))
+    if not head[-1].startswith("predicted "):
+        return []  # those of classes, labels or maps
     count = (len(head) - FIXED) // 2
     samples = [row[0] for row in rows]
     numbers = [[float(value) for value in row[FIXED:]] for row in rows]

@@ -91,6 +91,7 @@ def _write_int8(run: RunContents, subject: ExportSubject, wanted: ExportSettings
         driver.message(f"export: {error}")
         return str(error)
     entry = {"path": path, "format": INT8, "raw": subject.raw, "bytes": report.path.stat().st_size, **report.to_json()}
+    subject.write_reader(folder)
     entry["validation_seen_in_training"] = saw_validation(run)
     _note(run.directory, [entry])
     driver.message(f"export: {_told(run, report)}")

@@ -12,6 +12,7 @@ import yaml
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.device_views import device_numbers, device_warnings
 from archscout.pipeline.evaluation import read_predictions
+from archscout.pipeline.insight.view import view_of_run
 from archscout.spaces import architecture_from_json
 from archscout.spaces.base import HasBaseline, LayerCoded
 from archscout.tasks.metrics.classification import Metric
@@ -30,7 +31,7 @@ from archscout.viz.report.content import (
 )
 from archscout.viz.report.report import render_report
 
-__all__ = ["comparison_row", "constant_note", "next_commands", "report_html"]
+__all__ = ["comparison_row", "constant_note", "interval_note", "next_commands", "report_html"]
 
 UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
 
@@ -61,6 +62,7 @@ def report_html(run: RunContents, others: Sequence[RunContents] = ()) -> str:
         candidates=_candidates(run),
         numbers=[*_numbers(result, run.task.metrics), *device_numbers(run), *_trial_numbers(run)],
         predictions=_predictions(run),
+        insight=view_of_run(run),
         subspaces=_subspaces(run),
         tuning=_tuning(run),
         comparison=[comparison_row(run, current=True), *(comparison_row(other) for other in others)] if others else [],
@@ -90,6 +92,14 @@ def constant_note(metric: Metric, result: Mapping[str, Any]) -> str:
     if known is None:
         return ""
     return f"a constant answer reaches {metric.format(known['value'])} ({known['answer']})"
+
+
+def interval_note(metric: Metric, result: Mapping[str, Any]) -> str:
+    """Between which bounds a metric lies, for people; empty where a result does not tell."""
+    known = result.get("intervals", {}).get(metric.name)
+    if known is None:
+        return ""
+    return f"95 % interval {metric.format(known['low'])} to {metric.format(known['high'])}"
 
 
 def _predictions(run: RunContents) -> list[PredictionView]:
@@ -139,7 +149,7 @@ def _numbers(result: dict[str, Any], metrics: Sequence[Metric]) -> list[NumberVi
     numbers = []
     for metric in metrics:
         if metric.name in test:
-            notes = [metric.tendency, constant_note(metric, result), trained]
+            notes = [interval_note(metric, result), metric.tendency, constant_note(metric, result), trained]
             name, value = metric.name.replace("_", " "), metric.format(test[metric.name])
             numbers.append(NumberView(name, value, split, "; ".join(note for note in notes if note)))
     for each in result.get("outputs", []):
@@ -253,6 +263,8 @@ def next_commands(run: RunContents) -> list[tuple[str, str]]:
                 "train it again, for longer or on another task",
             )
         )
+    if run.directory.complete("evaluate"):
+        commands.append((f"archscout explain {path}", "where the network fails, as tables and pictures"))
     if run.directory.complete("train"):
         commands.append((f'archscout.load_run("{path}").model()', "the trained network in Python, a plain nn.Module"))
     return commands

@@ -66,6 +66,7 @@ class Task:
         heeds_smoothing: whether the loss heeds `label_smoothing`, where there are classes to smooth.
         findings: what the reader of the data has noticed.
         unlabelled: samples without targets that came with the data (their targets are zeros); None: there are none.
+        groups: for each split, the group of each of its samples, where samples belong together.
         evaluation_batch_size: largest batch of an evaluation, for tasks that judge larger samples than they train on.
         from_arrays: `archscout.tasks.readers.arrays.task_from_arrays`, which makes a task from arrays.
         from_datasets: `archscout.tasks.readers.arrays.task_from_datasets`, which makes one from map-style datasets.
@@ -98,6 +99,7 @@ class Task:
     heeds_smoothing: bool = True
     findings: tuple[Finding, ...] = ()
     unlabelled: Split | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     evaluation_batch_size: int | None = None
 
     @property
@@ -185,4 +187,5 @@ class Task:
             self,
             train=pool.subset(order[: len(pool) - held]),
             validation=pool.subset(order[len(pool) - held :]),
+            groups={part: groups for part, groups in self.groups.items() if part == "test"},
         )

@@ -13,7 +13,7 @@ from archscout.nn.recurrent.carry import Carry
 from archscout.tasks.streams import evaluation_batches
 from archscout.tasks.task import Split, Task
 
-__all__ = ["evaluate_network", "pooled_metrics"]
+__all__ = ["Observe", "evaluate_network", "pooled_metrics"]
 
 
 Observe = Callable[[Any, Tensor], None]

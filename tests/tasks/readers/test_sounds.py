@@ -178,13 +178,13 @@ def test_features_are_kept_until_a_file_or_a_setting_changes(
     root = tmp_path / "data"
     names = write(root, a=noise(0.3), b=noise(0.3, seed=1))
     made: list[int] = []
-    decode = sounds._clip
+    decode = sounds.clip
 
     def counted(*given: Any) -> Any:
         made.append(1)
         return decode(*given)
 
-    monkeypatch.setattr(sounds, "_clip", counted)
+    monkeypatch.setattr(sounds, "clip", counted)
     first = features(read_sounds(root, names)).clone()
     assert torch.equal(features(read_sounds(root, names)), first)
     assert len(made) == 2

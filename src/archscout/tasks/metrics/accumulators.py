@@ -13,7 +13,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-__all__ = ["Adapted", "ClassCounts", "Collected", "Determination", "MeanOfTerms", "RankingMetric"]
+__all__ = ["Adapted", "ClassCounts", "Collected", "Determination", "MeanOfTerms", "RankingMetric", "merged"]
 
 
 class MeanOfTerms(torchmetrics.Metric):
@@ -72,7 +72,7 @@ class Collected(torchmetrics.Metric):
         """The value of all batches together."""
         scores, targets = torch.cat(self.scores), torch.cat(self.targets)
         if self._merge:
-            scores, targets = _merged(scores, targets)
+            scores, targets = merged(scores, targets)
         return torch.as_tensor(self._whole(scores, targets), dtype=torch.float64)
 
 
@@ -177,14 +177,14 @@ class RankingMetric(Collected):
         return torch.stack(values).mean() if values else scores.new_tensor(self._nothing)
 
 
-def _merged(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def merged(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Mean logits of the samples that share the number in the last column, and the targets of one of them."""
     _, group = torch.unique(targets[:, -1], return_inverse=True)
     count = int(group.max()) + 1
     total = scores.new_zeros(count, scores.shape[1], dtype=torch.float64).index_add_(0, group, scores.double())
-    merged = targets.new_zeros(count, targets.shape[1])
-    merged[group] = targets
-    return total / torch.bincount(group, minlength=count).unsqueeze(1), merged
+    shared = targets.new_zeros(count, targets.shape[1])
+    shared[group] = targets
+    return total / torch.bincount(group, minlength=count).unsqueeze(1), shared
 
 
 class Determination(torchmetrics.Metric):

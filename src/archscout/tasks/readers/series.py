@@ -18,9 +18,9 @@ from archscout.tasks.findings import Finding, raise_wrong
 from archscout.tasks.options import DEFAULTS, HOLD_OUT, TaskOptions
 from archscout.tasks.preparation import ArrayPreparation
 from archscout.tasks.readers.series_arff import read_arff
-from archscout.tasks.readers.series_columns import choose_columns, series_of_table
+from archscout.tasks.readers.series_columns import Columns, choose_columns, series_of_table
 from archscout.tasks.readers.series_files import Series, SeriesFile, counted
-from archscout.tasks.readers.series_tables import read_table
+from archscout.tasks.readers.series_tables import Table, read_table
 from archscout.tasks.readers.series_targets import SeriesTargets, series_targets
 from archscout.tasks.readers.series_ts import read_ts
 from archscout.tasks.readers.split_names import PARTS as WORDS
@@ -30,7 +30,7 @@ from archscout.tasks.sources import ArraySource
 from archscout.tasks.statistics import statistics_of_array
 from archscout.tasks.task import Split, Task
 
-__all__ = ["series_task", "ucr_task"]
+__all__ = ["fill_gaps", "padded_cases", "read_new_series", "series_task", "ucr_task"]
 
 SUFFIXES = (".ts", ".tsv", ".arff", ".csv", ".txt", "")
 """Of files of series; where one task is there in several formats, the first is read."""
@@ -161,8 +161,8 @@ _Read = Callable[[str, Path, float | None], SeriesFile]
 """Reads the file of a split: `(split, path, step of time)`."""
 
 
-def _read(files: Mapping[str, Path], options: TaskOptions) -> dict[str, SeriesFile]:
-    """All files, the training file first: its step of time is that of the others.
+def _read(files: Mapping[str, Path], options: TaskOptions) -> tuple[dict[str, SeriesFile], Columns | None]:
+    """All files, the training file first: its step of time is that of the others; and what its columns are.
 
     Raises:
         DataError: what is wrong with each of them.
@@ -171,7 +171,11 @@ def _read(files: Mapping[str, Path], options: TaskOptions) -> dict[str, SeriesFi
     for file in files.values():
         if _suffix(file) != suffix and {suffix, _suffix(file)} - set(TABLES):
             raise DataError(f"{files['train'].name} and {file.name} are of different formats; give both in one.")
-    read = _ts_reader(files["train"], options) if suffix == ".ts" else _table_reader(files["train"], options)
+    columns = None
+    if suffix == ".ts":
+        read = _ts_reader(files["train"], options)
+    else:
+        read, columns = _table_reader(files["train"], options)
     found: dict[str, SeriesFile] = {}
     faults: list[str] = []
     step: float | None = None
@@ -184,7 +188,7 @@ def _read(files: Mapping[str, Path], options: TaskOptions) -> dict[str, SeriesFi
             step = step if step is not None else found[part].step
     if faults:
         raise DataError("\n".join(faults))
-    return found
+    return found, columns
 
 
 def _ts_reader(train: Path, options: TaskOptions) -> _Read:
@@ -197,14 +201,13 @@ def _ts_reader(train: Path, options: TaskOptions) -> _Read:
     return lambda _, path, step: read_ts(path, step=step, skip_damaged=options.skip_damaged)
 
 
-def _table_reader(train: Path, options: TaskOptions) -> _Read:
+def _table_reader(train: Path, options: TaskOptions) -> tuple[_Read, Columns]:
     """The columns of all tables are those that are chosen for the training file."""
     suffix = _suffix(train)
     read = read_arff if suffix == ".arff" else read_table
     table = read(train)
     name = _file_name(train)
-    published = suffix in (".tsv", ".txt", "") and not table.named and name is not None and bool(name.part)
-    columns = choose_columns(table, options, published=published)
+    columns = choose_columns(table, options, published=_is_published(name, table))
 
     def one(part: str, path: Path, step: float | None) -> SeriesFile:
         own = table if part == "train" else read(path)
@@ -212,10 +215,52 @@ def _table_reader(train: Path, options: TaskOptions) -> _Read:
         # What was decided of the columns holds for all files, and is said once.
         return series if part != "train" else replace(series, findings=(*columns.findings, *series.findings))
 
-    return one
+    return one, columns
 
 
-def _without_gaps(case: Series, fill: Sequence[float]) -> int:
+def _is_published(name: _FileName | None, table: Table) -> bool:
+    return name is not None and name.suffix in (".tsv", ".txt", "") and not table.named and bool(name.part)
+
+
+def read_new_series(path: Path, preparation: ArrayPreparation) -> SeriesFile:
+    """The series of a file that a trained network is to predict; targets are not needed, and not looked at.
+
+    Series that cannot be read are left out; the finding "damaged" names their lines.
+
+    Raises:
+        DataError: no such file, none of its series can be read, or a table with other columns than in the training.
+    """
+    suffix = _suffix(path)
+    if suffix == ".ts":
+        return read_ts(path, step=preparation.step, skip_damaged=True)
+    table = read_arff(path) if suffix == ".arff" else read_table(path)
+    columns = None if preparation.columns is None else Columns.from_json(preparation.columns)
+    columns = _columns_of_new(table, columns, preparation.length)
+    return series_of_table(table, columns, step=preparation.step, skip_damaged=True)
+
+
+def _columns_of_new(table: Table, known: Columns | None, length: int | None) -> Columns:
+    """The columns of a table without targets, from those of the training table if there was one."""
+    values = None if known is None else [name for channel in known.channels for name in channel]
+    if known is not None and values is not None and (table.named or table.nested or known.series is not None):
+        return known
+    width = len(table.columns)
+    without = Columns(("",), (tuple(table.columns),))
+    if values is not None and known is not None:
+        if width == len(values):
+            return without
+        if width == len(values) + len(known.targets):
+            return known
+        raise DataError(
+            f"{table.path} has {width} columns without names; the training table had {len(values)} values in a row and "
+            f"{len(known.targets)} targets."
+        )
+    if width == length:
+        return without
+    return choose_columns(table, DEFAULTS, published=_is_published(_file_name(table.path), table))
+
+
+def fill_gaps(case: Series, fill: Sequence[float]) -> int:
     """Fill missing values by straight lines within the channel, in place; return their number."""
     missing = np.isnan(case)
     count = int(missing.sum())
@@ -229,8 +274,14 @@ def _without_gaps(case: Series, fill: Sequence[float]) -> int:
     return count
 
 
-def _filled(files: Mapping[str, SeriesFile], rules: int) -> tuple[np.ndarray[Any, np.dtype[np.float32]], list[Finding]]:
-    """Fill missing values of all cases; the mean of each channel over the training file, and what was done.
+_Array = np.ndarray[Any, np.dtype[np.float32]]
+_Values = np.ndarray[Any, np.dtype[np.float32]]
+"""One for each channel."""
+
+
+def _filled(files: Mapping[str, SeriesFile], rules: int) -> tuple[_Values, _Values, list[Finding]]:
+    """Fill missing values of all cases; of each channel over the training file its mean, and what stood for channels
+    without values; and what was done.
 
     A channel without any value in a case gets the channel's mean (by the rules of version 1: 0).
     """
@@ -242,7 +293,7 @@ def _filled(files: Mapping[str, SeriesFile], rules: int) -> tuple[np.ndarray[Any
         before = np.divide(total, known, out=np.zeros(len(before)), where=known > 0).astype(np.float32)
     findings = []
     for file in files.values():
-        counts = [_without_gaps(case, before.tolist()) for case in file.cases]
+        counts = [fill_gaps(case, before.tolist()) for case in file.cases]
         if sum(counts):
             message = (
                 f"{file.path.name}: {sum(counts):,} missing values in {counted(sum(map(bool, counts)))} were filled by "
@@ -251,16 +302,16 @@ def _filled(files: Mapping[str, SeriesFile], rules: int) -> tuple[np.ndarray[Any
             findings.append(Finding("note", "filled", message))
     # In one step over all values, as in earlier versions, so that no result changes.
     mean = np.concatenate(train, axis=1).mean(1, dtype=np.float64).astype(np.float32)
-    return mean, findings
+    return mean, before, findings
 
 
-def _padded(cases: Sequence[Series], length: int, fill: np.ndarray[Any, np.dtype[np.float32]]) -> torch.Tensor:
+def padded_cases(cases: Sequence[Series], length: int, fill: np.ndarray[Any, np.dtype[np.float32]]) -> _Array:
     """All cases `(N, C, length)`: the shorter ones are followed by the channel's fill value."""
-    whole = np.empty((len(cases), len(fill), length), np.float32)
+    whole: _Array = np.empty((len(cases), len(fill), length), np.float32)
     whole[:] = fill[:, None]
     for row, case in zip(whole, cases, strict=True):
         row[:, : case.shape[1]] = case
-    return torch.from_numpy(whole)
+    return whole
 
 
 @register_reader(
@@ -284,7 +335,7 @@ def series_task(path: Path, options: TaskOptions = DEFAULTS, *, name: str | None
         DataError: a file is missing or wrong, or files do not belong together.
     """
     own, paths, findings = _find_files(path)
-    files = _read(paths, options)
+    files, columns = _read(paths, options)
     train = files["train"]
     for file in files.values():
         findings.extend(file.findings)
@@ -296,7 +347,7 @@ def series_task(path: Path, options: TaskOptions = DEFAULTS, *, name: str | None
     targets = series_targets(files, options)
     findings.extend(targets.findings)
     raise_wrong(findings)
-    fill, notes = _filled(files, options.rules)
+    fill, empty, notes = _filled(files, options.rules)
     findings += notes
     low, high = (
         min(file.lengths[0] for file in files.values()),
@@ -319,8 +370,15 @@ def series_task(path: Path, options: TaskOptions = DEFAULTS, *, name: str | None
         by_name=all(file.names is not None for file in files.values()),
         class_names=targets.class_names,
         groups=_groups(files, targets),
-        preparation=ArrayPreparation("NCL", length=high if low < high else None, fill=tuple(fill.tolist())),
         unlabelled=_unlabelled(files, targets, high, fill),
+        preparation=ArrayPreparation(
+            "NCL",
+            length=high,
+            fill=tuple(fill.tolist()),
+            empty=tuple(empty.tolist()),
+            columns=None if columns is None else columns.to_json(),
+            step=train.step,
+        ),
         provenance=_provenance(files, low, high, findings),
         findings=tuple(findings),
     )
@@ -346,7 +404,7 @@ def _parts(
     for part, places in targets.samples.items():
         file = files[part]
         names = [file.name_of(place) for place in places]
-        inputs = _padded([file.cases[place] for place in places], length, fill)
+        inputs = torch.from_numpy(padded_cases([file.cases[place] for place in places], length, fill))
         parts[part] = Split(ArraySource(inputs, targets.values[part], names), torch.arange(len(inputs)))
     return parts
 
@@ -366,7 +424,8 @@ def _unlabelled(
         return None
     values = next(iter(targets.values.values()))
     nothing = torch.zeros(len(cases), *values.shape[1:], dtype=values.dtype)
-    return Split(ArraySource(_padded(cases, length, fill), nothing, names), torch.arange(len(cases)))
+    inputs = torch.from_numpy(padded_cases(cases, length, fill))
+    return Split(ArraySource(inputs, nothing, names), torch.arange(len(cases)))
 
 
 def _groups(files: Mapping[str, SeriesFile], targets: SeriesTargets) -> dict[str, list[str]] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,20 @@ class Columns:
     time: str | None = None
     in_order: bool = False
     findings: tuple[Finding, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads; without findings."""
+        values = {name: value for name, value in asdict(self).items() if name != "findings"}
+        return {**values, "targets": list(self.targets), "channels": [list(names) for names in self.channels]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Columns:
+        """The columns of `to_json`. Raises DataError for anything else."""
+        try:
+            lists = {"targets": tuple(values["targets"]), "channels": tuple(map(tuple, values["channels"]))}
+            return cls(**{**values, **lists})
+        except (KeyError, TypeError):
+            raise DataError("the model file does not say what the columns of its tables are.") from None
 
 
 @dataclass
@@ -422,6 +437,7 @@ def series_of_table(
         class_words=table.classes.get(columns.targets[0], ()),
         target_names=columns.targets if table.named else (),
         names=None if names is None else tuple(names[row].strip() for row in rows),
+        lines=tuple(table.lines[row] for row in rows),
         groups=None if groups is None else tuple(groups[row].strip() for row in rows),
         findings=(*table.findings, *findings),
         digest=table.digest,
@@ -546,6 +562,7 @@ def _long_series(
         findings=(*table.findings, *notes, *findings),
         digest=table.digest,
         step=usual if times is not None else None,
+        lines=tuple(begins[place] for place in good),
     )
 
 

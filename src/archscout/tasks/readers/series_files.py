@@ -51,6 +51,7 @@ class SeriesFile:
         findings: what is to be said of the file.
         digest: SHA-256 of the file.
         step: of time, where the file has time stamps.
+        lines: of the file, in which the cases begin.
     """
 
     path: Path
@@ -69,6 +70,8 @@ class SeriesFile:
         """The file and the name or number of a case, which is unique in a task."""
         own = f"case {place + 1}" if self.names is None else self.names[place]
         return f"{self.path.name}: {own}"
+
+    lines: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:

@@ -137,6 +137,7 @@ def read_ts(path: Path, *, step: float | None = None, skip_damaged: bool = False
         findings=tuple(findings),
         digest=digest_of(text.content),
         step=step if stamped else None,
+        lines=tuple(kept[place] for place in good),
     )
 
 

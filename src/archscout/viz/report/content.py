@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
     from archscout.tasks.spec import TaskSpec
+    from archscout.viz.report.insight import InsightView
 
 __all__ = [
     "CandidateView",
@@ -155,6 +156,7 @@ class ReportContent:
     numbers: Sequence[NumberView] = ()
     comparison: Sequence[ComparisonRow] = ()
     predictions: Sequence[PredictionView] = ()
+    insight: InsightView | None = None
     subspaces: SubspaceView | None = None
     tuning: TuningView | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
