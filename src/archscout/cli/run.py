@@ -44,8 +44,8 @@ def search(
 def _start(task: str | None, options: RunOptions, search_only: bool = False) -> None:
     from archscout import api
     from archscout.cli.outcome import print_outcome
-    from archscout.cli.progress import make_observer
     from archscout.cli.user_model import load_model
+    from archscout.progress import make_observer
 
     done = api.run(
         task,
@@ -72,8 +72,8 @@ def train(
     """Train the architecture of a run, or any architecture on a task."""
     from archscout import api
     from archscout.cli.outcome import print_outcome
-    from archscout.cli.progress import make_observer
     from archscout.errors import SettingsError
+    from archscout.progress import make_observer
     from archscout.rundir import RunDirectory
 
     observers = [make_observer(options.quiet)]
@@ -117,8 +117,8 @@ def resume(
     """Go on with a run that was stopped or killed."""
     from archscout import api
     from archscout.cli.outcome import print_outcome
-    from archscout.cli.progress import make_observer
     from archscout.cli.user_model import load_model
+    from archscout.progress import make_observer
 
     observers = [make_observer(quiet)]
     done = api.resume(

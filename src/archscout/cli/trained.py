@@ -38,7 +38,7 @@ def evaluate(
     else:
         from archscout import api
         from archscout.cli.outcome import print_outcome
-        from archscout.cli.progress import make_observer
+        from archscout.progress import make_observer
 
         print_outcome(api.evaluate(source, observers=[make_observer(quiet)], task=task), as_json)
 
@@ -64,7 +64,7 @@ def export(
     else:
         from archscout import api
         from archscout.cli.outcome import print_outcome
-        from archscout.cli.progress import make_observer
+        from archscout.progress import make_observer
 
         print_outcome(api.export(source, observers=[make_observer(quiet)], task=task), as_json)
 

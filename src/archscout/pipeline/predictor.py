@@ -14,6 +14,7 @@ from archscout.deployment.card import ModelCard
 from archscout.deployment.deployed import Deployed
 from archscout.engine import Engine
 from archscout.errors import DataError, RunError
+from archscout.notebook import html_table
 from archscout.pipeline.artifacts import load_card, load_network
 from archscout.rundir import RunDirectory
 
@@ -36,6 +37,26 @@ class Predictor:
         self.card = card
         self.device = Engine.create(device).device
         self.deployed = Deployed(network.eval(), card).to(self.device)
+
+    def __repr__(self) -> str:
+        spec = self.card.spec
+        return f"<Predictor of {spec.name}: {spec.describe()}; takes (N, {', '.join(map(str, self.given_shape))})>"
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        card = self.card
+        names = list(card.class_names)
+        rows = {
+            "predicts": card.spec.describe(),
+            "takes": f"(N, {', '.join(map(str, self.given_shape))}), {self.deployed.preparation.given_dtype()}",
+            "classes": ", ".join(names[:10]) + (f", ... ({len(names):,} in all)" if len(names) > 10 else ""),
+            "parameters": f"{sum(each.numel() for each in self.deployed.network.parameters()):,}",
+            "device": self.device,
+            **{
+                f"{split} {name}": f"{value:.4g}" for split, each in card.values.items() for name, value in each.items()
+            },
+        }
+        return html_table(f"Predictor of {card.spec.name}", {name: value for name, value in rows.items() if value})
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -122,6 +143,8 @@ def load(source: Path | str, *, device: str = "auto", model: nn.Module | None = 
         DataError: no model file, or one that does not say how samples are prepared.
     """
     path = Path(source)
+    if not path.exists() and not path.suffix:
+        path = path.with_name(f"{path.name}.safetensors")  # which `save` of an estimator adds
     file = path
     if path.is_dir():
         directory = RunDirectory(path)

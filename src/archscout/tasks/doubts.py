@@ -86,7 +86,7 @@ def _classes(task: Task, counts: Mapping[str, tuple[int, ...]]) -> Iterator[Find
         )
     for part, found in counts.items():
         empty = [label for label, count in enumerate(found) if count == 0]
-        if empty and part != "train":
+        if empty and part != "train" and any(found):
             yield Finding(
                 "doubtful",
                 "absent",

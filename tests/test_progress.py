@@ -8,9 +8,9 @@ import re
 import pytest
 from rich.console import Console
 
-from archscout.cli import progress
-from archscout.cli.progress import LineObserver, TerminalObserver
+from archscout import progress
 from archscout.driver import Observer
+from archscout.progress import LineObserver, TerminalObserver
 
 METRICS = {
     "progress": 0.25,
