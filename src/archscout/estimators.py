@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
@@ -43,6 +45,7 @@ __all__ = ["Classifier", "FitWarning", "InputError", "MultilabelClassifier", "Re
 
 Array = np.ndarray[Any, Any]
 SUFFIX = ".safetensors"
+LARGEST_JUMP, MEAN_JUMP = 100.0, 3.0  # of the deviation, from one column to the next; beyond, X is a table
 
 
 class InputError(DataError, ValueError):
@@ -67,7 +70,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             for all else, each with a recipe of a minute or two for some thousand small samples.
         overrides: further settings, as `["train.epochs=5"]` or `{"train.epochs": 5}`.
         metric: what decides in the search; None: that of the kind of task. `score` is not changed by it.
-        task_options: more of how the data is read, as `{"layout": "NHWC", "class_weights": "balanced"}`: fields of
+        layout: axes of `X`, where its shape does not tell: NCHW, NHWC, NHW, NCL, NLC, NL.
+        task_options: more of how the data is read, as `{"augment": "none", "class_weights": "balanced"}`: fields of
             `archscout.tasks.options.TaskOptions`.
         validation_fraction: of the samples, held out in the search. The final training learns from all samples.
         seed: of everything that is drawn; the same seed gives the same network on a CPU.
@@ -96,6 +100,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         recipe: str | None = None,
         overrides: Sequence[str] | Mapping[str, Any] = (),
         metric: str | None = None,
+        layout: str = "auto",
         task_options: Mapping[str, Any] | None = None,
         validation_fraction: float = 1 / 6,
         seed: int = 0,
@@ -109,6 +114,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         self.recipe = recipe
         self.overrides = overrides
         self.metric = metric
+        self.layout = layout
         self.task_options = task_options
         self.validation_fraction = validation_fraction
         self.seed = seed
@@ -173,6 +179,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         named = dict(self.task_options or {})
         own = {
             "kind": self._kind,
+            "layout": self.layout,
             "validation_fraction": self.validation_fraction,
             "seed": self._number() if isinstance(self.random_state, int | np.integer | None) else int(self.seed),
             **({} if self.metric is None else {"metric": self.metric}),
@@ -200,6 +207,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             if y is not None:
                 y = self._plain_targets(y)
             x, y = validate_data(self, x, y, **targets, y_numeric=self._kind == "regression")
+            _warn_of_scales(x)
         else:
             if y is None:
                 raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
@@ -214,11 +222,21 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _plain_targets(self, y: Any) -> Any:
         """Targets as an array, before they are encoded."""
-        return y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+        if isinstance(y, torch.Tensor):
+            return y.detach().cpu().numpy()
+        if isinstance(y, list | tuple) and len({isinstance(label, str) for label in y}) > 1:
+            return np.array(y, object)  # else numpy would make texts of the numbers
+        return y
 
     def _read_new(self, x: Any) -> Any:
         """Samples like those of the fit."""
         x = _as_array(x)
+        wanted = len(self._sample_shape)
+        if wanted > 1 and np.ndim(x) == wanted:
+            raise InputError(
+                f"X has the shape {np.shape(x)}, which is that of one sample; {type(self).__name__} takes many, (N, "
+                f"{', '.join(map(str, self._sample_shape))}): X[None] makes them of one."
+            )
         x = validate_data(self, x, reset=False) if _is_table(x) else check_array(x, allow_nd=True)
         if tuple(x.shape[1:]) != self._sample_shape:
             raise InputError(
@@ -264,7 +282,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         file = Path(path)
         if file.suffix not in ("", SUFFIX):
             raise DataError(
-                f"{file} ends in {file.suffix}; models are saved as safetensors: {file.with_suffix(SUFFIX)}"
+                f"{file} ends in {file.suffix}, but models are saved as safetensors: {file.with_suffix(SUFFIX)}"
             )
         file = file.with_name(file.name if file.suffix else file.name + SUFFIX)
         try:
@@ -305,9 +323,10 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     classes_: Array
 
     def _encode_first(self, y: Any, options: TaskOptions) -> tuple[Array, Sequence[str]]:
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        self.classes_, numbers = _unique(y)
+        with _mixed_labels():
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+            self.classes_, numbers = np.unique(y, return_inverse=True)
         return numbers, _names(self.classes_)
 
     def _encode(self, y: Any, options: TaskOptions) -> Array:
@@ -361,7 +380,9 @@ class MultilabelClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         if self._binarizer is not None and _are_label_sets(y):
             unknown = {label for row in y for label in row} - set(self._binarizer.classes_)
             if unknown:
-                raise InputError(f"y_val has the label {next(iter(unknown))!r}, which y has not.")
+                raise InputError(
+                    f"y has the label {str(next(iter(unknown)))!r}, which the samples of the fit do not have."
+                )
             y = self._binarizer.transform(y)
         array = np.asarray(y)
         if array.ndim != 2 or array.shape[1] < 2 or not np.isin(array, (0, 1)).all():
@@ -380,6 +401,12 @@ class MultilabelClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         found = self.predict_proba(X)
         limits = np.array(self.predictor_.card.thresholds or (0.5,) * found.shape[1])
         return (found >= limits).astype(np.int64)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """The share of the samples whose labels are all right."""
+        with _as_value_errors():
+            true = self._encode(super()._plain_targets(y), self._options())
+        return float(accuracy_score(true, self.predict(X), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -520,6 +547,23 @@ def _is_table(x: Any) -> bool:
     return not isinstance(x, np.ndarray) or x.ndim <= 2
 
 
+def _warn_of_scales(x: Array) -> None:
+    """Warn where columns differ in scale as features of tables do, and steps of series do not.
+
+    Inputs are normalised as series, with one mean and deviation: features of small values would not be seen.
+    """
+    deviations = x.std(0, dtype=np.float64)
+    known = deviations[deviations > 0]
+    jumps = np.abs(np.diff(np.log(known)))
+    if len(jumps) and (jumps.max() > np.log(LARGEST_JUMP) or jumps.mean() > np.log(MEAN_JUMP)):
+        warnings.warn(
+            f"the columns of X differ in scale by a factor of {known.max() / known.min():,.0f}. If they are features "
+            "of a table, bring them to one scale first: make_pipeline(StandardScaler(), ...).",
+            FitWarning,
+            stacklevel=4,
+        )
+
+
 def _positions(x: Any) -> set[tuple[int, ...]]:
     """What may be the positions of samples, without an axis of channels."""
     shape = tuple(np.shape(x)[1:])
@@ -549,17 +593,11 @@ def _mixed_labels() -> Iterator[None]:
         raise InputError(f"the labels are of different types, which have no order ({error}); give one type.") from None
 
 
-def _unique(y: Array) -> tuple[Array, Array]:
-    with _mixed_labels():
-        classes, numbers = np.unique(y, return_inverse=True)
-    return classes, numbers
-
-
 def _numbers_of(y: Array, classes: Array, where: str) -> Array:
     """The places of labels among the classes. Raises InputError for others."""
     known = np.isin(y, classes)
     if not known.all():
-        raise InputError(f"{where} has the label {y[~known][0]!r}, which the samples of the fit do not have.")
+        raise InputError(f"{where} has the label {str(y[~known][0])!r}, which the samples of the fit do not have.")
     return np.searchsorted(classes, y)
 
 

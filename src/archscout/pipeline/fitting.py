@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from archscout.driver import Observer
-from archscout.errors import DataError, SettingsError, SpaceError, StoppedError
+from archscout.errors import DataError, RunError, SettingsError, SpaceError, StoppedError
 from archscout.pipeline.config import RunSettings, resolve_settings
 from archscout.pipeline.run import Run
 from archscout.progress import make_observer
@@ -98,7 +98,7 @@ def fit_arrays(data: Mapping[str, Any], options: TaskOptions, how: HowToFit) -> 
     heard = _Warnings()
     observers: list[Observer] = [heard] if how.verbose <= 0 else [make_observer()]
     with _folder(how.out) as path:
-        run = Run.start(path, settings, command="Python", task=task, observers=observers)
+        run = _started(path, settings, task, observers)
         with _stoppable(path, kept=how.out is not None):
             run.proceed("train")
         last = run.metrics("train")[-1:] if given else []
@@ -114,8 +114,19 @@ def fit_arrays(data: Mapping[str, Any], options: TaskOptions, how: HowToFit) -> 
         )
         doubts = [finding.message for finding in run.record.findings if finding.level == "doubtful"]
     for text in (*doubts, *heard.texts):
-        warnings.warn(text, FitWarning, stacklevel=4)
+        warnings.warn(text, FitWarning, stacklevel=3)
     return fitted
+
+
+def _started(path: Path, settings: RunSettings, task: Task, observers: Sequence[Observer]) -> Run:
+    """The run of a fit, or the one that is there already, of the same settings and data."""
+    try:
+        run = Run.start(path, settings, command="Python", task=task, observers=observers)
+        run.task  # noqa: B018  compares the data
+    except RunError as error:
+        reason = str(error).partition(". ")[0]
+        raise RunError(f"{reason}. Choose another folder with out=, or remove {path} to fit anew.") from None
+    return run
 
 
 def _task(data: Mapping[str, Any], options: TaskOptions) -> Task:

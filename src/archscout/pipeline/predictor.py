@@ -104,7 +104,9 @@ class Predictor:
 
     def _checked(self, samples: Any) -> Tensor:
         given = (
-            samples.detach().cpu() if isinstance(samples, Tensor) else torch.from_numpy(np.ascontiguousarray(samples))
+            samples.detach().cpu()
+            if isinstance(samples, Tensor)
+            else torch.from_numpy(np.require(samples, requirements=["C", "W"]))
         )
         wanted, dtype = self.given_shape, self.deployed.preparation.given_dtype()
         if tuple(given.shape[1:]) != wanted or len(given) == 0:
