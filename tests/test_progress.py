@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -76,3 +79,55 @@ def test_the_bar_shows_every_metric_at_any_width(width: int) -> None:
 
 def test_warnings_stand_out_above_the_bar_word_for_word() -> None:
     assert f"\x1b[33m{WARNING}" in bar(200)
+
+
+# -- notebooks ---------------------------------------------------------------------------------------------------
+
+
+class Notebook:
+    """What a notebook has of IPython: the kernel's shell, and displays that can be updated."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: list[str] = []
+        package, display = ModuleType("IPython"), ModuleType("IPython.display")
+        package.get_ipython = lambda: SimpleNamespace(kernel=object())  # type: ignore[attr-defined]
+        display.display = self.display  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "IPython", package)
+        monkeypatch.setitem(sys.modules, "IPython.display", display)
+
+    def display(self, shown: Any, *, display_id: bool = False) -> Any:
+        self.shown.append(shown._repr_html_())
+        place = len(self.shown) - 1
+        return SimpleNamespace(update=lambda new: self.shown.__setitem__(place, new._repr_html_()))
+
+
+def test_notebooks_show_one_bar_for_each_stage_and_messages_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = Notebook(monkeypatch)
+    observer = progress.make_observer()
+    assert isinstance(observer, progress.NotebookObserver)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_MOVES", 0.0)
+    observer.started("search", 0)
+    observer.advanced("search", 1, METRICS, 10.0)
+    assert 'value="0.2500" max="1"></progress> 25 % 0:30 left' in notebook.shown[0]
+    observer.message(WARNING + " <b>")
+    observer.finished("search", 21.4)
+    bar, warning = notebook.shown
+    assert '<b>search</b> <progress value="1.0000" max="1"></progress> 100 % 21 s' in bar
+    assert SHOWN in bar
+    assert "darkorange" in warning
+    assert "&lt;b&gt;" in warning
+
+
+def test_bars_of_notebooks_move_a_few_times_a_second_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = Notebook(monkeypatch)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_MOVES", 3600.0)
+    observer = progress.make_observer()
+    observer.started("search", 0)
+    observer.advanced("search", 1, METRICS, 10.0)
+    assert " 0 %" in notebook.shown[0]
+
+
+def test_a_terminal_of_ipython_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    Notebook(monkeypatch)
+    sys.modules["IPython"].get_ipython = lambda: SimpleNamespace()  # type: ignore[attr-defined]
+    assert not isinstance(progress.make_observer(), progress.NotebookObserver)
