@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,6 +88,14 @@ def test_every_method_repeats_and_resumes_after_every_step(method: str, space: s
     make = partial(methods_do.make_job, method, space, METHOD_CASES[method], SPACE_CASES[space])
     methods_do.check_repeats(make)
     methods_do.check_resumes(make)
+
+
+@pytest.mark.parametrize(("method", "space"), [pair for pair in PAIRS if SPACE_CASES[pair[1]].further])
+def test_every_method_searches_numbers_in_units_of_their_own(method: str, space: str) -> None:
+    case = SPACE_CASES[space]
+    for task in case.further:
+        make = partial(methods_do.make_job, method, space, METHOD_CASES[method], replace(case, task=task))
+        methods_do.check_searches(make)
 
 
 def test_jobs_that_show_their_architecture_stay_as_they_are() -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from archscout import progress
 from archscout.driver import Observer
 from archscout.progress import LineObserver, TerminalObserver
+from archscout.tasks.metrics import catalogue
 
 METRICS = {
     "progress": 0.25,
@@ -79,6 +80,13 @@ def test_the_bar_shows_every_metric_at_any_width(width: int) -> None:
 
 def test_warnings_stand_out_above_the_bar_word_for_word() -> None:
     assert f"\x1b[33m{WARNING}" in bar(200)
+
+
+def test_every_metric_by_name_is_shown() -> None:
+    names = {entry.name for _, entry in catalogue.METRICS.items()}
+    assert names <= set(progress.SHOWN) | {"accuracy"}
+    assert "train own 0.500" in progress._describe({"train_own": 0.5, "learning_rate": 0.1})
+    assert "mean absolute error 35,685" in progress._describe({"mean_absolute_error": 35684.9})
 
 
 # -- notebooks ---------------------------------------------------------------------------------------------------

@@ -100,3 +100,8 @@ def test_every_recipe_resolves(name: str) -> None:
     values = load_recipe(name)
     settings = resolve_settings(values.get("task", "digits"), recipe=name)
     assert settings.method == values.get("method", "ednas")
+
+
+def test_a_setting_in_the_wrong_section_is_found_in_the_right_one() -> None:
+    with pytest.raises(SettingsError, match=r"train\.loss: unknown setting; did you mean task_options\.loss\?"):
+        resolve_settings("digits", overrides=["train.loss=focal"])

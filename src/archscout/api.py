@@ -15,14 +15,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
-from archscout.pipeline.config import resolve_settings, task_reference
+from archscout.pipeline.config import RunSettings, resolve_settings, task_reference
+from archscout.pipeline.defaults import resolve_for_task
+from archscout.pipeline.folds import CrossValidation
+from archscout.pipeline.insight.explain import Explained, explain_run
+from archscout.pipeline.other_data import evaluate_on as judge_on
 from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
+from archscout.rundir import FOLDS, RunDirectory
 from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.derivation import derive as derive_genotype
 from archscout.spaces.cells.distance import distance as architecture_distance
+from archscout.tasks.options import options_with
 from archscout.tasks.registry import named_task
 from archscout.tasks.task import Task
 from archscout.zoo import resolve_architecture
@@ -31,9 +37,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
+    "cross_validate",
     "derive",
     "distance",
     "evaluate",
+    "evaluate_on",
+    "explain",
     "export",
     "generate",
     "import_weights",
@@ -41,6 +50,7 @@ __all__ = [
     "load_run",
     "report",
     "resume",
+    "resume_folds",
     "run",
     "search",
     "train",
@@ -66,7 +76,8 @@ def run(
 
     Args:
         task: what to learn; None for a search by table.
-        method: as in `archscout list methods`; None leaves it to the recipe, and that to ednas.
+        method: as in `archscout list methods`; None leaves it to the recipe; where nothing is named, one that serves
+            the task, see `archscout.pipeline.defaults.default_search`.
         recipe: a name as in `archscout list recipes`, or a YAML file.
         overrides: settings as `section.key=value`.
         values: top-level settings: `seed`, `device`, `data`, `space`, ...
@@ -87,24 +98,115 @@ def run(
     name = None if given is None else given.name
     if isinstance(task, str):
         name = task_reference(named_task(task, (values or {}).get("data")))
-    if model is not None:
-        options = {"space_options": {"keep": list(keep)}} if keep else {}
-        given_values = {key: value for key, value in (values or {}).items() if value is not None}
-        values, method = {"space": "module", **options, **given_values}, method or "dash"
-    elif keep:
-        raise SettingsError("keep names layers of a model of your own; give model=... with it.")
+    given_values = {key: value for key, value in (values or {}).items() if value is not None}
+    values, method = _with_model(given_values, method, model, keep)
     base = None if architecture is None else load_architecture(architecture)
     if base is not None:
         values = {**(values or {}), "space": base.space}
-    settings = resolve_settings(
-        name, method=method, base=_label(architecture), recipe=recipe, values=values, overrides=overrides
+    settings, loaded = resolve_for_task(
+        name,
+        given=given,
+        method=method,
+        base=_label(architecture),
+        recipe=recipe,
+        values=values,
+        overrides=overrides,
     )
+    _check_one_fold(settings)
     label = name or settings.search.dataset or Path(settings.search.table).stem
     path = Path(out) if out is not None else _free_folder(f"{Path(label).stem}-{settings.method}")
     started = Run.start(
-        path, settings, command=_command(), architecture=base, task=given, model=model, observers=observers
+        path,
+        settings,
+        command=_command(),
+        architecture=base,
+        task=given,
+        model=model,
+        observers=observers,
+        loaded=loaded,
     )
     return started.proceed(started.search_stages()[-1].name if search_only else until)
+
+
+def cross_validate(
+    task: str,
+    *,
+    folds: int,
+    method: str | None = None,
+    recipe: str | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    observers: Sequence[Observer] = (),
+    until: str | None = None,
+    architecture: Architecture | str | Path | None = None,
+    model: nn.Module | None = None,
+    keep: Sequence[str] = (),
+) -> CrossValidation:
+    """A whole `run` for each of k folds of small data, each tested on its own fold; with mean and spread of the tests.
+
+    Args:
+        task: a path of data without a test split of its own; its options, groups and order among them, are in
+            `values["task_options"]`.
+        folds: how many, from 2.
+        method, recipe, overrides, values, out, observers, until, architecture, model, keep: as for `run`.
+
+    Returns:
+        The cross-validation: `.result`, `.runs()`, the folder `.directory.path` with `fold-1`, `fold-2`, ...
+
+    Raises:
+        ArchscoutError: bad input; nothing was started.
+        StoppedError: by a signal or the time limit; `resume_folds` goes on.
+    """
+    if not isinstance(task, str):
+        raise SettingsError(
+            "folds are made while data is read; give its path. For a Task of your own make one for each fold: "
+            "Task.from_arrays(..., folds=5, fold=1)"
+        )
+    task = task_reference(named_task(task, (values or {}).get("data")))
+    given = {key: value for key, value in (values or {}).items() if value is not None}
+    given["task_options"] = {**given.get("task_options", {}), "folds": folds}
+    given, method = _with_model(given, method, model, keep)
+    base = None if architecture is None else load_architecture(architecture)
+    if base is not None:
+        given["space"] = base.space
+    settings, _ = resolve_for_task(
+        task, method=method, base=_label(architecture), recipe=recipe, values=given, overrides=overrides
+    )
+    path = Path(out) if out is not None else _free_folder(f"{Path(task).stem}-{settings.method}-{folds}-folds")
+    started = CrossValidation.start(
+        path, settings, command=_command(), architecture=base, model=model, observers=observers
+    )
+    return started.proceed(until)
+
+
+def resume_folds(
+    path: Path | str,
+    *,
+    until: str | None = None,
+    observers: Sequence[Observer] = (),
+    task: str | Path | None = None,
+    model: nn.Module | None = None,
+    accept_data_change: bool = False,
+) -> CrossValidation:
+    """Go on with a cross-validation where it was: with the fold that was stopped, then with the next ones.
+
+    `task`, the path where the data is now, `model` and `accept_data_change` are as for `resume`.
+    """
+    opened = CrossValidation.open(path, task=task, model=model, observers=observers, accepts_change=accept_data_change)
+    return opened.proceed(until)
+
+
+def _with_model(
+    values: dict[str, Any], method: str | None, model: nn.Module | None, keep: Sequence[str]
+) -> tuple[dict[str, Any], str | None]:
+    """Values and method of a run about a network of the user's own; of others as they are."""
+    if model is not None:
+        options = {"space_options": {"keep": list(keep)}} if keep else {}
+        return {"space": "module", **options, **values}, method or "dash"
+    if keep:
+        raise SettingsError("keep names layers of a model of your own; give model=... with it.")
+    return values, method
 
 
 def search(task: str | Task | None = None, **options: Any) -> Run:
@@ -139,6 +241,7 @@ def train(
     settings = resolve_settings(
         name, architecture=label, recipe=recipe, values={**(values or {}), "space": found.space}, overrides=overrides
     )
+    _check_one_fold(settings)
     path = Path(out) if out is not None else _free_folder(f"{Path(name).stem}-{Path(label).stem[:40]}")
     given = None if isinstance(task, str) else task
     started = Run.start(
@@ -179,13 +282,74 @@ def evaluate(path: Path | str, *, observers: Sequence[Observer] = (), task: Task
     return resume(path, until="evaluate", observers=observers, task=task)
 
 
+def explain(
+    path: Path | str,
+    *,
+    out: Path | str | None = None,
+    calibrate: bool = False,
+    thresholds: bool = False,
+    task: Task | str | Path | None = None,
+) -> Explained:
+    """Say where the network of an evaluated run fails, and write tables and a contact sheet.
+
+    Args:
+        out: folder of the files; default: `insight/` in the run.
+        calibrate: fit a temperature on the validation split, and write it into the model file.
+        thresholds: of several labels at once: choose each label's threshold there, too.
+        task: as for `resume`.
+
+    Raises:
+        RunError: the run is not evaluated yet.
+        SettingsError: there is nothing to calibrate in this kind of task.
+    """
+    run = Run.open(path, task=task)
+    return explain_run(run, None if out is None else Path(out), calibrate=calibrate, thresholds=thresholds)
+
+
+def evaluate_on(
+    source: Path | str, on: Path | str, *, out: Path | str | None = None, data: Path | None = None, **options: Any
+) -> Explained:
+    """Evaluate a run or a `model.safetensors` on another labelled set, read as the training data was.
+
+    The run's own result stays as it is.
+
+    Args:
+        on: the set, in any form that is read for training, used whole; of a registered task the test split.
+        out: folder for tables and a contact sheet; None writes nothing.
+        data: folder of a registered task's files.
+        options: how to read the set, fields of `TaskOptions`.
+
+    Raises:
+        RunError: the run has no trained network yet.
+        DataError: the set cannot be read as the training data was, or has no labels that the network knows.
+    """
+    read = options_with(None, options)
+    return judge_on(source, str(on), options=read, data=data, out=None if out is None else Path(out))
+
+
 def export(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
     """Export a trained run to its formats, each compared with the network. `task` as for `resume`."""
     return resume(path, until="export", observers=observers, task=task)
 
 
 def report(path: Path | str, *, compare: Sequence[Path | str] = (), task: Task | str | Path | None = None) -> Path:
-    """Write the report of a run anew, beside other runs, and return its path. `task` as for `resume`."""
+    """Write the report of a run or a cross-validation anew, beside other runs, and return its path.
+
+    `task` as for `resume`.
+    """
+    if RunDirectory(path).has(FOLDS):
+        if compare:
+            raise RunError(
+                f"{path} is a cross-validation; compare the runs of single folds, {Path(path) / 'fold-1'} say."
+            )
+        if isinstance(task, Task):
+            raise RunError(f"{path} is a cross-validation, which reads its data; task is the path where it is now.")
+        folds = CrossValidation.open(path, task=task)
+        with folds.directory.hold():
+            folds.write_summary()
+        if not folds.directory.has("report.html"):
+            raise RunError(f"no fold of {path} was evaluated yet. Next: archscout resume {path}")
+        return folds.directory.path / "report.html"
     opened = Run.open(path, task=task)
     others = [Run.open(other) for other in compare]
     with opened.directory.hold():
@@ -265,6 +429,16 @@ def import_weights(
     return import_released(
         Path(file), found, Path(out), task=task, init_channels=init_channels, layers=layers, data=data, entry=entry
     )
+
+
+def _check_one_fold(settings: RunSettings) -> None:
+    """Raise SettingsError where folds were asked for of one run."""
+    options = settings.task_options
+    if options.folds is not None and options.fold is None:
+        raise SettingsError(
+            f"folds = {options.folds}, but one run has one test fold: name it, --set fold=1, or run them all: "
+            f"archscout run ... --folds {options.folds} (in Python: archscout.cross_validate)."
+        )
 
 
 def _label(architecture: Architecture | str | Path | None) -> str | None:

@@ -82,7 +82,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         verbose: 0 shows nothing, 1 a progress bar.
 
     Attributes:
-        n_features_in_: columns of a table, or values of a sample.
+        n_features_in_: columns of a table, or values of a sample; not of series of unequal length.
         feature_names_in_: of a frame whose columns have names.
         architecture_: what was found.
         predictor_: the network with all that is needed to use it.
@@ -129,8 +129,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         """Search a network for the samples, and train it.
 
         Args:
-            X: images `(N, H, W)`, `(N, H, W, C)`, `(N, C, H, W)`, series `(N, C, L)` or `(N, L)`, or a table
-                `(N, features)`, which is read as series.
+            X: images `(N, H, W)`, `(N, H, W, C)`, `(N, C, H, W)`, series `(N, C, L)` or `(N, L)`, also lists of
+                series of unequal length, or a table `(N, features)`, which is read as series.
             y: what to learn, one for each sample.
             groups: of each sample; those of one group are never on both sides of the validation.
             x_val, y_val: validation samples of your own, which are never learnt from.
@@ -212,12 +212,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             if y is None:
                 raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
             y = self._plain_targets(y)
-            x = check_array(x, allow_nd=True)
+            for known in ("n_features_in_", "feature_names_in_"):
+                if hasattr(self, known):
+                    delattr(self, known)
+            if not isinstance(x, list):
+                x = check_array(x, allow_nd=True)
+                self.n_features_in_ = int(np.prod(x.shape[1:]))
             check_consistent_length(x, y)
-            self.n_features_in_ = int(np.prod(x.shape[1:]))
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        self._sample_shape = tuple(x.shape[1:])
+        self._sample_shape = None if isinstance(x, list) else tuple(x.shape[1:])
         return x, y
 
     def _plain_targets(self, y: Any) -> Any:
@@ -231,6 +233,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
     def _read_new(self, x: Any) -> Any:
         """Samples like those of the fit."""
         x = _as_array(x)
+        if self._sample_shape is None:  # of unlike lengths: the network knows which it can take
+            return x if isinstance(x, list) else list(x)
+        if isinstance(x, list):
+            shapes = sorted({np.shape(sample) for sample in x}, key=str)
+            raise InputError(
+                f"X holds samples of different shapes, for example {shapes[0]} and {shapes[-1]}, but "
+                f"{type(self).__name__} was fitted on samples of shape {self._sample_shape}."
+            )
         wanted = len(self._sample_shape)
         if wanted > 1 and np.ndim(x) == wanted:
             raise InputError(
@@ -295,11 +305,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         """What the network gives for samples: probabilities or values."""
         check_is_fitted(self)
         with _as_value_errors():
-            values = self._read_new(x)
-            predictor = self.predictor_
-            if predictor.deployed.preparation.given_dtype() == torch.uint8 and values.dtype != np.uint8:
-                values = _as_pixels(values)
-            return np.concatenate(list(predictor.outputs(values)))
+            return np.concatenate(list(self.predictor_.outputs(self._read_new(x))))
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_model" in vars(self)
@@ -528,7 +534,7 @@ def _predictor_of(model: bytes, device: str) -> Predictor:
 
 
 def _as_array(x: Any) -> Any:
-    """Samples as an array of one shape; frames and sparse matrices stay for scikit-learn to look at."""
+    """Samples as an array, or as a list where their shapes differ; frames and sparse matrices stay as they are."""
     if isinstance(x, torch.Tensor):
         return x.detach().cpu().numpy()
     if isinstance(x, np.ndarray) or sparse.issparse(x) or hasattr(x, "columns"):
@@ -536,15 +542,12 @@ def _as_array(x: Any) -> Any:
     try:
         return np.asarray(x)
     except ValueError:
-        shapes = sorted({np.shape(sample) for sample in x}, key=str)
-        raise InputError(
-            f"X holds samples of different shapes, for example {shapes[0]} and {shapes[-1]}; all must have one shape."
-        ) from None
+        return [np.asarray(sample) for sample in x]
 
 
 def _is_table(x: Any) -> bool:
     """Whether scikit-learn's checks of tables are meant: also of what has too few axes, which they refuse."""
-    return not isinstance(x, np.ndarray) or x.ndim <= 2
+    return not isinstance(x, list) and (not isinstance(x, np.ndarray) or x.ndim <= 2)
 
 
 def _warn_of_scales(x: Array) -> None:
@@ -568,16 +571,6 @@ def _positions(x: Any) -> set[tuple[int, ...]]:
     """What may be the positions of samples, without an axis of channels."""
     shape = tuple(np.shape(x)[1:])
     return {shape, shape[1:], shape[:-1]} if len(shape) > 1 else {shape}
-
-
-def _as_pixels(values: Array) -> Array:
-    """Whole numbers of another type as uint8. Raises InputError."""
-    if values.min() < 0 or values.max() > 255 or (values != np.round(values)).any():
-        raise InputError(
-            f"X holds {values.dtype} from {values.min():g} to {values.max():g}; the network was fitted on pixels, "
-            "whole numbers from 0 to 255."
-        )
-    return values.astype(np.uint8)
 
 
 def _column(y: Array) -> Array:

@@ -21,15 +21,36 @@ if TYPE_CHECKING:
 
 __all__ = ["LineObserver", "NotebookObserver", "TerminalObserver", "download_bar", "make_observer"]
 
-# Metrics of tasks other than classification and language, logged as they are, and for train and validation.
+# Metrics beside accuracy and perplexity, logged as they are, and for train and validation. Those of the user's own are
+# shown where they are of train or validation.
 _OTHERS = (
-    "macro_f1",
     "auroc",
-    "mean_average_precision",
-    "relative_l2",
+    "average_precision",
+    "balanced_accuracy",
+    "exact_match",
     "false_negative_rate",
+    "foreground_dice",
+    "foreground_iou",
+    "hamming_loss",
+    "kappa",
+    "macro_f1",
+    "macro_precision",
+    "macro_recall",
     "mae8",
+    "mcc",
+    "mean_absolute_error",
+    "mean_average_precision",
+    "mean_dice",
+    "mean_iou",
+    "mean_squared_error",
+    "micro_f1",
     "pixel_accuracy",
+    "quadratic_kappa",
+    "r_squared",
+    "relative_l2",
+    "root_mean_squared_error",
+    "weighted_f1",
+    "word_accuracy",
 )
 SHOWN = (
     "search_stage",
@@ -51,7 +72,7 @@ SHOWN = (
     "best",
 )
 # Shares of one: entropies are of their maximum, which is an undecided search.
-PERCENT = ("accuracy", "entropy", "share", "false_negative_rate")
+PERCENT = ("accuracy", "entropy", "share", "false_negative_rate", "exact_match")
 COUNTS = ("search_stage", "epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_MOVES = 0.25
@@ -76,13 +97,15 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _describe(metrics: Metrics) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {_value(name, metrics[name])}" for name in SHOWN if name in metrics)
+    own = [name for name in metrics if name.startswith(("train_", "validation_")) and name not in SHOWN]
+    names = [name for name in (*SHOWN, *own) if name in metrics]
+    return ", ".join(f"{name.replace('_', ' ')} {_value(name, metrics[name])}" for name in names)
 
 
 def _value(name: str, value: float) -> str:
     if name.endswith(PERCENT):
         return f"{100 * value:.1f} %"
-    return f"{value:.0f}" if name in COUNTS else f"{value:.3f}"
+    return f"{value:,.0f}" if name in COUNTS or 1e4 <= abs(value) < 1e15 else f"{value:.3f}"
 
 
 def _time_left(metrics: Metrics, seconds: float) -> str:

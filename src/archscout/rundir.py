@@ -25,8 +25,9 @@ from archscout.atomic import atomic_directory, sweep, write_atomic
 from archscout.errors import RunError
 from archscout.state import pack, tensor_bytes, unpack
 
-__all__ = ["TRAINING", "RunDirectory"]
+__all__ = ["FOLDS", "TRAINING", "RunDirectory"]
 
+FOLDS = "folds.json"  # in the folder of a cross-validation, whose folds are runs
 TRAINING = "training.json"  # what the stages of a run have changed in the settings of its final training
 KEPT_FOR_A_NEW_START = ("config.yaml", "data.json", "splits.csv", "start.json", ".lock")
 KEPT_CHECKPOINTS = 2  # of the stage that runs: if the newest is damaged, the one before serves
@@ -52,6 +53,11 @@ class RunDirectory:
 
     def require(self) -> None:
         """Raise RunError unless this is a run directory."""
+        if not self.exists() and (self.path / FOLDS).is_file():
+            raise RunError(
+                f"{self.path} is a cross-validation, whose folds are runs: name one of them, for example "
+                f"{self.path / 'fold-1'}. The whole takes run, resume, status, evaluate and report."
+            )
         if not self.exists():
             raise RunError(
                 f"{self.path} is no run directory: it has no config.yaml. "

@@ -55,6 +55,16 @@ def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     return list(current.model_fields)
 
 
+def _elsewhere(model: Any, name: str, above: tuple[str, ...] = ()) -> list[str]:
+    """Where settings of that name are, as dotted keys."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    found = [".".join((*above, name))] if above and name in model.model_fields else []
+    for key, field in model.model_fields.items():
+        found += _elsewhere(field.annotation, name, (*above, key))
+    return found
+
+
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     lines = []
     for problem in error.errors():
@@ -62,7 +72,7 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
         key = ".".join(str(part) for part in ((where, *path) if where else path))
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, path[:-1])
-            near = closest(str(path[-1]), known)
+            near = _elsewhere(model, str(path[-1])) or closest(str(path[-1]), known)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}."
             lines.append(f"{key}: unknown setting; {hint}")
         elif problem["type"] == "missing":

@@ -226,8 +226,7 @@ def test_bad_arrays_are_one_sentence(tmp_path: Path, wrong: str, says: str) -> N
     elif wrong == "label":
         arrays["y_train"] = labels - 1
     elif wrong == "empty class":
-        arrays["y_train"] = labels * 2
-        arrays["y_test"] = labels * 2
+        arrays |= {"x_train": images.astype(np.uint8), "x_test": images.astype(np.uint8), "y_train": labels * 0}
     elif wrong == "shape":
         arrays["x_test"] = images[:, :4]
     file = tmp_path / "data.npz"

@@ -119,6 +119,15 @@ def test_two_processes_make_one_run(finished: Path) -> None:
 
 
 @pytest.mark.slow
+def test_metrics_of_choice_wait_for_no_other_process(tmp_path: Path) -> None:
+    out = tmp_path / "chosen"
+    done = run(2, out, "metric=balanced_accuracy", "metrics=auroc,kappa", "sampling=balanced", "train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    test = json.loads((out / "result.json").read_text())["test"]
+    assert {"balanced_accuracy", "auroc", "kappa", "accuracy"} <= set(test)
+
+
+@pytest.mark.slow
 def test_a_run_stopped_in_its_search_ends_byte_for_byte_equal(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     stopped = run(2, out, "time_limit_minutes=0.0001")

@@ -8,6 +8,12 @@ import numpy as np
 from PIL import Image
 
 
+def can_write(suffix: str) -> bool:
+    """Whether this Pillow writes the format of a suffix; older ones lack some."""
+    Image.init()
+    return Image.EXTENSION.get(suffix) in Image.SAVE
+
+
 def write_image(path: Path, *, size: tuple[int, int] = (12, 10), grey: bool = False, seed: int = 0) -> Path:
     """A random image of `size` (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)

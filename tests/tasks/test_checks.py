@@ -51,7 +51,7 @@ def test_duplicates_imbalance_and_small_classes_are_warned_of() -> None:
     assert "cat has" in found["imbalance"].message
     assert "eel" in found["imbalance"].message
     assert found["few"].message.startswith("2 classes have fewer than 10 training samples")
-    assert found["absent"].message.startswith("1 classes have no test sample, the first is eel; ")
+    assert found["absent"].message.startswith("1 class has no test sample, the first is eel; ")
     assert found["duplicates"].message.startswith("5 of 10 test samples are also in")
     assert found["duplicates"].names == tuple(f"test[{place}]" for place in range(5))
     assert found["small"].message.startswith("the test split has only 10 samples: one answer more or less is 10.0")

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+import archscout
 from archscout.errors import ArchscoutError, DataError, SettingsError, UnknownNameError
 from archscout.tasks import TASKS, Task, TaskSpec, load_task, register_reader, register_task, task_spec
+from archscout.tasks.checks import check_data
 from archscout.tasks.options import TaskOptions
-from archscout.tasks.registry import READERS, data_root
+from archscout.tasks.registry import READERS, data_root, named_task
+from tests.tasks.images_on_disk import write_classes
 
 
 def test_built_in_tasks_are_listed_with_descriptions() -> None:
@@ -58,15 +61,44 @@ def test_a_registered_reader_is_asked_before_the_own_ones_and_is_named_in_messag
         raise DataError(f"{path} was read as a table")
 
     try:
-        (tmp_path / "table.csv").write_text("1,2")
+        for name in ("table.csv", "table.doc"):
+            (tmp_path / name).write_text("1,2")
         with pytest.raises(DataError, match="was read as a table"):
             load_task(str(tmp_path))
         with pytest.raises(SettingsError, match=r"a folder with table\.csv is read without the option layout; allowed"):
             load_task(str(tmp_path), layout="NL")
         with pytest.raises(DataError, match=r"a path: .*a folder with table\.csv.*a folder of images"):
-            load_task(str(tmp_path / "table.csv"))
+            load_task(str(tmp_path / "table.doc"))
     finally:
         READERS.unregister("toy")
+
+
+def test_a_folder_that_is_called_like_a_registered_task_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named_task("digits") == named_task("task:digits") == "digits"
+    (tmp_path / "digits").mkdir()
+    assert named_task("digits") == "digits"  # nothing is in it
+    write_classes(tmp_path / "digits", ("cat", "dog"), 8)
+    with pytest.raises(DataError, match=r"write \./digits, for the registered task task:digits"):
+        named_task("digits")
+    with pytest.raises(DataError, match=r"write \./digits"):
+        check_data("digits")
+    with pytest.raises(DataError, match=r"write \./digits"):
+        archscout.run("digits")
+    with pytest.raises(DataError, match=r"write \./digits"):
+        archscout.train("darts_v2", task="digits")
+    assert load_task("digits").class_names != ("cat", "dog")  # a run that was started goes on
+    assert load_task("task:digits").spec == load_task("digits").spec == task_spec("task:digits")
+    assert load_task("./digits").class_names == load_task("digits/").class_names == ("cat", "dog")
+    assert named_task("digits", tmp_path) == "digits"  # its files are named
+    monkeypatch.setenv("ARCHSCOUT_DATA", str(tmp_path))
+    assert named_task("digits") == "digits"
+    monkeypatch.delenv("ARCHSCOUT_DATA")
+    (tmp_path / "digits" / "config.yaml").write_text("")
+    assert named_task("digits") == "digits"  # a run directory
+    assert named_task("task:nothing") == "task:nothing"
 
 
 def test_the_data_folder_is_named_by_argument_environment_or_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +113,9 @@ def test_the_data_folder_is_named_by_argument_environment_or_cache(monkeypatch: 
 
 
 def test_what_is_no_task_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"a\.csv is a \.csv; a task can be"):
-        load_task(str(tmp_path / "a.csv"))
+    (tmp_path / "a.doc").write_text("1,2")
+    with pytest.raises(DataError, match=r"a\.doc is a \.doc; a task can be"):
+        load_task(str(tmp_path / "a.doc"))
     with pytest.raises(DataError, match="does not exist"):
         load_task(str(tmp_path / "none.npz"))
     with pytest.raises(UnknownNameError, match="Did you mean cifar10 or cifar100"):

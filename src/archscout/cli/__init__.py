@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from archscout.cli import architectures, data, estimate, listing, run, status, table, trained
+from archscout.cli import architectures, data, estimate, explain, listing, predict, run, status, table, trained
 from archscout.errors import ArchscoutError
 from archscout.memory import keep_freed_memory
 from archscout.version import __version__
@@ -46,7 +46,7 @@ def options(
     """Options of archscout itself."""
 
 
-for module in (run, trained, status, listing, estimate, architectures, data, table):
+for module in (run, trained, predict, explain, status, listing, estimate, architectures, data, table):
     module.register(app)
 
 

@@ -34,7 +34,8 @@ def estimate(
     """Estimate a run before it starts: sizes of networks, memory and seconds of its steps on this machine."""
     from dataclasses import asdict
 
-    from archscout.pipeline.config import resolve_settings, task_reference
+    from archscout.pipeline.config import task_reference
+    from archscout.pipeline.defaults import resolve_for_task
     from archscout.pipeline.estimate import estimate_run
     from archscout.pipeline.run import Run
     from archscout.rundir import RunDirectory
@@ -43,10 +44,10 @@ def estimate(
     data = None if options.data is None else str(options.data)
     task = named_task(task, data)
     values = {"data": data, "space": space, "task_options": options.task_options() or None}
-    settings = resolve_settings(
+    settings, loaded = resolve_for_task(
         task_reference(task), method=method, recipe=recipe, values=values, overrides=overrides or ()
     )
-    run = Run(RunDirectory(os.devnull), settings)  # nothing is written
+    run = Run(RunDirectory(os.devnull), settings, loaded=loaded)  # nothing is written
     run.check()
     for finding in run.record.findings:
         if finding.level == "doubtful":

@@ -12,6 +12,7 @@ import typer
 
 __all__ = [
     "ARCHITECTURE",
+    "HOW",
     "DataOption",
     "DataOptions",
     "EntryOption",
@@ -37,10 +38,15 @@ ARCHITECTURE = "Name from the zoo, file, run directory, or published text"
 READING = "How to read data, and what to learn from it"
 WHAT, HOW, WHERE = "What to search", "How to search and train", "Where to run, and for how long"
 
-TaskArgument = Annotated[str, typer.Argument(help="Registered task, folder of data, .npz or .ts file.", metavar="TASK")]
+TaskArgument = Annotated[
+    str, typer.Argument(help="Registered task, folder of data, or file of arrays, series or text.", metavar="TASK")
+]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 MethodOption = Annotated[
-    str | None, typer.Option(help="Search method; see: archscout list methods.", rich_help_panel=WHAT)
+    str | None,
+    typer.Option(
+        help="Search method; default: one that serves the task; see: archscout list methods.", rich_help_panel=WHAT
+    ),
 ]
 SpaceOption = Annotated[
     str | None, typer.Option(help="Search space; see: archscout list spaces.", rich_help_panel=WHAT)
@@ -126,6 +132,14 @@ class DataOptions:
     ignore: Annotated[
         int | None, typer.Option(help="Value of masks that is no class.", metavar="VALUE", rich_help_panel=READING)
     ] = None
+    series_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that tells series apart, in a table with a row for each step.",
+            metavar="COLUMN",
+            rich_help_panel=READING,
+        ),
+    ] = None
     metric: Annotated[
         str | None, typer.Option(help="What decides: accuracy, macro_f1, auroc, mae, ...", rich_help_panel=READING)
     ] = None
@@ -170,6 +184,7 @@ class DataOptions:
             "target": self.target or None,
             "classes": self.classes,
             "ignore": self.ignore,
+            "series_id": self.series_id,
             "metric": self.metric,
             "groups": self.groups,
             "order": self.order,

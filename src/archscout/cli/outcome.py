@@ -8,15 +8,47 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from archscout.pipeline.folds import CrossValidation
     from archscout.pipeline.run import Run
 
-__all__ = ["print_outcome"]
+__all__ = ["print_folds", "print_outcome"]
+
+
+def print_folds(folds: CrossValidation, as_json: bool) -> None:
+    """Print what came out of a cross-validation, and the next command."""
+    from archscout.pipeline.folds import shown
+
+    directory = folds.directory
+    if not directory.writes:
+        return
+    result = folds.result if directory.has("result.json") else None
+    if as_json:
+        typer.echo(json.dumps({"run": str(directory.path), **(result or {"folds": folds.count})}, indent=2))
+        return
+    if result is not None:
+        metric = folds.runs()[0].task.metric
+        found = result["test"][metric.name]
+        typer.echo(
+            f"test {metric.name} {shown(metric.format, found)}, mean and standard deviation over "
+            f"{len(result['evaluated'])} of {folds.count} folds"
+        )
+        if found["std"] is not None:
+            typer.echo(f"95 % interval of the mean: {metric.format(found['low'])} to {metric.format(found['high'])}")
+        if metric.name in result["constant"]:
+            typer.echo(
+                f"for comparison: a constant answer reaches {shown(metric.format, result['constant'][metric.name])}"
+            )
+        typer.echo(f"the network to take: {directory.path / result['network']} ({result['why']})")
+    pending = folds.pending()
+    typer.echo(f"Next: archscout resume {directory.path}" if pending else f"Report: {directory.path / 'report.html'}")
 
 
 def print_outcome(run: Run, as_json: bool) -> None:
     """Print what came out, and the next command."""
     if not run.engine.is_main:
         return
+    from archscout.pipeline.summary import constant_note, interval_note
+
     directory = run.directory
     result = run.result if directory.has("result.json") else None
     if as_json:
@@ -38,6 +70,12 @@ def print_outcome(run: Run, as_json: bool) -> None:
             f"on {result['test']['samples']:,} samples, "
             f"{result['parameters']:,} parameters, {result['madds']:,} MAdds"
         )
+        interval = interval_note(metric, result)
+        if interval:
+            typer.echo(f"{interval} (bootstrap over {result['intervals'][metric.name]['unit']})")
+        beside = constant_note(metric, result)
+        if beside:
+            typer.echo(f"for comparison: {beside}")
     pending = run.pending()
     if pending:
         verb = pending[0] if pending[0] in ("train", "evaluate", "export", "report") else "resume"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli.options import (
+    HOW,
     ExecutorOption,
     JsonOption,
     ModelOption,
@@ -24,9 +25,45 @@ __all__ = ["register"]
 
 
 @takes(RunOptions)
-def run(task: TaskArgument, options: RunOptions) -> None:
+def run(
+    task: TaskArgument,
+    options: RunOptions,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Cross-validation for small data: a whole run for each of so many folds, with mean and spread.",
+            min=2,
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+) -> None:
     """Search, train, evaluate, export and report: from a task to a network in one command."""
-    _start(task, options)
+    if folds is None:
+        _start(task, options)
+    else:
+        _start_folds(task, folds, options)
+
+
+def _start_folds(task: str, folds: int, options: RunOptions) -> None:
+    from archscout import api
+    from archscout.cli.outcome import print_folds
+    from archscout.cli.user_model import load_model
+    from archscout.progress import make_observer
+
+    done = api.cross_validate(
+        task,
+        folds=folds,
+        method=options.method,
+        recipe=options.recipe,
+        overrides=options.overrides or (),
+        values=options.settings(),
+        out=options.out,
+        observers=[make_observer(options.quiet)],
+        until=options.until,
+        architecture=options.architecture,
+        model=load_model(options.model),
+    )
+    print_folds(done, options.as_json)
 
 
 @takes(RunOptions)
@@ -116,11 +153,26 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped or killed."""
     from archscout import api
-    from archscout.cli.outcome import print_outcome
+    from archscout.cli.outcome import print_folds, print_outcome
     from archscout.cli.user_model import load_model
+    from archscout.errors import SettingsError
     from archscout.progress import make_observer
+    from archscout.rundir import FOLDS, RunDirectory
 
     observers = [make_observer(quiet)]
+    if RunDirectory(path).has(FOLDS):
+        if executor is not None:
+            raise SettingsError("the folds of a cross-validation keep their executor; leave --executor out.")
+        folds = api.resume_folds(
+            path,
+            until=until,
+            observers=observers,
+            task=task,
+            model=load_model(model),
+            accept_data_change=accept_data_change,
+        )
+        print_folds(folds, as_json)
+        return
     done = api.resume(
         path,
         until=until,

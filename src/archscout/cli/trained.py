@@ -7,26 +7,44 @@ from typing import Annotated
 
 import typer
 
-from archscout.cli.options import DataOption, EntryOption, JsonOption, MovedOption, QuietOption, RunArgument
+from archscout.cli.options import DataOptions, EntryOption, JsonOption, MovedOption, QuietOption, RunArgument, takes
+from archscout.errors import SettingsError
 
 __all__ = ["register"]
 
+SHOWN_MISTAKES = 5
 
+
+@takes(DataOptions)
 def evaluate(
     source: Annotated[Path, typer.Argument(help="Run directory, model.safetensors, or architecture with --weights.")],
     task: Annotated[
         str | None,
         typer.Option(help="Task, for a model file or weights; of a run, where its data is now, if it has moved."),
     ] = None,
-    data: DataOption = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="Another labelled set, in any form that is read for training.", metavar="PATH"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --on: folder for tables and a contact sheet.", metavar="DIR")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="State dict of the architecture (.pt, .pth, .safetensors).", metavar="FILE")
     ] = None,
     entry: EntryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
+    *,
+    options: DataOptions,
 ) -> None:
-    """Evaluate a trained network on the test split."""
+    """Evaluate a trained network on the test split, or with --on on another labelled set."""
+    data = options.data
+    if on is not None:
+        _evaluate_on(source, on, out, options, as_json, alone=weights is None and task is None and entry is None)
+        return
+    if out is not None or options.task_options():
+        raise SettingsError("--out and options about how to read data belong to --on PATH, another labelled set.")
     if weights is not None:
         from archscout.cli.model_file import evaluate_weights
 
@@ -37,10 +55,47 @@ def evaluate(
         evaluate_file(source, task, data, as_json)
     else:
         from archscout import api
-        from archscout.cli.outcome import print_outcome
+        from archscout.cli.outcome import print_folds, print_outcome
         from archscout.progress import make_observer
+        from archscout.rundir import FOLDS, RunDirectory
 
+        if RunDirectory(source).has(FOLDS):
+            folds = api.resume_folds(source, until="evaluate", observers=[make_observer(quiet)], task=task)
+            print_folds(folds, as_json)
+            return
         print_outcome(api.evaluate(source, observers=[make_observer(quiet)], task=task), as_json)
+
+
+def _evaluate_on(source: Path, on: str, out: Path | None, options: DataOptions, as_json: bool, *, alone: bool) -> None:
+    """Print how a network does on another labelled set."""
+    import json
+
+    from archscout import api
+
+    if not alone:
+        raise SettingsError("--on names the data by itself; leave --task, --weights and --entry out.")
+    explained = api.evaluate_on(source, on, out=out, data=options.data, **options.task_options())
+    if as_json:
+        typer.echo(json.dumps({"model": str(source), **explained.insight.to_json()}, indent=2))
+        return
+    insight = explained.insight
+    for line in explained.verdict:
+        typer.echo(line)
+    for name, value in insight.values.items():
+        if name not in (insight.metric, "loss"):
+            interval = insight.intervals.get(name)
+            beside = "" if interval is None else f", 95 % interval {interval.low:.4g} to {interval.high:.4g}"
+            typer.echo(f"{name.replace('_', ' ')} {value:.4g}{beside}")
+    if insight.confusion:
+        from rich.console import Console
+
+        from archscout.cli.explain import confusion_table
+
+        Console().print(confusion_table(insight))
+    for mistake in insight.mistakes[:SHOWN_MISTAKES]:
+        typer.echo(f"  {mistake.sample}: {', '.join(explained.captions(mistake))}")
+    for file in explained.files:
+        typer.echo(f"  {file}")
 
 
 def export(

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from torch import nn
 
+from archscout.atomic import write_atomic
 from archscout.deployment.card import KEY, ModelCard
 from archscout.deployment.deployed import OUTPUT_NAMES, Deployed, given_input
+from archscout.deployment.standalone import FILE_NAME, standalone_source
 from archscout.exporting import ExportedInParts, ExportReport, export_model, export_network
 
 __all__ = ["ExportSubject"]
@@ -51,14 +53,17 @@ class ExportSubject:
         return cls(Deployed(network, card), card, False)
 
     def export(self, folder: Path, *, formats: Sequence[str], tolerance: float) -> list[ExportReport]:
-        """Write the files, each with the card inside and compared with the network."""
+        """Write the files, each with the card inside and compared with the network.
+
+        Beside an ONNX file that takes samples as they are given lies `predict_onnx.py`, which needs no archscout.
+        """
         facts = {KEY: json.dumps({**self.card.to_json(), "raw": self.raw})}
         if self.raw:
             shape = self.card.spec.input_shape
             return export_network(self.network, shape, folder, formats=formats, tolerance=tolerance, metadata=facts)
         # Numbers in the user's units are as large as those: the tolerance is of a deviation.
         largest = max(self.card.scale[1], default=1.0) if self.card.scale is not None else 1.0
-        return export_model(
+        reports = export_model(
             self.network,
             [given_input(self.card)],
             folder,
@@ -67,3 +72,6 @@ class ExportSubject:
             tolerance=tolerance * max(1.0, largest),
             metadata=facts,
         )
+        if "onnx" in formats:
+            write_atomic(folder / FILE_NAME, standalone_source())
+        return reports

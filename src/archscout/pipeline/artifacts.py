@@ -26,7 +26,7 @@ from archscout.spaces import (
 from archscout.spaces.base import without_auxiliary_head
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["INITIAL_WEIGHTS", "build_plain", "load_card", "load_network", "network_bytes", "with_card"]
+__all__ = ["INITIAL_WEIGHTS", "build_plain", "has_card", "load_card", "load_network", "network_bytes", "with_card"]
 
 INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
 FORMAT = "archscout.network"
@@ -66,6 +66,11 @@ def network_bytes(
     }
     # One metadata key only: safetensors writes several in no fixed order.
     return save(tensors, metadata={"archscout": json.dumps(description)})
+
+
+def has_card(path: Path | str) -> bool:
+    """Whether a `model.safetensors`, or the `model.json` beside it, holds a card. Raises DataError for other files."""
+    return "card" in _description(Path(path)) or (Path(path).parent / "model.json").is_file()
 
 
 def load_card(path: Path | str) -> ModelCard:

@@ -31,6 +31,7 @@ __all__ = [
     "RunSettings",
     "data_path",
     "read_config",
+    "read_settings",
     "resolve_settings",
     "task_reference",
     "update_config",
@@ -264,5 +265,10 @@ def read_config(run: RunDirectory) -> RunSettings:
     values = run.config().get("settings")
     if not isinstance(values, dict):
         raise SettingsError(f"{run.path / 'config.yaml'} has no section 'settings'; it was not written by archscout.")
+    return read_settings(values)
+
+
+def read_settings(values: Mapping[str, Any]) -> RunSettings:
+    """Settings as a run has written them, checked."""
     # Runs of version 0.1 have no such section: they go on by the rules of that time.
     return _checked_model(values).read({"task_options": {"rules": 1}, **values})

@@ -40,6 +40,7 @@ class RunContents:
         observers: who watches.
         accepts_change: go on with data that differs from what the run was started with; `Run.proceed` then starts the
             stages again that depend on it.
+        loaded: the task that the settings name, where somebody has loaded it already.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RunContents:
         model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
         accepts_change: bool = False,
+        loaded: Task | None = None,
     ) -> None:
         self.directory = directory
         self.settings = settings
@@ -58,6 +60,7 @@ class RunContents:
         self._given_model = model
         self._observers = tuple(observers)
         self._accepts_change = accepts_change
+        self._already_loaded = loaded
         self._record: DataRecord | None = None
         self._change: Change | None = None
 
@@ -86,6 +89,8 @@ class RunContents:
 
     def _loaded(self, name: str) -> Task:
         """The task of a name or path; of a path that is gone, the message says how to give the new one."""
+        if self._already_loaded is not None:
+            return self._already_loaded
         path = data_path(name)
         if path is not None and self.directory.has("config.yaml") and not Path(path).exists():
             raise RunError(

@@ -16,7 +16,7 @@ __all__ = ["moved", "start_again"]
 
 FILES_OF_STAGE = {
     "train": ("model.safetensors", "model.json", "vocabulary.txt"),
-    "evaluate": ("result.json",),
+    "evaluate": ("result.json", "insight.json", "test_predictions.csv", "predictions.csv"),
     "export": ("export.json",),
     "report": ("report.html",),
 }

@@ -6,12 +6,9 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from archscout.driver import Observer
 from archscout.errors import DataError, RunError, SettingsError, SpaceError, StoppedError
@@ -22,8 +19,6 @@ from archscout.recipes import load_recipe, recipe_names
 from archscout.spaces import get_space
 from archscout.tasks import Task
 from archscout.tasks.options import TaskOptions
-from archscout.tasks.preparation import ArrayPreparation
-from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
 
 __all__ = ["FitWarning", "Fitted", "HowToFit", "fit_arrays"]
@@ -133,23 +128,7 @@ def _task(data: Mapping[str, Any], options: TaskOptions) -> Task:
     task = Task.from_arrays(**data, options=options)
     if len(task.test):
         raise SettingsError("nothing is tested when an estimator is fitted: leave test_fraction and folds out.")
-    return _with_preparation(task, data["x_train"])
-
-
-def _with_preparation(task: Task, given: Any) -> Task:
-    """The task, with what tells how new arrays become its inputs, where its reader has not told."""
-    source, layout = task.train.source, task.provenance.get("layout")
-    if task.preparation is not None or not isinstance(source, ArraySource) or not isinstance(layout, str):
-        return task
-    values = np.asarray(given)
-    whole = values.dtype == np.uint8 and source.inputs.dtype == torch.uint8
-    divisor = 1.0
-    if source.inputs.dtype == torch.uint8 and values.dtype != np.bool_:
-        divisor = 255.0
-    elif source.inputs.is_floating_point() and source.inputs.dim() == 4:  # series are not divided
-        here, there = float(source.inputs.abs().max()), float(np.abs(values).max())
-        divisor = min((1.0, 255.0, 65535.0), key=lambda each: abs(here * each - there))
-    return replace(task, preparation=ArrayPreparation(layout, divisor, whole))
+    return task
 
 
 def _settings(spec: TaskSpec, options: TaskOptions, how: HowToFit, given: bool) -> RunSettings:

@@ -30,6 +30,8 @@ from archscout.pipeline.config import (
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.data_changes import moved, start_again
 from archscout.pipeline.data_record import read_record, write_record
+from archscout.pipeline.insight.content import Insight
+from archscout.pipeline.insight.of_run import insight_of_run
 from archscout.pipeline.stages import run_stage
 from archscout.pipeline.tensorboard import TensorBoardObserver
 from archscout.rundir import RunDirectory
@@ -39,7 +41,7 @@ from archscout.tasks import Task
 from archscout.tasks.findings import raise_wrong, some, told
 from archscout.tasks.looks import is_in_memory
 from archscout.tasks.sources import overview_of
-from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout
+from archscout.training.augmentation import AugmentationSettings, augmented, check_cutout, check_label_smoothing
 from archscout.tuning import check_tuning
 
 __all__ = ["Run"]
@@ -82,6 +84,7 @@ class Run(RunContents):
         task: Task | None = None,
         model: nn.Module | None = None,
         observers: Sequence[Observer] = (),
+        loaded: Task | None = None,
     ) -> Run:
         """Create a run directory, or go on with one that was started with the same settings.
 
@@ -91,10 +94,10 @@ class Run(RunContents):
         directory = RunDirectory(path, writes=Engine.process_rank() == 0)
         if directory.exists():
             _check_same(directory, settings)
-            return cls(directory, settings, task=task, model=model, observers=observers)
+            return cls(directory, settings, task=task, model=model, observers=observers, loaded=loaded)
         if path.exists() and not _only_begun(path):
             raise RunError(f"{path} exists and is no run directory. Choose an empty or a new folder with --out.")
-        run = cls(directory, settings, task=task, model=model, observers=observers)
+        run = cls(directory, settings, task=task, model=model, observers=observers, loaded=loaded)
         # Everything that can be wrong with the data shows before a folder is made.
         run.check()
         with directory.hold():
@@ -135,6 +138,14 @@ class Run(RunContents):
             settings = settings.model_copy(update={"executor": executor})
         return cls(directory, settings, task=task, model=model, observers=observers, accepts_change=accepts_change)
 
+    def insight(self) -> Insight:
+        """Where the network fails on the test split: confusion, scores of classes, calibration, the worst samples.
+
+        Raises:
+            RunError: the run is not evaluated yet.
+        """
+        return insight_of_run(self)
+
     def check(self) -> None:
         """Raise an ArchscoutError if device, data, space, method and settings are not there or do not fit together."""
         self.engine.describe()
@@ -158,6 +169,7 @@ class Run(RunContents):
             if isinstance(section, AugmentationSettings):
                 augmented(self.task, section, where)
                 check_cutout(self.task, section, where)
+                check_label_smoothing(self.task, section, where)
 
     def proceed(self, until: str | None = None) -> Run:
         """Run all pending stages, up to and including `until`.
@@ -173,7 +185,7 @@ class Run(RunContents):
         self.engine.wait()  # the first process has written the settings
         with self.directory.hold(), StopSignals().installed() as signals:
             driver = self._driver(signals)
-            driver.message(f"{self.directory.path}: {self.engine.describe()}, seed {self.settings.seed}")
+            driver.message(f"{self.directory.path}: {self.described}")
             if self.settings.task is not None:
                 self._tie_to_data(driver)
                 self._check_test(names)
@@ -193,6 +205,13 @@ class Run(RunContents):
         if not self.directory.stages():
             for finding in self.record.findings:
                 driver.message("\n".join(told(finding)))
+
+    @property
+    def described(self) -> str:
+        """In one line: what searches what, where, from which seed."""
+        settings = self.settings
+        search = f"{settings.method} on {settings.space}" if settings.method else f"a network of {settings.space}"
+        return f"{search}, {self.engine.describe()}, seed {settings.seed}"
 
     def _check_test(self, stages: Sequence[str]) -> None:
         """Raise DataError if the network is to be tested, but nothing is there to test on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 from torch import nn
 
@@ -18,13 +19,16 @@ from archscout.methods.base import SearchStage
 from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_card, network_bytes, with_card
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.data_record import findings_as_json
-from archscout.pipeline.summary import report_html
+from archscout.pipeline.evaluation import PREDICTIONS, judge_network
+from archscout.pipeline.insight.observe import Witness
+from archscout.pipeline.insight.of_run import write_insight
+from archscout.pipeline.summary import constant_note, interval_note, report_html
+from archscout.pipeline.unlabelled import predict_unlabelled
 from archscout.rundir import TRAINING
 from archscout.settings import merge
 from archscout.spaces import architecture_to_json
 from archscout.state import state_bytes
 from archscout.tasks import TASKS
-from archscout.training.evaluation import evaluate_network
 
 __all__ = ["run_stage"]
 
@@ -105,7 +109,9 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
     settings, task = run.settings, run.task
     alone = run.engine.alone()
     network = alone.place(run.model())
-    values = evaluate_network(network, task, task.test, alone, settings.evaluate.batch_size)
+    witness = Witness(task)
+    judged = judge_network(network, task, "test", alone, settings.evaluate.batch_size, witness)
+    insight = write_insight(run, witness, judged.values)
     cost = measure(network, task.spec.input_shape, vocabulary=task.spec.vocabulary)
     latencies = measure_latency(
         network,
@@ -118,7 +124,9 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
     result = {
         "task": task.name,
         "metric": task.metric.name,
-        "test": {**values, "samples": len(task.test)},
+        "test": {**judged.values, "samples": len(task.test)},
+        "intervals": {name: asdict(interval) for name, interval in insight.intervals.items()},
+        "constant": judged.constant,
         "trained_on": {"split": settings.train.split, "samples": len(task.split(settings.train.split))},
         "parameters": cost.parameters,
         "madds": cost.madds,
@@ -130,21 +138,45 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         "splits": task.split_digests(),
         "findings": findings_as_json(run.record.findings),
     }
+    if judged.outputs:
+        result["outputs"] = judged.outputs
+    if task.spec.kind == "regression" and task.scale is not None:
+        result["scale"] = {"mean": list(task.scale.mean), "std": list(task.scale.std)}
+    if judged.predictions:
+        run.directory.write(PREDICTIONS, judged.predictions)
+    columns = settings.evaluate.batch_size if task.spec.is_text else None
+    card = _add_to_card(run, "test", judged.values, columns)
+    done = predict_unlabelled(network, card, task, alone, run.directory.path, settings.evaluate.batch_size)
+    if done is not None:
+        result["unlabelled"] = {"samples": done[1], "predictions": done[0].name}
     run.directory.write_json("result.json", result)
-    _add_to_card(run, "test", values)
-    value = task.metric.format(values[task.metric.name])
-    driver.message(f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples")
+    value = task.metric.format(judged.values[task.metric.name])
+    beside = "; ".join(
+        note for note in (interval_note(task.metric, result), constant_note(task.metric, result)) if note
+    )
+    driver.message(
+        f"evaluate: test {task.metric.name} {value} on {len(task.test):,} samples{f'; {beside}' if beside else ''}"
+    )
+    if done is not None:
+        driver.message(f"evaluate: {done[1]:,} samples without targets were predicted: {done[0]}")
 
 
-def _add_to_card(run: RunContents, split: str, values: Mapping[str, float]) -> None:
-    """Note metrics in the model file and in `model.json`; those of version 0.1 get their card now."""
+def _add_to_card(run: RunContents, split: str, values: Mapping[str, float], columns: int | None = None) -> ModelCard:
+    """Note metrics in the model file and in `model.json`; those of version 0.1 get their card now.
+
+    Args:
+        columns: in which a text was read: the score depends on them a little.
+    """
     file = run.directory.path / MODEL
     card = card_of_task(run.task, dict(run.task.split_digests()))
     if run.directory.has(CARD):
         card = ModelCard.from_text(run.directory.read(CARD))
     card = card.with_values(split, values)
+    if columns is not None:
+        card = replace(card, metric={**card.metric, "columns": columns})
     run.directory.write(MODEL, with_card(file, card))
     run.directory.write_json(CARD, card.to_json())
+    return card
 
 
 def _export(run: RunContents, driver: Driver) -> None:

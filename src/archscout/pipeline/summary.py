@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import yaml
 
 from archscout.pipeline.contents import RunContents
+from archscout.pipeline.evaluation import read_predictions
+from archscout.pipeline.insight.view import view_of_run
 from archscout.spaces import architecture_from_json
 from archscout.spaces.base import HasBaseline, LayerCoded
 from archscout.tasks.metrics.classification import Metric
@@ -19,6 +21,7 @@ from archscout.viz.report.content import (
     CandidateView,
     ComparisonRow,
     NumberView,
+    PredictionView,
     ReportContent,
     StageView,
     SubspaceView,
@@ -27,7 +30,7 @@ from archscout.viz.report.content import (
 )
 from archscout.viz.report.report import render_report
 
-__all__ = ["comparison_row", "next_commands", "report_html"]
+__all__ = ["comparison_row", "constant_note", "interval_note", "next_commands", "report_html"]
 
 UNDRAWN = ("search_stage", "steps", "scored", "progress", "best_reward", "epoch")  # no curve is drawn of these
 
@@ -57,6 +60,8 @@ def report_html(run: RunContents, others: Sequence[RunContents] = ()) -> str:
         stages=_stages(run),
         candidates=_candidates(run),
         numbers=[*_numbers(result, run.task.metrics), *_trial_numbers(run)],
+        predictions=_predictions(run),
+        insight=view_of_run(run),
         subspaces=_subspaces(run),
         tuning=_tuning(run),
         comparison=[comparison_row(run, current=True), *(comparison_row(other) for other in others)] if others else [],
@@ -76,7 +81,31 @@ def _metric_note(metric: Metric) -> str:
     if metric.direction == "max":
         return ""
     name = metric.name.replace("_", " ")
-    return f"{name}: lower is better. Scores of candidates are its negative, so that the best has the highest."
+    parts = " Methods that query scores have them in hundredths of the targets' deviation." if metric.span else ""
+    return f"{name}: lower is better. Scores of candidates are its negative, so that the best has the highest.{parts}"
+
+
+def constant_note(metric: Metric, result: Mapping[str, Any]) -> str:
+    """What a constant answer reaches, for people; empty where a result does not tell."""
+    known = result.get("constant", {}).get(metric.name)
+    if known is None:
+        return ""
+    return f"a constant answer reaches {metric.format(known['value'])} ({known['answer']})"
+
+
+def interval_note(metric: Metric, result: Mapping[str, Any]) -> str:
+    """Between which bounds a metric lies, for people; empty where a result does not tell."""
+    known = result.get("intervals", {}).get(metric.name)
+    if known is None:
+        return ""
+    return f"95 % interval {metric.format(known['low'])} to {metric.format(known['high'])}"
+
+
+def _predictions(run: RunContents) -> list[PredictionView]:
+    return [
+        PredictionView(name, list(zip(samples, truth, found, strict=True)))
+        for name, samples, truth, found in read_predictions(run.directory)
+    ]
 
 
 def _method_name(run: RunContents) -> str:
@@ -116,12 +145,17 @@ def _numbers(result: dict[str, Any], metrics: Sequence[Metric]) -> list[NumberVi
     test = result["test"]
     split = f"test, {test['samples']:,} samples"
     trained = f"trained on {result['trained_on']['split']}, {result['trained_on']['samples']:,} samples"
-    numbers = [
-        NumberView(
-            metric.name.replace("_", " "), metric.format(test[metric.name]), split, f"{metric.tendency}; {trained}"
-        )
-        for metric in metrics
-    ]
+    numbers = []
+    for metric in metrics:
+        if metric.name in test:
+            notes = [interval_note(metric, result), metric.tendency, constant_note(metric, result), trained]
+            name, value = metric.name.replace("_", " "), metric.format(test[metric.name])
+            numbers.append(NumberView(name, value, split, "; ".join(note for note in notes if note)))
+    for each in result.get("outputs", []):
+        for metric in metrics:
+            if metric.name in each:
+                name = f"{metric.name.replace('_', ' ')} of {each['output']}"
+                numbers.append(NumberView(name, metric.format(each[metric.name]), split, metric.tendency))
     numbers += [
         NumberView("loss", f"{test['loss']:.4f}", split),
         NumberView("parameters", f"{result['parameters']:,}", "", "trainable, without auxiliary head"),
@@ -228,6 +262,8 @@ def next_commands(run: RunContents) -> list[tuple[str, str]]:
                 "train it again, for longer or on another task",
             )
         )
+    if run.directory.complete("evaluate"):
+        commands.append((f"archscout explain {path}", "where the network fails, as tables and pictures"))
     if run.directory.complete("train"):
         commands.append((f'archscout.load_run("{path}").model()', "the trained network in Python, a plain nn.Module"))
     return commands

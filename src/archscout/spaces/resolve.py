@@ -84,9 +84,10 @@ def resolve_architecture(text: str | Path) -> Architecture:
         return form.parse(name)
     if name.startswith("{"):
         return architecture_from_json(name)
-    if "/" in name or "\\" in name or name.endswith(_SUFFIXES):
+    file = head if head.endswith(_SUFFIXES) else name
+    if "/" in file or "\\" in file or file.endswith(_SUFFIXES):
         raise ArchitectureError(
-            f"the file {name[:200]} does not exist. Give an existing file, a name from the zoo (archscout list zoo), "
+            f"the file {file[:200]} does not exist. Give an existing file, a name from the zoo (archscout list zoo), "
             "or published text."
         )
     raise UnknownNameError(

@@ -10,6 +10,10 @@ from archscout.tasks.published import imagenet16 as imagenet16
 from archscout.tasks.published import nasbench360 as nasbench360
 from archscout.tasks.readers import arrays as arrays
 from archscout.tasks.readers import folder as folder
+from archscout.tasks.readers import hugging_face as hugging_face
+from archscout.tasks.readers import idx as idx
+from archscout.tasks.readers import npz as npz
+from archscout.tasks.readers import parquet as parquet
 from archscout.tasks.readers import series as series
 from archscout.tasks.readers import sound_folder as sound_folder
 from archscout.tasks.readers import text as text

@@ -7,13 +7,14 @@ of a stream is therefore a few integers, and a resumed job sees exactly the batc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from archscout.errors import DataError
 from archscout.seeds import derive_seed, generator
+from archscout.tasks.sources import known_targets
 from archscout.tasks.task import Split, Task, Transform
 
 __all__ = ["Batch", "BatchStream", "check_processes"]
@@ -42,6 +43,8 @@ class BatchStream:
         seed: of order and augmentation.
         extra: transforms after normalisation.
         drop_last: leave out the last batch of an epoch where it is smaller; always kept if it is the only one.
+        sampling: "balanced" draws every class that the split has equally often, each class's samples equally often, in
+            epochs of the usual length; None takes the task's, "natural" every sample once.
         share: of an epoch's n batches the first floor(share * n) + 1 (docs/methods/d2nas.md#tuning); None takes all.
         rank, world_size: with several processes each takes its own share of every epoch.
     """
@@ -57,6 +60,7 @@ class BatchStream:
         augment: bool = True,
         extra: tuple[Transform, ...] = (),
         drop_last: bool = False,
+        sampling: Literal["natural", "balanced"] | None = None,
         share: float | None = None,
         rank: int = 0,
         world_size: int = 1,
@@ -68,6 +72,7 @@ class BatchStream:
         self._task, self._split, self._device = task, split, device
         self._batch_size, self._seed, self._augment, self._extra = batch_size, seed, augment, extra
         self._rank, self._world_size = rank, world_size
+        self._classes = _classes_of(split) if (sampling or task.sampling) == "balanced" else None
         self._samples = len(split) // world_size
         whole, rest = divmod(self._samples, batch_size)
         batches = max(1, whole if drop_last or rest == 0 else whole + 1)
@@ -87,7 +92,11 @@ class BatchStream:
         return self.epoch + self.position / self.batches_per_epoch
 
     def _epoch_indices(self, start: int) -> Iterator[Tensor]:
-        order = torch.randperm(len(self._split), generator=generator(self._seed, "order", self.epoch))
+        draw = generator(self._seed, "order", self.epoch)
+        if self._classes is None:
+            order = torch.randperm(len(self._split), generator=draw)
+        else:
+            order = _balanced_order(self._classes, draw)
         mine = self._split.indices[order[self._rank :: self._world_size][: self._samples]]
         for position in range(start, self.batches_per_epoch):
             yield mine[position * self._batch_size : (position + 1) * self._batch_size]
@@ -125,6 +134,33 @@ class BatchStream:
                 "batches: data or batch size have changed since."
             )
         self.epoch, self.position, self._iterator = epoch, position, None
+
+
+def _classes_of(split: Split) -> Tensor:
+    """The class of each sample of a split. Raises DataError where they are not known, or there are none."""
+    targets = known_targets(split.source)
+    if targets is None or targets.dim() != 1:
+        raise DataError("samples cannot be drawn by class: their classes are not known, or they have none.")
+    return targets[split.indices].long()
+
+
+def _balanced_order(classes: Tensor, draw: torch.Generator) -> Tensor:
+    """As many positions as there are samples, every class that occurs equally often (to within one), shuffled.
+
+    A class that is drawn oftener than it has samples repeats them all before it takes one again.
+    """
+    present = torch.unique(classes)
+    whole, rest = divmod(len(classes), len(present))
+    one_more = torch.randperm(len(present), generator=draw)[:rest]
+    parts = []
+    for number, label in enumerate(present.tolist()):
+        members = (classes == label).nonzero().view(-1)
+        wanted = whole + int((one_more == number).any())
+        rounds = -(-wanted // len(members))
+        drawn = [members[torch.randperm(len(members), generator=draw)] for _ in range(rounds)]
+        parts.append(torch.cat(drawn)[:wanted] if drawn else members[:0])
+    order = torch.cat(parts)
+    return order[torch.randperm(len(order), generator=draw)]
 
 
 def check_processes(before: int | None, now: int) -> None:

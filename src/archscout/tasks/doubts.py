@@ -65,7 +65,8 @@ def _classes(task: Task, counts: Mapping[str, tuple[int, ...]]) -> Iterator[Find
     train = counts["train"]
     if not train:
         return
-    what = "labels" if task.spec.kind == "multilabel" else "classes"
+    multilabel = task.spec.kind == "multilabel"
+    told = {finding.names for finding in task.findings}
     least, most = train.index(min(train)), train.index(max(train))
     if task.spec.kind == "classification" and train[most] >= IMBALANCE * max(1, train[least]):
         yield Finding(
@@ -80,20 +81,27 @@ def _classes(task: Task, counts: Mapping[str, tuple[int, ...]]) -> Iterator[Find
         yield Finding(
             "doubtful",
             "few",
-            f"{len(few)} {what} have fewer than {FEW} training samples, {_name(task, least)} only {train[least]}; "
-            "little can be learnt of them. Add samples, or join classes.",
+            f"{_count(len(few), multilabel)} fewer than {FEW} training samples, {_name(task, least)} only "
+            f"{train[least]}; little can be learnt of them. Add samples, or join classes.",
             tuple(_name(task, label) for label in few),
         )
     for part, found in counts.items():
         empty = [label for label, count in enumerate(found) if count == 0]
-        if empty and part != "train" and any(found):
+        names = tuple(_name(task, label) for label in empty)
+        if empty and part != "train" and any(found) and names not in told:  # the reader may have said so
             yield Finding(
                 "doubtful",
                 "absent",
-                f"{len(empty)} {what} have no {part} sample, the first is {_name(task, empty[0])}; the {part} result "
-                "says nothing of them.",
-                tuple(_name(task, label) for label in empty),
+                f"{_count(len(empty), multilabel)} no {part} sample, the first is {names[0]}; the {part} result says "
+                "nothing of them.",
+                names,
             )
+
+
+def _count(number: int, multilabel: bool) -> str:
+    """ "1 class has", "2 labels have", ..."""
+    one, more = ("label", "labels") if multilabel else ("class", "classes")
+    return f"1 {one} has" if number == 1 else f"{number} {more} have"
 
 
 def _sizes(task: Task, looks: Mapping[str, Look]) -> Iterator[Finding]:

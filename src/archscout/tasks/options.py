@@ -44,6 +44,9 @@ class TaskOptions(Settings):
     classes: str | None = Field(
         default=None, description="classes from names: folder (level by number), or a pattern of file names"
     )
+    series_id: str | None = Field(
+        default=None, description="column that tells series apart, in a table with a row for each step"
+    )
     layout: str = Field(default="auto", description="axes of arrays: NCHW, NHWC, NHW, NCL, NLC, NL")
     value_range: tuple[float, float] | None = Field(
         default=None, description="values of black and white, where the files do not tell"

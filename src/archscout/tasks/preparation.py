@@ -83,6 +83,9 @@ class ArrayPreparation:
         whole: they are uint8.
         length: of series, in steps; shorter ones are followed by `fill`. None: all had one length.
         fill: for each channel.
+        empty: of series, for each channel, what stands for its values in a series that has none of it; default: `fill`.
+        columns: of tables of series, the part that each column plays, as `series_columns.Columns.to_json` writes it.
+        step: of time, to which series with time stamps are brought.
     """
 
     layout: str
@@ -90,10 +93,13 @@ class ArrayPreparation:
     whole: bool = False
     length: int | None = None
     fill: tuple[float, ...] = ()
+    empty: tuple[float, ...] = ()
+    columns: Mapping[str, Any] | None = None
+    step: float | None = None
     kind: ClassVar[str] = "arrays"
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, **asdict(self), "fill": list(self.fill)}
+        return {"kind": self.kind, **asdict(self), "fill": list(self.fill), "empty": list(self.empty)}
 
     def given_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.layout in ("NHW", "NL"):
@@ -156,12 +162,13 @@ def preparation_from_json(values: Mapping[str, Any]) -> Preparation:
         if values.get("kind") == ImagePreparation.kind:
             return ImagePreparation(**fields)
         if values.get("kind") == ArrayPreparation.kind:
-            return ArrayPreparation(**{**fields, "fill": tuple(fields.get("fill", ()))})
+            numbers = {name: tuple(map(float, fields.get(name, ()))) for name in ("fill", "empty")}
+            return ArrayPreparation(**{**fields, **numbers})
         if values.get("kind") == SoundPreparation.kind:
             return SoundPreparation(SoundSettings.read(fields["settings"]))
         if values.get("kind") == TextPreparation.kind:
             return TextPreparation(**fields)
-    except (TypeError, KeyError, SettingsError) as error:
+    except (TypeError, ValueError, KeyError, SettingsError) as error:
         raise DataError(f"the model file does not say how its inputs are prepared ({error}).") from None
     raise DataError(
         f"inputs are prepared as '{values.get('kind')}', which this version of archscout does not know; a newer "

@@ -44,6 +44,7 @@ __all__ = [
 ReaderLoader = TypeVar("ReaderLoader", bound=Callable[..., Task])
 TaskLoader = Callable[[Path], Task]
 """Builds a registered task from the folder that holds its files."""
+FamilyLoader = TypeVar("FamilyLoader", bound=Callable[..., Task])
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,16 @@ class TaskFamily:
     """Tasks that differ by what stands behind the colon of their name, for example `ucr:GunPoint`.
 
     Attributes:
-        load: from what stands behind the colon, and the folder of data files.
+        load: from what stands behind the colon, the folder of data files, and options.
         spec: the shapes without any data, from what stands behind the colon; None where they are in the files.
         form: how a name looks, for lists and messages.
+        heeds: names of the `TaskOptions` that it reads by, as in `Reader`.
     """
 
-    load: Callable[[str, Path], Task]
+    load: Callable[[str, Path, TaskOptions], Task]
     spec: Callable[[str], TaskSpec] | None
     form: str
+    heeds: frozenset[str] = frozenset()
 
     @property
     def description(self) -> str:
@@ -87,7 +90,7 @@ class Reader:
         form: what it reads, for messages, for example "a folder of images".
         reads: whether it is for this path, which need not exist. Looks at names only, not into files.
         load: the task of a path that it is for, and options. Raises DataError that says what is wrong with the files.
-        priority: readers with higher ones are asked first.
+        priority: readers with higher ones are asked first; of equal ones, those of plug-ins before archscout's own.
         heeds: names of the `TaskOptions` that it reads by; others are refused, except those that hold for every task.
         holds: whether there is data for it at the path, where `reads` takes more paths than that; None: as `reads`.
     """
@@ -133,12 +136,16 @@ def register_task(spec: TaskSpec) -> Callable[[TaskLoader], TaskLoader]:
 
 
 def register_family(
-    prefix: str, form: str, spec: Callable[[str], TaskSpec] | None = None
-) -> Callable[[Callable[[str, Path], Task]], Callable[[str, Path], Task]]:
-    """Decorator: register a loader `(what stands behind the colon, root) -> Task` under a prefix."""
+    prefix: str, form: str, spec: Callable[[str], TaskSpec] | None = None, *, heeds: Iterable[str] = ()
+) -> Callable[[FamilyLoader], FamilyLoader]:
+    """Decorator: register a loader `(what stands behind the colon, root, options) -> Task` under a prefix.
 
-    def add(load: Callable[[str, Path], Task]) -> Callable[[str, Path], Task]:
-        FAMILIES.register(prefix)(TaskFamily(load, spec, form))
+    The other arguments are as in `TaskFamily`. Metric, loss and sampling of the options are the loader's, see
+    `with_choices`.
+    """
+
+    def add(load: FamilyLoader) -> FamilyLoader:
+        FAMILIES.register(prefix)(TaskFamily(load, spec, form, frozenset(heeds)))
         return load
 
     return add
@@ -216,6 +223,11 @@ def task_spec(name: str, data: Path | None = None, options: TaskOptions | None =
     return load_task(name, data, options).spec
 
 
+def _rank(reader: Reader) -> tuple[int, bool]:
+    """The order in which readers are asked."""
+    return -reader.priority, reader.load.__module__.startswith("archscout.")
+
+
 def data_root(data: Path | None = None) -> Path:
     """Where data files lie: the argument, else `ARCHSCOUT_DATA`, else a folder in the user's cache."""
     if data is not None:
@@ -235,7 +247,8 @@ def user_cache() -> Path:
 def load_task(name: str, data: Path | None = None, options: TaskOptions | None = None, **named: Any) -> Task:
     """The task of a registered name, or of a path that a registered reader knows.
 
-    archscout's own read folders of images, of three texts or of `.ts` series, `.npz` files and `.ts` files.
+    archscout's own read folders of images, of texts or of series, `.npz` files, files of series (`.ts`, `.tsv`,
+    `.arff`, `.csv`) and texts (`.txt`).
 
     Args:
         data: folder of a registered task's files.
@@ -250,12 +263,14 @@ def load_task(name: str, data: Path | None = None, options: TaskOptions | None =
     options = options_with(options, named)
     name = _without_mark(name)
     found = _family(name)
-    if name in TASKS or found is not None:
+    if name in TASKS:
         options.check_heeded(frozenset(), f"the registered task {name}")
-        known = found[0].load(found[1], data_root(data)) if found else TASKS.get(name).load(data_root(data))
-        return with_choices(known, options)
+        return with_choices(TASKS.get(name).load(data_root(data)), options)
+    if found is not None:
+        options.check_heeded(found[0].heeds, f"the registered task {name}")
+        return found[0].load(found[1], data_root(data), options)
     path = Path(name).expanduser()
-    readers = sorted((reader for _, reader in READERS.items()), key=lambda reader: -reader.priority)
+    readers = sorted((reader for _, reader in READERS.items()), key=_rank)
     for reader in readers:
         if reader.reads(path):
             options.check_heeded(reader.heeds, reader.form)
@@ -266,9 +281,7 @@ def load_task(name: str, data: Path | None = None, options: TaskOptions | None =
             f"{path} is a {path.suffix or 'file without suffix'}; a task can be a registered name, or a path: {forms}."
         )
     if path.suffix or len(path.parts) > 1:
-        raise DataError(
-            f"{path} does not exist. Give an existing folder, .npz or .ts file, or a name from: archscout list tasks"
-        )
+        raise DataError(f"{path} does not exist. Give an existing folder or file, or a name from: archscout list tasks")
     forms = ", ".join(family.form for _, family in FAMILIES.items())
     raise UnknownNameError("task", name, TASKS, f"Names with a part of your own: {forms}.")
 

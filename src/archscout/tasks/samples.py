@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ from archscout.tasks.targets import judgement
 from archscout.tasks.task import Split, Task, Transform
 from archscout.tasks.transforms import normalizer, uint8_to_float
 
-__all__ = ["Samples", "task_of_samples"]
+__all__ = ["Samples", "samples_of", "task_of_samples"]
 
 PARTS = ("train", "validation", "test")
 TARGET_NAMES = {"train": "y_train", "validation": "y_val", "test": "y_test"}  # in messages
@@ -45,6 +46,7 @@ class Samples:
         input_shape: of one sample, as the network sees it.
         parts: the splits that the data has, "train" at least; their sources know their targets. Names of samples, where
             a source has them, decide what is held out.
+        by_name: False where names only count samples, so that the seed decides, each class in proportion.
         class_names: one for each class or label, where they have names.
         groups: for each part, the group of each of its samples; None: no samples belong together.
         statistics: mean and deviation of each channel, over a split.
@@ -59,6 +61,7 @@ class Samples:
     input_shape: tuple[int, ...]
     parts: Mapping[str, Split]
     statistics: Callable[[Split], ChannelStatistics]
+    by_name: bool = True
     class_names: tuple[str, ...] = ()
     groups: Mapping[str, Sequence[str]] | None = None
     augmentations: tuple[Transform, ...] = ()
@@ -68,6 +71,35 @@ class Samples:
     findings: tuple[Finding, ...] = ()
 
 
+class _SamplesFoundError(Exception):
+    """Ends a reader whose samples were wanted, and no task of them."""
+
+
+_WANTED: ContextVar[list[Samples] | None] = ContextVar("_WANTED", default=None)
+
+
+def samples_of(read: Callable[[], Task]) -> Samples | Task:
+    """What a reader finds, before anything is held out, judged or normalised: for sets that are only to be judged.
+
+    Args:
+        read: calls the reader.
+
+    Returns:
+        The samples; of a reader that makes its task without `task_of_samples`, the task.
+
+    Raises:
+        DataError, SettingsError: of the reader.
+    """
+    wanted: list[Samples] = []
+    token = _WANTED.set(wanted)
+    try:
+        return read()
+    except _SamplesFoundError:
+        return wanted[0]
+    finally:
+        _WANTED.reset(token)
+
+
 def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
     """The task: missing splits held out as the options say, judged as its targets and the options say.
 
@@ -75,11 +107,15 @@ def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
         DataError: a split cannot be held out, targets contradict each other, or a group is in two splits.
         SettingsError: a metric or loss that is not for this kind of task.
     """
+    wanted = _WANTED.get()
+    if wanted is not None:
+        wanted.append(samples)
+        raise _SamplesFoundError
     targets = {TARGET_NAMES[part]: _targets(split) for part, split in samples.parts.items()}
     if samples.kind in ("classification", "multilabel"):
         # Raises before anything is held out of classes that are wrong.
         judgement(samples.kind, targets, torch.arange(0), samples.class_names)
-    parts, findings = _split(samples, options)
+    parts, groups, findings = _split(samples, options)
     train = parts["train"]
     learnt = torch.isin(samples.parts["train"].indices, train.indices).nonzero().view(-1)
     judged = judgement(samples.kind, targets, learnt, samples.class_names)
@@ -102,6 +138,7 @@ def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
         findings=(*samples.findings, *findings),
         preparation=samples.preparation,
         unlabelled=samples.unlabelled,
+        groups=groups,
     )
     return with_choices(task, options)
 
@@ -112,8 +149,10 @@ def _targets(split: Split) -> Tensor:
     return known[split.indices]
 
 
-def _split(samples: Samples, options: TaskOptions) -> tuple[dict[str, Split], list[Finding]]:
-    """The three splits, and what is to be said of them."""
+def _split(
+    samples: Samples, options: TaskOptions
+) -> tuple[dict[str, Split], dict[str, tuple[str, ...]], list[Finding]]:
+    """The three splits, the groups of their samples, and what is to be said of them."""
     parts = dict(samples.parts)
     groups = {part: list(each) for part, each in (samples.groups or {}).items()}
     findings = _shared_groups(groups)
@@ -128,9 +167,15 @@ def _split(samples: Samples, options: TaskOptions) -> tuple[dict[str, Split], li
             kept, held = _hold_out(part, fraction, train, groups.get("train"), samples, options)
             parts["train"], parts[part] = train.subset(kept), train.subset(held)
             if "train" in groups:
-                own = groups["train"]
-                groups["train"] = [own[position] for position in kept.tolist()]
-    return parts, findings
+                _divide(groups, part, kept, held)
+    return parts, {part: tuple(own) for part, own in groups.items()}, findings
+
+
+def _divide(groups: dict[str, list[str]], part: str, kept: Tensor, held: Tensor) -> None:
+    """Give a part that is held out of the train split its groups."""
+    own = groups["train"]
+    groups[part] = [own[position] for position in held.tolist()]
+    groups["train"] = [own[position] for position in kept.tolist()]
 
 
 def _hold_out(
@@ -141,7 +186,7 @@ def _hold_out(
     if groups is not None:
         return holdout_by_group(groups, fraction, options.seed, part)
     classes = _classes(samples.kind, train)
-    names = sample_names(train.source)
+    names = sample_names(train.source) if samples.by_name else None
     if names is not None and options.rules >= 2:
         return holdout_by_name(
             [names[index] for index in train.indices.tolist()], classes.tolist(), fraction, options.seed, part
@@ -170,14 +215,14 @@ def _take_fold(parts: dict[str, Split], groups: dict[str, list[str]], samples: S
             raise DataError(f"{len(train)} samples in order of time are too few for {folds} folds.")
         kept, held = torch.arange(ends[fold]), torch.arange(ends[fold], ends[fold + 1])
     else:
-        names = sample_names(train.source)
+        names = sample_names(train.source) if samples.by_name else None
         own = names if names is not None else [str(index) for index in range(len(train.source))]
         keys = groups.get("train") or [own[index] for index in train.indices.tolist()]
         numbers = fold_numbers(keys, _classes(samples.kind, train).tolist(), folds, options.seed)
         kept, held = (numbers != fold).nonzero().view(-1), (numbers == fold).nonzero().view(-1)
     parts["train"], parts["test"] = train.subset(kept), train.subset(held)
     if "train" in groups:
-        groups["train"] = [groups["train"][position] for position in kept.tolist()]
+        _divide(groups, "test", kept, held)
 
 
 def _shared_groups(groups: Mapping[str, Sequence[str]]) -> list[Finding]:

@@ -33,6 +33,11 @@ class TaskSpec:
         return self.kind == "language"
 
     @property
+    def answers_once(self) -> bool:
+        """Whether a network gives one vector `(outputs,)` for a whole sample: of classes, labels or numbers."""
+        return self.kind in ("classification", "multilabel", "regression")
+
+    @property
     def vocabulary(self) -> int | None:
         """How many different integers an input may hold; None where inputs are real numbers."""
         return self.outputs if self.is_text else None

@@ -78,7 +78,11 @@ def training_stream(
     rank: int = 0,
     world_size: int = 1,
 ) -> TrainingStream:
-    """The stream for the task's kind; `segments` is for texts, `augment`, `extra` and `drop_last` for the others."""
+    """The stream for the task's kind; `segments` is for texts, `augment`, `extra` and `drop_last` for the others.
+
+    What is not augmented is judged on, not learnt from: such batches are drawn as the samples are, whatever the task's
+    sampling.
+    """
     if task.spec.is_text:
         return SegmentStream(split, batch_size, device, seed, segments, rank=rank, world_size=world_size)
     return BatchStream(
@@ -90,6 +94,7 @@ def training_stream(
         augment=augment,
         extra=extra,
         drop_last=drop_last,
+        sampling=None if augment else "natural",
         rank=rank,
         world_size=world_size,
     )

@@ -66,17 +66,23 @@ class Task:
         scale: of numeric targets, by which outputs are brought to the units of the targets; None where networks give
             those units, or no numbers.
         preparation: how new samples become what the sources hold; None: nobody can tell.
-        sampling: "balanced" draws training batches with every class as often; see `BatchStream`.
+        sampling: "balanced" draws every class as often in training; see `BatchStream`.
+        heeds_smoothing: whether the loss heeds `label_smoothing`, where there are classes to smooth.
         findings: what the reader of the data has noticed.
         unlabelled: samples without targets that came with the data (their targets are zeros); None: there are none.
+        groups: for each split, the group of each of its samples, where samples belong together.
         evaluation_batch_size: largest batch of an evaluation, for tasks that judge larger samples than they train on.
         from_arrays: `archscout.tasks.readers.arrays.task_from_arrays`, which makes a task from arrays.
         from_datasets: `archscout.tasks.readers.arrays.task_from_datasets`, which makes one from map-style datasets.
+        with_metric, with_loss: `archscout.tasks.choices.with_metric` and `with_loss`, called on a task: it with another
+            metric or loss.
     """
 
-    # Set by the module of the two functions: it needs this class, and this class must not need it.
+    # Set by the modules of the functions: they need this class, and this class must not need them.
     from_arrays: ClassVar[Callable[..., Task]]
     from_datasets: ClassVar[Callable[..., Task]]
+    with_metric: ClassVar[Callable[..., Task]]
+    with_loss: ClassVar[Callable[..., Task]]
 
     spec: TaskSpec
     train: Split
@@ -94,8 +100,10 @@ class Task:
     scale: TargetScale | None = None
     preparation: Preparation | None = None
     sampling: Literal["natural", "balanced"] = "natural"
+    heeds_smoothing: bool = True
     findings: tuple[Finding, ...] = ()
     unlabelled: Split | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     evaluation_batch_size: int | None = None
 
     def __repr__(self) -> str:
@@ -204,6 +212,7 @@ class Task:
             self,
             train=pool.subset(order[: len(pool) - held]),
             validation=pool.subset(order[len(pool) - held :]),
+            groups={part: groups for part, groups in self.groups.items() if part == "test"},
         )
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from archscout.errors import DataError
 from archscout.tasks.color import auto_augment, color_jitter
 from archscout.tasks.resident import Resident
+from archscout.tasks.spec import TaskKind
 from archscout.tasks.task import Transform
 
 __all__ = [
@@ -32,13 +33,17 @@ __all__ = [
 AUGMENTATIONS = ("auto", "crop", "crop+flip", "none")
 
 
-def standard_augmentation(choice: str, input_shape: Sequence[int]) -> tuple[Transform, ...]:
+def standard_augmentation(
+    choice: str, input_shape: Sequence[int], kind: TaskKind = "classification"
+) -> tuple[Transform, ...]:
     """What is usual for images of `input_shape` (C, H, W): crop with a padding of H // 8, and horizontal flip.
 
     Args:
         choice: "crop+flip", "crop", "none", or "auto": crop and flip for colour images; crop alone for others, which
             are often characters, and a mirrored character is another one; nothing for inputs that are no images.
         input_shape: of one sample.
+        kind: of the task. Numbers may change where an image is moved or mirrored, a steering angle, say: for a
+            regression "auto" is "none".
 
     Raises:
         DataError: an unknown choice, or one that needs images.
@@ -49,6 +54,8 @@ def standard_augmentation(choice: str, input_shape: Sequence[int]) -> tuple[Tran
         if choice in ("auto", "none"):
             return ()
         raise DataError(f"augmentation '{choice}' is for images (C, H, W); these samples are {tuple(input_shape)}.")
+    if choice == "auto" and kind == "regression":
+        return ()
     if choice == "auto":
         choice = "crop+flip" if input_shape[0] == 3 else "crop"
     padding = min(input_shape[1:]) // 8

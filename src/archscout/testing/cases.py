@@ -9,10 +9,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from archscout.tasks import Split, Task, TaskSpec, load_task
 from archscout.tasks.readers.text import find_text_files, text_task
 
-__all__ = ["METHOD_CASES", "SPACE_CASES", "MethodCase", "SpaceCase", "small_digits", "small_text", "write_text"]
+__all__ = [
+    "METHOD_CASES",
+    "SPACE_CASES",
+    "MethodCase",
+    "SpaceCase",
+    "small_digits",
+    "small_number_of_series",
+    "small_numbers",
+    "small_text",
+    "write_text",
+]
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
 
@@ -27,6 +39,7 @@ class SpaceCase:
         task: a task of a few dozen samples, for searches.
         options: of the space in searches.
         supernet_size: of supernets, where it is not `size`.
+        further: small tasks of other kinds, each searched once from end to end.
     """
 
     size: Mapping[str, Any]
@@ -34,6 +47,7 @@ class SpaceCase:
     task: Callable[[], Task]
     options: Mapping[str, Any] = field(default_factory=dict)
     supernet_size: Mapping[str, Any] | None = None
+    further: Sequence[Callable[[], Task]] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,40 @@ def small_digits() -> Task:
     """Thirty digits to train on and thirty to validate on."""
     task = load_task("digits")
     return replace(task, train=_first(task.train), validation=_first(task.validation))
+
+
+def small_numbers() -> Task:
+    """Two numbers of small images, brightness and contrast, in units far from 1: prices, say."""
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (90, 8, 8)).astype(np.uint8)
+    numbers = np.stack([images.mean((1, 2)) * 1e4, images.std((1, 2)) * 1e-3], 1)
+    return Task.from_arrays(
+        images[:30],
+        numbers[:30],
+        images[60:],
+        numbers[60:],
+        x_val=images[30:60],
+        y_val=numbers[30:60],
+        name="numbers",
+        kind="regression",
+    )
+
+
+def small_number_of_series() -> Task:
+    """One number of short series: their mean slope."""
+    draw = np.random.default_rng(0)
+    series = draw.normal(size=(90, 2, 16)).cumsum(2).astype(np.float32)
+    numbers = (series[:, 0, -1] - series[:, 0, 0]) * 100
+    return Task.from_arrays(
+        series[:30],
+        numbers[:30],
+        series[60:],
+        numbers[60:],
+        x_val=series[30:60],
+        y_val=numbers[30:60],
+        name="slopes",
+        kind="regression",
+    )
 
 
 def _first(split: Split) -> Split:
@@ -82,16 +130,35 @@ def write_text(folder: Path, lines: int = 60) -> Path:
 
 _DIGITS = TaskSpec("digits", "classification", (1, 8, 8), 10)
 _MAPS = TaskSpec("dense images", "dense", (2, 7, 10), 1)
-_SEQUENCES = (TaskSpec("sequences", "multilabel", (3, 22), 5), _MAPS, TaskSpec("dense sequences", "dense", (2, 9), 2))
+_NUMBERS = TaskSpec("numbers of images", "regression", (1, 8, 8), 2)
+_NUMBER = TaskSpec("a number of sequences", "regression", (2, 16), 1)
+_LABELS = TaskSpec("labels of images", "multilabel", (1, 8, 8), 3)
+_SEQUENCES = (
+    _NUMBER,
+    TaskSpec("sequences", "multilabel", (3, 22), 5),
+    _MAPS,
+    TaskSpec("dense sequences", "dense", (2, 9), 2),
+)
 _CELLS = {"init_channels": 4, "layers": 3}
 
 SPACE_CASES: dict[str, SpaceCase] = {
-    "backbones": SpaceCase({"width": 1}, (_DIGITS, _MAPS), small_digits),
-    "cells": SpaceCase(_CELLS, (_DIGITS,), small_digits),
-    "per-cell": SpaceCase(_CELLS, (_DIGITS,), small_digits, options={"cells": 3}, supernet_size={"init_channels": 4}),
-    "diverse-cells": SpaceCase(_CELLS, (_DIGITS, *_SEQUENCES), small_digits),
-    "mobilenet": SpaceCase({"width": 0.25}, (_DIGITS,), small_digits),
-    "nasbench201": SpaceCase({"init_channels": 4, "cells": 1}, (_DIGITS,), small_digits),
+    "backbones": SpaceCase({"width": 1}, (_DIGITS, _MAPS, _NUMBERS), small_digits, further=(small_numbers,)),
+    "cells": SpaceCase(_CELLS, (_DIGITS, _NUMBERS, _LABELS), small_digits, further=(small_numbers,)),
+    "per-cell": SpaceCase(
+        _CELLS,
+        (_DIGITS, _NUMBERS, _LABELS),
+        small_digits,
+        options={"cells": 3},
+        supernet_size={"init_channels": 4},
+        further=(small_numbers,),
+    ),
+    "diverse-cells": SpaceCase(
+        _CELLS, (_DIGITS, _NUMBERS, *_SEQUENCES), small_digits, further=(small_numbers, small_number_of_series)
+    ),
+    "mobilenet": SpaceCase({"width": 0.25}, (_DIGITS, _NUMBERS, _LABELS), small_digits, further=(small_numbers,)),
+    "nasbench201": SpaceCase(
+        {"init_channels": 4, "cells": 1}, (_DIGITS, _NUMBERS, _LABELS), small_digits, further=(small_numbers,)
+    ),
     "recurrent": SpaceCase({"width": 6}, (TaskSpec("text", "language", (1,), 9),), small_text),
 }
 

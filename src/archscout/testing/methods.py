@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -17,7 +18,16 @@ from archscout.state import pack, unpack
 from archscout.testing.cases import MethodCase, SpaceCase
 from archscout.viz import draw
 
-__all__ = ["case_space", "check_repeats", "check_resumes", "check_shows", "fits", "make_job", "run_to_end"]
+__all__ = [
+    "case_space",
+    "check_repeats",
+    "check_resumes",
+    "check_searches",
+    "check_shows",
+    "fits",
+    "make_job",
+    "run_to_end",
+]
 
 
 def case_space(space: str, case: MethodCase, space_case: SpaceCase) -> SearchSpace:
@@ -108,6 +118,16 @@ def check_repeats(make: Callable[[], Job[SearchResult]]) -> None:
     first, second = run_to_end(make()), run_to_end(make())
     assert all(_equal(a, b) for a, b in zip(first[0], second[0], strict=True)), "a second run has other metrics"
     assert first[1].architecture == second[1].architecture, "a second run finds another architecture"
+
+
+def check_searches(make: Callable[[], Job[SearchResult]]) -> None:
+    """A search ends with candidates whose scores are finite, best first."""
+    log, result = run_to_end(make())
+    odd = [name for metrics in log for name, value in metrics.items() if not math.isfinite(value)]
+    assert not odd, f"the search logs numbers that are not finite: {', '.join(sorted(set(odd)))}"
+    scores = [candidate.score for candidate in result.candidates]
+    assert all(math.isfinite(score) for score in scores), f"the scores are {scores}"
+    assert scores == sorted(scores, reverse=True), f"the candidates are not best first: {scores}"
 
 
 def check_shows(make: Callable[[], Job[SearchResult]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -91,6 +92,11 @@ class MethodConformance:
             make = partial(checks.make_job, self.method, name, self.case, case)
             checks.check_repeats(make)
             checks.check_resumes(make)
+
+    def test_other_kinds_of_tasks_are_searched(self) -> None:
+        for name, case in self.fitting():
+            for task in case.further:
+                checks.check_searches(partial(checks.make_job, self.method, name, self.case, replace(case, task=task)))
 
     def test_showing_the_architecture_changes_nothing(self) -> None:
         for name, case in self.fitting():

@@ -12,7 +12,14 @@ from archscout.settings import Settings
 from archscout.tasks.task import Task, Transform
 from archscout.tasks.transforms import auto_augment, color_jitter
 
-__all__ = ["AugmentationSettings", "ColorJitterSettings", "augmented", "check_cutout", "is_images"]
+__all__ = [
+    "AugmentationSettings",
+    "ColorJitterSettings",
+    "augmented",
+    "check_cutout",
+    "check_label_smoothing",
+    "is_images",
+]
 
 
 class ColorJitterSettings(Settings):
@@ -53,6 +60,27 @@ def check_cutout(task: Task, settings: Settings, where: str) -> None:
         )
 
 
+@runtime_checkable
+class SmoothsLabels(Protocol):
+    """Settings of a training that may take a share of each label and spread it over all classes; 0: none."""
+
+    label_smoothing: float
+
+
+def check_label_smoothing(task: Task, settings: Settings, where: str) -> None:
+    """Raise SettingsError where label smoothing was asked for, but there are no classes to smooth."""
+    share = settings.label_smoothing if isinstance(settings, SmoothsLabels) else 0.0
+    if not share or "label_smoothing" not in settings.model_fields_set:
+        return
+    has_classes = task.spec.kind == "classification" or (task.spec.kind == "dense" and task.scale is None)
+    if not (has_classes and task.heeds_smoothing):
+        why = "its loss takes none" if has_classes else f"the task {task.name} is {task.spec.describe()}"
+        raise SettingsError(
+            f"{where}.label_smoothing = {share}: it spreads a class over the others, but {why}. Switch it off: "
+            f"--set {where}.label_smoothing=0"
+        )
+
+
 def augmented(task: Task, settings: AugmentationSettings, where: str) -> Task:
     """The task with the augmentations of the settings after its own.
 
@@ -68,7 +96,13 @@ def augmented(task: Task, settings: AugmentationSettings, where: str) -> Task:
     jitter, policy = settings.color_jitter, settings.auto_augment
     wanted = [f"{where}.color_jitter"] * (jitter is not None) + [f"{where}.auto_augment"] * (policy is not None)
     shape = task.spec.input_shape
-    if wanted and not (is_images(task) and shape[0] == 3):
+    if policy is not None and task.spec.kind == "regression":
+        raise SettingsError(
+            f"{where}.auto_augment turns and moves images, and the numbers of {task.name} may change with them. Switch "
+            f"it off: --set {where}.auto_augment=null"
+        )
+    keeps_targets = task.spec.answers_once and len(shape) == 3
+    if wanted and not (keeps_targets and shape[0] == 3):
         switches = " ".join(f"--set {name}=null" for name in wanted)
         raise SettingsError(
             f"{' and '.join(wanted)}: only for colour images of 3 channels, but the task {task.name} is "

@@ -13,11 +13,20 @@ from archscout.nn.recurrent.carry import Carry
 from archscout.tasks.streams import evaluation_batches
 from archscout.tasks.task import Split, Task
 
-__all__ = ["evaluate_network", "pooled_metrics"]
+__all__ = ["Observe", "evaluate_network", "pooled_metrics"]
+
+
+Observe = Callable[[Any, Tensor], None]
+"""Is shown the outputs and the targets of each batch."""
 
 
 def pooled_metrics(
-    forward: Callable[[Tensor], Any], task: Task, split: Split, engine: Engine, batch_size: int
+    forward: Callable[[Tensor], Any],
+    task: Task,
+    split: Split,
+    engine: Engine,
+    batch_size: int,
+    observe: Observe | None = None,
 ) -> dict[str, float]:
     """The task's metrics and its loss over a split, in float32 and without autograd.
 
@@ -25,6 +34,7 @@ def pooled_metrics(
         forward: inputs `(N, ...)` to outputs; the caller has set evaluation mode. The segments of a text come in order.
         task, split: what to read.
         batch_size: has no influence on the result beyond rounding.
+        observe: sees each batch, too.
     """
     accumulators = {metric.name: metric.create().to(engine.device) for metric in task.metrics}
     loss, counted = (torch.zeros((), dtype=torch.float64, device=engine.device) for _ in range(2))
@@ -36,18 +46,25 @@ def pooled_metrics(
             counted += count
             for accumulator in accumulators.values():
                 accumulator.update(outputs, batch.targets)
+            if observe is not None:
+                observe(outputs, batch.targets)
         values = {name: float(accumulator.compute()) for name, accumulator in accumulators.items()}
     return {**values, "loss": float(loss / counted)}
 
 
 def evaluate_network(
-    network: nn.Module, task: Task, split: Split, engine: Engine, batch_size: int = 256
+    network: nn.Module,
+    task: Task,
+    split: Split,
+    engine: Engine,
+    batch_size: int = 256,
+    observe: Observe | None = None,
 ) -> dict[str, float]:
     """`pooled_metrics` of a network in evaluation mode; its mode is put back afterwards."""
     training = network.training
     network.eval()
     try:
-        return pooled_metrics(Carry(network), task, split, engine, batch_size)
+        return pooled_metrics(Carry(network), task, split, engine, batch_size, observe)
     finally:
         network.train(training)
 

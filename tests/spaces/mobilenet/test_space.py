@@ -211,7 +211,7 @@ def test_one_image_keeps_its_batch_axis() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (TaskSpec("text", "language", (7,), 3), "serves classification of images"),
+        (TaskSpec("text", "language", (7,), 3), "serves classification, multilabel and regression of images"),
         (TaskSpec("tiny", "classification", (3, 3, 8), 3), "too small; at least 4 x 4 pixels"),
     ],
 )

@@ -80,6 +80,11 @@ def test_without_a_name_the_names_are_listed(file: Path) -> None:
         resolve_architecture(f"{file}:19")
 
 
+def test_a_file_that_is_missing_is_told_without_the_name() -> None:
+    with pytest.raises(ArchitectureError, match=r"the file missing\.py does not exist"):
+        resolve_architecture("missing.py:NAME")
+
+
 def test_a_file_with_one_needs_no_name(tmp_path: Path) -> None:
     path = tmp_path / "one.py"
     path.write_text(

@@ -9,7 +9,8 @@ import torch
 
 from archscout.errors import DataError
 from archscout.tasks import Task, load_task
-from archscout.tasks.readers.arrays import npz_task, task_from_arrays
+from archscout.tasks.readers.arrays import task_from_arrays
+from archscout.tasks.readers.npz import npz_task
 
 Arrays = dict[str, Any]
 CPU = torch.device("cpu")
@@ -116,12 +117,16 @@ def test_npz_with_all_keys(tmp_path: Path) -> None:
     assert len(task.provenance["sha256"]) == 64
 
 
-def test_npz_without_a_key_says_which(tmp_path: Path) -> None:
+def test_npz_without_targets_of_the_test_split_keeps_its_inputs_to_be_predicted(tmp_path: Path) -> None:
     raw = arrays()
     del raw["y_test"]
     np.savez(tmp_path / "a.npz", **raw)
-    with pytest.raises(DataError, match=r"a\.npz lacks y_test; it has x_test, x_train, y_train"):
-        npz_task(tmp_path / "a.npz")
+    task = npz_task(tmp_path / "a.npz")
+    assert task.unlabelled is not None
+    inputs, _ = next(task.unlabelled.source.batches([task.unlabelled.indices], CPU))
+    assert np.array_equal(inputs.numpy(), raw["x_test"].transpose(0, 3, 1, 2))
+    assert len(task.train) + len(task.validation) + len(task.test) == 60
+    assert [(finding.level, finding.code) for finding in task.findings] == [("doubtful", "unlabelled")]
 
 
 def test_npz_problems_name_the_file(tmp_path: Path) -> None:

@@ -189,20 +189,23 @@ def test_hidden_files_other_files_and_subfolders(tmp_path: Path) -> None:
     task = folder_task(tmp_path)
     assert task.class_names == PETS
     assert sum(len(task.split(name)) for name in ("train", "validation", "test")) == 7
+    told = {finding.code: finding for finding in task.findings}
+    assert told["hidden"].names == (".cache", "cat/.hidden.png")
+    assert "2 files were passed over: 1 .csv, 1 .txt" in told["passed over"].message
 
 
 def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", PETS, 3)
     (tmp_path / "train" / "eel").mkdir()
     (tmp_path / "train" / "eel" / "notes.txt").write_text("none")
-    with pytest.raises(DataError, match=r"no images in .*train/eel; every class needs some"):
+    with pytest.raises(DataError, match=r"no images in .*train/eel, but 1 \.txt; every class needs some"):
         folder_task(tmp_path)
 
 
 def test_splits_of_different_classes_are_named(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", ("ant", "bee", "cat"), 3)
     write_classes(tmp_path / "test", ("ant", "cat", "dog"), 3)
-    with pytest.raises(DataError, match=r"test has not the same class .* lacks bee and has dog besides"):
+    with pytest.raises(DataError, match=r"classes that the train split lacks: dog; train has ant, bee, cat"):
         folder_task(tmp_path)
 
 
@@ -265,11 +268,10 @@ def test_wrong_values_and_damaged_files_are_told_together(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ([], "has no class folders, but nothing"),
+        ([], "is empty; put the images of each class into a folder"),
         (["a.png", "b.png"], "has no class folders, but 2 images without class"),
         (["val/cat/a.png", "test/cat/a.png"], "has val and test, but no train"),
         (["train/a.png"], r"train has no class folders, but 1 images without class"),
-        (["train/cat/a.png", "train/dog/a.png", "test/a.png"], r"test has no class folders"),
         (["train/cat/a.png", "val/cat/a.png", "valid/cat/a.png"], "has val and valid; keep one"),
         (["cifar-10-batches-py/data_batch_1"], "use the task cifar10, with --data"),
     ],

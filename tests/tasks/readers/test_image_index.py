@@ -17,7 +17,7 @@ from PIL import Image
 from archscout.tasks.readers import image_cache, image_index
 from archscout.tasks.readers.image_index import ImageIndex, index_images
 from archscout.tasks.registry import user_cache
-from tests.tasks.images_on_disk import write_image
+from tests.tasks.images_on_disk import can_write, write_image
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +230,8 @@ def test_everything_that_is_no_readable_image_has_its_reason(tmp_path: Path) -> 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "bmp", "webp", "tif", "ppm", "tga", "qoi", "jp2"])
 @pytest.mark.parametrize(("size", "fraction"), [((64, 64), 0.02), ((64, 64), 0.5), ((64, 64), 0.9), ((500, 400), 0.9)])
 def test_truncated_images_are_found(tmp_path: Path, suffix: str, fraction: float, size: tuple[int, int]) -> None:
+    if not can_write(f".{suffix}"):
+        pytest.skip(f"this Pillow writes no {suffix}")
     path = write_image(tmp_path / f"a.{suffix}", size=size)
     path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     assert index_images(tmp_path, [path.name]).damaged == (path.name,)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms
 
 from archscout.errors import DataError
 from archscout.tasks.options import TaskOptions, options_with
@@ -19,6 +19,7 @@ from archscout.tasks.readers.image_choice import choose_decoding
 from archscout.tasks.readers.image_formats import can_read_heic, patient
 from archscout.tasks.readers.image_index import index_images
 from archscout.tasks.readers.rendering import Rendering
+from tests.tasks.images_on_disk import can_write
 
 Array = np.ndarray[Any, Any]
 
@@ -90,6 +91,8 @@ def lab() -> Image.Image:
     ],
 )
 def test_colours_are_those_that_a_person_sees(tmp_path: Path, mode: str, name: str, tolerance: int) -> None:
+    if not can_write(Path(name).suffix):
+        pytest.skip(f"this Pillow writes no {name}")
     palette = PICTURE.convert("P", palette=Image.Palette.ADAPTIVE)
     special = {"LAB": lab(), "P": palette, "PA": palette.convert("PA")}
     image = special.get(mode) or PICTURE.convert(mode)
@@ -162,7 +165,10 @@ def test_one_rule_serves_the_whole_data_set_and_never_a_single_image(tmp_path: P
     index = index_images(tmp_path, ["0.png", "1.png", "2.png"])
     decoding, findings = choose_decoding(index, TaskOptions())
     assert decoding.rendering == Rendering(integers=(0.0, 4095.0))
-    assert "hold values from 0 to 4000: 0 is read as black, 4095 as white" in findings[0].message
+    assert (
+        "the values of 3 images of more than 8 bits go from 0 to 4000: 0 is read as black, 4095 as white"
+        in findings[0].message
+    )
     brightest = [int(decode(tmp_path / name, decoding).max()) for name in index.names]
     assert brightest == [249, 25, 2]
     assert index.thumbnails(decoding.rendering).max((1, 2)) == pytest.approx([249, 25, 2.5], abs=6)
@@ -174,7 +180,7 @@ def test_value_range_says_what_files_cannot(tmp_path: Path) -> None:
     index = index_images(tmp_path, ["a.tif"])
     _, findings = choose_decoding(index, TaskOptions())
     assert [(finding.level, finding.names) for finding in findings] == [("wrong", ("a.tif",))]
-    assert "hold values from -1000 to 3000; nothing tells which values are black and white" in findings[0].message
+    assert "go from -1000 to 3000; nothing tells which values are black and white" in findings[0].message
     assert "--value-range=-1000,3000" in findings[0].message
     seen = shades(tmp_path / "a.tif", value_range=(-160, 240))
     assert np.array_equal(seen, np.clip(np.rint((hounsfield.astype(int) + 160) * 255 / 400), 0, 255))
@@ -197,7 +203,7 @@ def test_value_range_holds_for_images_of_8_bits_where_there_are_no_others(tmp_pa
     Image.fromarray(labels).save(tmp_path / "a.png")
     _, _, said = read(tmp_path / "a.png")
     assert said == [
-        "warning: all values of 1 images of 8 bits are below 4 of 255; --value-range=0,3 would use all grey levels."
+        "warning: all values of 1 image of 8 bits are below 4 of 255; --value-range=0,3 would use all grey levels."
     ]
     assert np.array_equal(shades(tmp_path / "a.png", value_range=(0, 3)), labels.astype(int) * 85)
 
@@ -250,8 +256,8 @@ STORED = {  # how each orientation is stored: the opposite of the turn that show
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp", "avif"])
 @pytest.mark.parametrize("tag", STORED)
 def test_images_are_upright(tmp_path: Path, tag: int, suffix: str) -> None:
-    if suffix == "avif" and not features.check("avif"):
-        pytest.skip("this Pillow reads no AVIF")
+    if not can_write(f".{suffix}"):
+        pytest.skip(f"this Pillow writes no {suffix}")
     path = tmp_path / f"a.{suffix}"
     exif = Image.Exif()
     exif[0x0112] = tag
@@ -407,7 +413,7 @@ def test_any_depth_size_and_orientation_is_read_as_seen(
 
 
 @settings(max_examples=200, deadline=None)
-@given(data=st.data(), form=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "PCX", "QOI"]))
+@given(data=st.data(), form=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "PCX"]))
 def test_damaged_bytes_give_a_reason_or_an_image_and_never_another_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, form: str
 ) -> None:

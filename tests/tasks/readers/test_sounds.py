@@ -178,7 +178,7 @@ def test_features_are_kept_until_a_file_or_a_setting_changes(
     root = tmp_path / "data"
     names = write(root, a=noise(0.3), b=noise(0.3, seed=1))
     made: list[int] = []
-    decode = sounds._clip
+    decode = sounds.clip
 
     def counted(*given: Any) -> Any:
         made.append(1)

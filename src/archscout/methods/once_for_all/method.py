@@ -23,6 +23,7 @@ from archscout.methods.once_for_all.training import SupernetSettings, SupernetTr
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import Extractable, LayerCoded
+from archscout.training.augmentation import check_label_smoothing
 
 __all__ = ["OnceForAllSettings"]
 
@@ -65,6 +66,7 @@ def _check(context: SearchContext) -> None:
             f"differ ({context.supernet_size!r}; {context.network_size!r}). Make them equal, or set "
             "search.inherit_weights=false to train the result from scratch."
         )
+    check_label_smoothing(context.task, settings.supernet, "search.supernet")
     settings.search.limits.check(context)
 
 

@@ -23,6 +23,7 @@ from archscout.seeds import derive_seed
 from archscout.settings import Settings
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import LayerCode, LayerCoded
+from archscout.tasks.metrics.classification import Metric
 from archscout.training.optimizers import ScheduleSettings, SgdSettings
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
     "rank_correlations",
 ]
 
-SCALE = 100.0  # scores are learnt in percent
+SCALE = 100.0  # scores are learnt in percent; of errors in units of their own, in percent of the targets' deviation
 EPOCHS_PER_YIELD = 10
 
 
@@ -108,6 +109,11 @@ def rank_correlations(predicted: Tensor, measured: Tensor) -> dict[str, float]:
     return {name: value if math.isfinite(value) else 0.0 for name, value in values.items()}
 
 
+def _scale_of(metric: Metric) -> float:
+    """What the scores of a metric are multiplied with to be learnt."""
+    return SCALE / (metric.span or 1.0)
+
+
 class PredictorTraining(Job[SearchResult]):
     """The training of the predictor; its artifact is the weights and the rank correlations."""
 
@@ -121,7 +127,8 @@ class PredictorTraining(Job[SearchResult]):
         scored = context.artifact("scoring")
         space = cast(LayerCoded, context.space)
         features = one_hot_codes(space.layer_code, scored["codes"])
-        targets = SCALE * torch.tensor(scored["scores"])
+        self._scale = _scale_of(context.task.metric)
+        targets = self._scale * torch.tensor(scored["scores"])
         held = max(1, round(settings.holdout * len(targets)))
         if len(targets) - held < 2:
             raise SettingsError(
@@ -157,7 +164,7 @@ class PredictorTraining(Job[SearchResult]):
             with torch.inference_mode():
                 predicted = self.predictor.eval()(self._held[0])
             self.correlations = rank_correlations(predicted, self._held[1])
-            error = float((predicted - self._held[1]).abs().mean()) / SCALE
+            error = float((predicted - self._held[1]).abs().mean()) / self._scale
             yield {"loss": loss, "held_out_error": error, **self.correlations}
 
     def work(self) -> Iterator[tuple[float, float]]:
@@ -199,6 +206,7 @@ class PredictorTraining(Job[SearchResult]):
             "predictor": self.predictor.state_dict(),
             "features": self._learnt[0].shape[1],
             "hidden": self._settings.hidden,
+            "scale": self._scale,
             "correlations": self.correlations,
         }
         return SearchResult(self._before, artifact=artifact)
@@ -210,6 +218,9 @@ class PredictorScorer:
     Args:
         space: that gives their codes.
         artifact: of the stage `predictor`.
+
+    Attributes:
+        scale: what scores are multiplied with where settings are meant for percent.
     """
 
     def __init__(self, space: LayerCoded, artifact: Any) -> None:
@@ -217,6 +228,7 @@ class PredictorScorer:
         self._predictor = AccuracyPredictor(artifact["features"], artifact["hidden"])
         self._predictor.load_state_dict(artifact["predictor"])
         self._predictor.eval()
+        self.scale = float(artifact.get("scale", SCALE))
 
     def __call__(self, architectures: Sequence[Architecture]) -> list[float]:
         """The predicted scores, higher is better."""
@@ -227,5 +239,5 @@ class PredictorScorer:
     def of_codes(self, codes: Sequence[Sequence[int]]) -> Tensor:
         """The predicted scores `(N,)` of N codes."""
         with torch.inference_mode():
-            scores: Tensor = self._predictor(one_hot_codes(self._space.layer_code, codes)) / SCALE
+            scores: Tensor = self._predictor(one_hot_codes(self._space.layer_code, codes)) / self.scale
         return scores.clone()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from archscout.errors import SpaceError
 from archscout.methods.base import Candidate, SearchResult
@@ -29,6 +29,13 @@ class Scorer(Protocol):
     def __call__(self, architectures: Sequence[Architecture]) -> Sequence[float]:
         """One score for each architecture."""
         ...
+
+
+@runtime_checkable
+class Scales(Protocol):
+    """A scorer that tells what its scores are to be multiplied with where settings are meant for percent."""
+
+    scale: float
 
 
 Admit = Callable[[Architecture], bool]
@@ -81,12 +88,13 @@ def dsm_searcher(budget: int) -> Searcher:
     def search(space: SearchSpace, scorer: Scorer, admit: Admit, smallest: Architecture, seed: int) -> SearchResult:
         slots = max(2, min(SLOTS, budget // 2))
         settings = DsmSettings(slots=slots, edits=EDITS, proposals=PROPOSALS, queries=max(budget, slots + 1))
+        scale = scorer.scale if isinstance(scorer, Scales) else PERCENT
         in_percent = FunctionScorer(
-            lambda architectures: [PERCENT * score for score in scorer(architectures)], name="predictor", quick=True
+            lambda architectures: [scale * score for score in scorer(architectures)], name="predictor", quick=True
         )
         job = DsmSearch(cast(LayerCoded, space), in_percent, settings, seed=seed, admit=admit, smallest=smallest)
         found = job.complete()
-        candidates = [Candidate(each.architecture, each.score / PERCENT, "dsm") for each in found.candidates]
+        candidates = [Candidate(each.architecture, each.score / scale, "dsm") for each in found.candidates]
         return SearchResult(found.architecture, candidates)
 
     return search

@@ -7,7 +7,7 @@ published loop does (docs/methods/once-for-all.md#supernet).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Literal, cast
 
@@ -22,6 +22,7 @@ from archscout.methods.shared_weights.path_training import ChildSettings, PathTr
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.base import ElasticSupernet
+from archscout.tasks.spec import TaskKind
 from archscout.training.optimizers import SgdSettings
 
 __all__ = ["ElasticTrainer", "SupernetSettings", "SupernetTraining"]
@@ -48,6 +49,24 @@ class SupernetSettings(ChildSettings):
 def soft_cross_entropy(outputs: Tensor, teacher: Tensor) -> Tensor:
     """Mean cross-entropy of logits `(N, K)` against the softmax of a teacher's logits."""
     return -(teacher.softmax(1) * F.log_softmax(outputs.float(), 1)).sum(1).mean()
+
+
+def soft_binary_cross_entropy(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits `(N, K)` of labels against the probabilities of a teacher's logits."""
+    return F.binary_cross_entropy_with_logits(outputs.float(), teacher.sigmoid())
+
+
+def squared_difference(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of numbers `(N, K)` to a teacher's, both standardised, as networks give them."""
+    return F.mse_loss(outputs.float(), teacher)
+
+
+DISTILLATION: Mapping[TaskKind, Callable[[Tensor, Tensor], Tensor]] = {
+    "classification": soft_cross_entropy,
+    "multilabel": soft_binary_cross_entropy,
+    "regression": squared_difference,
+}
+"""How networks learn from the largest one's outputs, by the kind of task."""
 
 
 class ElasticTrainer(PathTrainer):
@@ -101,7 +120,7 @@ class ElasticTrainer(PathTrainer):
             hard = self._context.task.loss(outputs, targets, label_smoothing=settings.label_smoothing)
             loss = loss + (1 - share) * hard
         if teacher is not None:
-            loss = loss + share * soft_cross_entropy(outputs, teacher)
+            loss = loss + share * DISTILLATION[self._context.task.spec.kind](outputs, teacher)
         return loss
 
     def sort_channels(self) -> None:

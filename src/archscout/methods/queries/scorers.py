@@ -27,14 +27,12 @@ from archscout.methods.worker_context import WorkerContext, context_workers
 from archscout.seeds import derive_seed
 from archscout.spaces.architecture import Architecture, architecture_from_json, architecture_to_json
 from archscout.spaces.nasbench201.table import Table
-from archscout.tasks.metrics.classification import Metric
 from archscout.tasks.task import Task
 from archscout.training.evaluation import evaluate_network
 from archscout.training.job import TrainingJob, TrainSettings
 
 __all__ = ["SharedScorer", "TrainedScorer", "check_scorer", "columns_of", "make_scorer"]
 
-PERCENT = 100.0
 DEFAULT_REPORT = "test_acc_200ep"
 
 
@@ -81,12 +79,8 @@ def _train(
         network = space.build(architecture, task.spec, size)
     job = TrainingJob(network, task, settings, engine, seed)
     values = evaluate_network(job.complete(), task, task.validation, engine, batch_size)
-    return _scale(task.metric) * task.metric.score(values[task.metric.name])
-
-
-def _scale(metric: Metric) -> float:
-    """Accuracies are in percent, as a table's are: settings of methods mean the same everywhere."""
-    return PERCENT if metric.percent else 1.0
+    # In hundredths, as a table's accuracies are in percent: settings of methods mean the same everywhere.
+    return task.metric.hundredths * task.metric.score(values[task.metric.name])
 
 
 class TrainedScorer(FunctionScorer):
@@ -156,7 +150,7 @@ class SharedScorer(FunctionScorer):
     def _evaluate(self, architectures: Sequence[Architecture]) -> list[float]:
         with torch.inference_mode():
             scores = self._trainer.scores(architectures, self._settings.batch_size)
-        scale = _scale(self._context.task.metric)
+        scale = self._context.task.metric.hundredths
         return [scale * value for value in scores]
 
     def state_dict(self) -> dict[str, Any]:

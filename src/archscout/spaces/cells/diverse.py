@@ -32,7 +32,7 @@ from archscout.tasks.spec import TaskSpec
 
 __all__ = ["DiverseGenotype", "DiverseOptions", "DiverseSize", "DiverseSpace", "diverse_reductions", "unused_cell"]
 
-KINDS = ("classification", "multilabel", "dense")
+KINDS = ("classification", "multilabel", "regression", "dense")
 SMALLEST_SIDE = 4
 
 

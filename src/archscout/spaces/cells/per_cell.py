@@ -126,11 +126,11 @@ class PerCellSpace:
         return self.baseline.reductions
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise SpaceError unless the task classifies images of at least 4 x 4 pixels."""
-        if spec.kind != "classification" or len(spec.input_shape) != 3:
+        """Raise SpaceError unless the task asks for classes, labels or numbers of images of at least 4 x 4 pixels."""
+        if not spec.answers_once or len(spec.input_shape) != 3:
             raise SpaceError(
-                f"the space 'per-cell' serves classification of images (C, H, W); {spec.name} is "
-                f"{spec.describe()}. Choose another space: archscout list spaces"
+                f"the space 'per-cell' serves classification, multilabel and regression of images (C, H, W); "
+                f"{spec.name} is {spec.describe()}. Choose another space: archscout list spaces"
             )
         if min(spec.input_shape[1:]) < SMALLEST_IMAGE:
             raise SpaceError(

@@ -70,10 +70,11 @@ class CellSpace:
         return CellChoices(self.options.nodes, self.operations)
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise SpaceError unless the task classifies images of at least 4 x 4 pixels."""
-        if spec.kind != "classification" or len(spec.input_shape) != 3:
+        """Raise SpaceError unless the task asks for classes, labels or numbers of images of at least 4 x 4 pixels."""
+        if not spec.answers_once or len(spec.input_shape) != 3:
             raise SpaceError(
-                f"the space 'cells' serves classification of images (C, H, W); {spec.name} is {spec.describe()}. "
+                f"the space 'cells' serves classification, multilabel and regression of images (C, H, W); "
+                f"{spec.name} is {spec.describe()}. "
                 "Choose another space: archscout list spaces"
             )
         if min(spec.input_shape[1:]) < 4:

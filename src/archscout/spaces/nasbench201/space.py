@@ -71,11 +71,11 @@ class NasBench201Space:
         self.options = options or NasBench201Options()
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise SpaceError unless the task classifies images of at least 4 x 4 pixels."""
-        if spec.kind != "classification" or len(spec.input_shape) != 3 or min(spec.input_shape[1:]) < 4:
+        """Raise SpaceError unless the task asks for classes, labels or numbers of images of at least 4 x 4 pixels."""
+        if not spec.answers_once or len(spec.input_shape) != 3 or min(spec.input_shape[1:]) < 4:
             raise SpaceError(
-                "the space 'nasbench201' serves classification of images (C, H, W) of at least 4 x 4 pixels; "
-                f"{spec.name} is {spec.describe()}. Choose another space: archscout list spaces"
+                "the space 'nasbench201' serves classification, multilabel and regression of images (C, H, W) of at "
+                f"least 4 x 4 pixels; {spec.name} is {spec.describe()}. Choose another space: archscout list spaces"
             )
 
     # -- cells ---------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ __all__ = [
     "pooled_mean",
     "pooled_sum",
     "reciprocal_reward",
+    "relative_reward",
     "top_k_accuracy",
 ]
 
@@ -74,6 +75,9 @@ class Metric:
             by itself (`sync_on_compute=False`): some values are computed by one process only.
         reward: maps a value of the metric to a reward for reinforcement learning, higher is better.
         percent: whether the value is a fraction that people read in percent.
+        span: a difference of the value that is as large as from no to full accuracy: 1 for a share, the deviation of
+            the targets for an error in their units. Methods whose settings are meant for accuracies in percent see
+            hundredths of it; None leaves values as they are.
     """
 
     name: str
@@ -81,6 +85,12 @@ class Metric:
     create: Callable[[], torchmetrics.Metric]
     reward: Callable[[float], float]
     percent: bool = False
+    span: float | None = None
+
+    @property
+    def hundredths(self) -> float:
+        """What methods multiply scores with that their settings take for percent."""
+        return 100.0 if self.percent else 100.0 / self.span if self.span else 1.0
 
     def better(self, value: float, than: float) -> bool:
         """Whether `value` is strictly better than `than`."""
@@ -103,7 +113,9 @@ class Metric:
 
     def format(self, value: float) -> str:
         """The value as people read it, for example "98.06 %"."""
-        return f"{100 * value:.2f} %" if self.percent else f"{value:.4g}"
+        if self.percent:
+            return f"{100 * value:.2f} %"
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 Terms = Callable[[Any, Tensor], tuple[Tensor, Tensor]]
@@ -133,6 +145,15 @@ def _identity(value: float) -> float:
 def reciprocal_reward(value: float) -> float:
     """1 / (1 + value), for an error from 0 up: from 1 down to 0."""
     return 1 / (1 + value)
+
+
+def relative_reward(unit: float) -> Callable[[float], float]:
+    """1 / (1 + value / unit), for an error in units of its own: a method that learns from rewards needs none of them.
+
+    Args:
+        unit: an error that is as large as the targets differ.
+    """
+    return lambda value: 1 / (1 + value / unit)
 
 
 def complement_reward(value: float) -> float:

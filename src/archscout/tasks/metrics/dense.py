@@ -19,6 +19,7 @@ from archscout.tasks.metrics.classification import (
     complement_reward,
     mean_of,
     reciprocal_reward,
+    relative_reward,
 )
 from archscout.tasks.scale import TargetScale
 
@@ -93,14 +94,20 @@ def mean_squared_error(scale: TargetScale | None = None) -> Loss:
     return loss
 
 
-def mean_absolute_error(decode: Decode = _same) -> Metric:
-    """Mean absolute error over all positions of all samples, in the units of the targets; lower is better."""
+def mean_absolute_error(decode: Decode = _same, unit: float | None = None) -> Metric:
+    """Mean absolute error over all positions of all samples, in the units of the targets; lower is better.
+
+    Args:
+        decode: outputs to the units of the targets.
+        unit: an error that is as large as the targets differ, by which rewards and scores are free of units.
+    """
 
     def terms(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         errors = (decode(outputs.float()) - targets).abs()
         return errors.double().sum(), torch.tensor(targets.numel(), device=errors.device)
 
-    return Metric("mean_absolute_error", "min", mean_of(terms), reciprocal_reward)
+    reward = relative_reward(unit) if unit else reciprocal_reward
+    return Metric("mean_absolute_error", "min", mean_of(terms), reward, span=unit)
 
 
 def masked_binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

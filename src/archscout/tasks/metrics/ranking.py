@@ -49,14 +49,14 @@ def mean_average_precision(labels: int, *, merge: bool = False) -> Metric:
     return Metric("mean_average_precision", "max", create, lambda measured: measured)
 
 
-def auroc(labels: int) -> Metric:
-    """Area under the ROC curve of each label, pooled over samples, then the mean over labels."""
+def auroc(labels: int, *, merge: bool = False) -> Metric:
+    """Area under the ROC curve of each label, pooled over samples, then the mean over labels. `merge` as above."""
 
     def create() -> torchmetrics.Metric:
         from torchmetrics.functional.classification import binary_auroc
 
         from archscout.tasks.metrics.accumulators import RankingMetric
 
-        return RankingMetric(labels, binary_auroc, both=True, nothing=0.5, merge=False)
+        return RankingMetric(labels, binary_auroc, both=True, nothing=0.5, merge=merge)
 
     return Metric("auroc", "max", create, lambda measured: measured)

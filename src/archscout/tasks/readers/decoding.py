@@ -19,7 +19,7 @@ from archscout.tasks.options import Fit
 from archscout.tasks.readers.image_formats import check_regular, load, open_checked, open_file, patient, unreadable
 from archscout.tasks.readers.rendering import Rendering, seen
 
-__all__ = ["Decoding", "decode", "decode_image", "open_image", "sample_seed"]
+__all__ = ["Decoding", "decode", "decode_image", "open_image", "placed", "sample_seed"]
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -148,11 +148,18 @@ def _fitted(image: Image.Image, decoding: Decoding, seed: int | None) -> Array:
         image = image.crop((left, top, left + width, top + height)).resize(size, Image.Resampling.BILINEAR)
         if decoding.mirror and draw.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    elif image.size != size:
-        fit = {"crop": _centre, "pad": _padded, "squeeze": _squeezed}[decoding.fit]
-        image = fit(image, decoding)
+    else:
+        image = placed(image, decoding)
     pixels: Array = np.asarray(image)
     return pixels[np.newaxis] if decoding.grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def placed(image: Image.Image, decoding: Decoding) -> Image.Image:
+    """An image of mode L or RGB at the size of the result, as for evaluation."""
+    if image.size == (decoding.width, decoding.height):
+        return image
+    fit = {"crop": _centre, "pad": _padded, "squeeze": _squeezed}[decoding.fit]
+    return fit(image, decoding)
 
 
 def _random_box(width: int, height: int, draw: random.Random) -> tuple[int, int, int, int]:

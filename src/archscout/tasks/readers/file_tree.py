@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -127,8 +127,8 @@ class Tree:
                 Finding(
                     "doubtful",
                     "hidden",
-                    f"{_count(self.hidden, 'entry', 'entries')} with {what} in it, but hidden (the name begins with a "
-                    f"dot), passed over: {some(self.hidden)}. Rename what belongs to the data.",
+                    f"{_count(self.hidden, 'file or folder', 'files or folders')} of {what} passed over, hidden by a "
+                    f"dot at the beginning of the name: {some(self.hidden)}. Rename what belongs to the data.",
                     tuple(self.hidden),
                 )
             )
@@ -164,11 +164,13 @@ def _count(names: Sequence[str], one: str, several: str = "") -> str:
 
 def suffix_of(name: str) -> str:
     """The suffix in lower case, ".nii.gz" and the like as a whole; "" where there is none."""
-    lower = name.rpartition("/")[2].lower().rstrip(" ")
-    stem, suffix = os.path.splitext(lower)  # noqa: PTH122
-    if suffix in (".gz", ".bz2", ".xz"):
-        return os.path.splitext(stem)[1] + suffix  # noqa: PTH122
-    return suffix
+    lower = name[name.rfind("/") + 1 :].lower().rstrip(" ").lstrip(".")
+    stem, dot, suffix = lower.rpartition(".")
+    if not dot:
+        return ""
+    if suffix in ("gz", "bz2", "xz"):
+        return "".join(stem.rpartition(".")[1:] if "." in stem else "") + dot + suffix
+    return dot + suffix
 
 
 def natural(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
@@ -194,15 +196,19 @@ def read_tree(root: Path, suffixes: frozenset[str]) -> Tree:
     tree = Tree(root, top)
     seen: dict[tuple[int, int], str] = {}
     try:
-        status = root.stat()
         with os.scandir(root):
             pass
+        whole = root.resolve()
+        # A link to a folder above the root leads back to it, too.
+        above = tuple(
+            (facts.st_dev, facts.st_ino) for facts in (path.stat() for path in [*reversed(whole.parents), whole])
+        )
     except OSError as error:
         raise DataError(f"cannot read the folder {root}: {error.strerror}.") from None
-    waiting: list[tuple[Folder, tuple[tuple[int, int], ...], bool]] = [(top, ((status.st_dev, status.st_ino),), False)]
-    links: list[tuple[Folder, tuple[tuple[int, int], ...], bool]] = []
+    waiting: deque[tuple[Folder, tuple[tuple[int, int], ...], bool]] = deque([(top, above, False)])
+    links: deque[tuple[Folder, tuple[tuple[int, int], ...], bool]] = deque()
     while waiting or links:
-        folder, chain, is_link = waiting.pop() if waiting else links.pop(0)
+        folder, chain, is_link = waiting.popleft() if waiting else links.popleft()
         if chain[-1] in seen:
             (tree.repeated if is_link else tree.loops).append(folder.path)
             _forget(top, folder)

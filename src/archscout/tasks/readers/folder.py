@@ -160,4 +160,7 @@ def _with_masks(
         source = MaskedImages(inputs.source, classes)
     damaged = torch.tensor(masks.damaged, dtype=torch.int64)
     left = {part: place[~torch.isin(place, damaged)] for part, place in places.items()}
+    empty = [part for part, place in left.items() if not len(place) and part != "unlabelled"]
+    if empty:
+        raise DataError(f"no mask of {' and '.join(empty)} is left: {masks.findings[0].message}")
     return source, left, masks.class_names, masks.findings

@@ -12,7 +12,7 @@ from archscout.errors import DataError, SettingsError
 from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import TaskOptions
 from archscout.tasks.readers.file_tree import Folder, Tree, kinds_of_files, natural, read_tree
-from archscout.tasks.readers.labelled_files import fitting_tables, table_layout, table_path
+from archscout.tasks.readers.labelled_files import fitting_tables, table_layout, table_path, tables_of_splits
 from archscout.tasks.readers.layout_of_folder import (
     PARTS,
     FileList,
@@ -23,8 +23,9 @@ from archscout.tasks.readers.layout_of_folder import (
     given_splits,
 )
 from archscout.tasks.readers.mask_folders import mask_layout
-from archscout.tasks.readers.name_patterns import check_all_told, obvious_pattern, part_of_names
-from archscout.tasks.readers.other_tasks import content_of_other_files, other_task
+from archscout.tasks.readers.name_patterns import check_all_told, has_group, obvious_pattern, part_of_names
+from archscout.tasks.readers.other_tasks import annotated_task, content_of_other_files, paired_folders
+from archscout.tasks.readers.tables import FileIndex
 
 __all__ = ["LAYOUT_OPTIONS", "find_layout", "holds_samples"]
 
@@ -54,10 +55,21 @@ def find_layout(root: Path, suffixes: frozenset[str], options: TaskOptions, samp
     if not tree.top.total:
         raise DataError("\n".join([_nothing(tree, wording), *(finding.message for finding in damaged)]))
     layout = _find(tree, wording, options)
-    used = {Path(path).name for path in [layout.provenance.get("labels", "")] if path}
+    tables = {Path(path).name for path in str(layout.provenance.get("labels", "")).split(", ")}
     layout = _grouped(layout, options)
-    unused = tree.passed_over(name for name in tree.top.other_files() if name.rpartition("/")[2] in used)
-    return layout.with_findings(*damaged, *unused)
+    unused = tree.passed_over(name for name in tree.top.other_files() if name.rpartition("/")[2] in tables)
+    return layout.with_findings(*_left_out(tree, layout, wording), *damaged, *unused)
+
+
+def _left_out(tree: Tree, layout: FolderLayout, wording: Wording) -> list[Finding]:
+    """What to say of samples that are in no split and that no finding has named yet."""
+    known = {name for files in layout.parts.values() for name in (*files.names, *files.masks)}
+    known.update(layout.unlabelled, *(finding.names for finding in layout.findings))
+    rest = tuple(name for name in tree.top.samples() if name not in known)
+    if not rest:
+        return []
+    message = f"{len(rest):,} of {tree.top.total:,} {wording.samples} left out, as in no split or class: {some(rest)}."
+    return [Finding("doubtful", "left out", message, rest)]
 
 
 def holds_samples(path: Path, suffixes: frozenset[str]) -> bool:
@@ -83,10 +95,13 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
     if options.labels is not None and options.classes is not None:
         raise SettingsError("--labels and --classes were given, but targets are either in a table or in names.")
     if options.labels is not None:
-        return table_layout(tree, table_path(options.labels, tree.root), wording, options)
+        path = table_path(options.labels, tree.root)
+        return table_layout(tree, path, FileIndex(tree.top.samples(), wording.suffixes), wording, options)
     if options.classes is not None:
         return _layout_of_names(tree, wording, options, options.classes)
-    if options.kind in ("auto", "dense"):
+    if options.kind == "dense" and wording.samples != "images":
+        raise SettingsError(f"--kind dense needs images with masks; {wording.samples} have none.")
+    if options.kind in ("auto", "dense") and wording.samples == "images":
         masks = mask_layout(tree, wording, options)
         if masks is not None:
             return masks
@@ -96,24 +111,45 @@ def _find(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout:
                 "same names. A value at every position can also be given as arrays, in an .npz file."
             )
     if options.kind in ("auto", "classification") and not options.target:
-        pairs = other_task(tree) if options.kind == "auto" else None
-        classes = None if pairs and "two classes" in pairs else class_layout(tree, wording, options)
+        pairs = paired_folders(tree.top, wording.samples) if options.kind == "auto" else None
+        if pairs is not None:
+            raise DataError(pairs)
+        classes = class_layout(tree, wording, options)
         if classes is not None:
             return classes
-    tables = fitting_tables(tree, wording)
-    if len(tables) == 1:
-        try:
-            found = table_layout(tree, tables[0], wording, options)
-        except DataError as error:
-            raise DataError(
-                f"{error}\nThe command: archscout run {tree.root} --labels {tables[0]} --target ..."
-            ) from None
-        message = f"the targets are read from {tables[0]}, which names the files, as --labels {tables[0]} does."
+    if options.kind == "regression" and not options.target:
+        numbers = _numbers_of_classes(class_layout(tree, wording, options))
+        if numbers is not None:
+            return numbers
+    index = FileIndex(tree.top.samples(), wording.suffixes)
+    tables, problems = fitting_tables(tree, index)
+    chosen = tables[0] if len(tables) == 1 else tables_of_splits(tables)
+    if chosen:
+        found = table_layout(tree, chosen, index, wording, options)
+        names = " and ".join(str(path) for path in tables)
+        message = f"the targets are read from {names}, which names the files. For another table say --labels FILE."
         return found.with_findings(Finding("note", "labels", message))
-    raise DataError(_unclear(tree, wording, options, tables))
+    message = _unclear(tree, wording, options, tables)
+    raise DataError(" ".join([message, *(f"A table was not used: {problem}" for problem in problems)]))
+
+
+def _numbers_of_classes(layout: FolderLayout | None) -> FolderLayout | None:
+    """Class folders that are called like numbers, as targets of a regression; None where they are not."""
+    try:
+        values = torch.tensor([[float(name)] for name in layout.class_names]) if layout is not None else None
+    except ValueError:
+        return None
+    if layout is None or values is None or not bool(values.isfinite().all()):
+        return None
+    parts = {part: replace(files, targets=values[files.targets]) for part, files in layout.parts.items()}
+    message = "the names of the folders are read as numbers."
+    found = replace(layout, kind="regression", parts=parts, class_names=())
+    return found.with_findings(Finding("note", "targets", message))
 
 
 def _nothing(tree: Tree, wording: Wording) -> str:
+    if not tree.top.others and not tree.top.folders:
+        return f"{tree.root} is empty; put the {wording.samples} of each class into a folder of its own."
     seen = content_of_other_files(tree) or f"it holds {kinds_of_files(tree.top.other_files())}."
     return (
         f"{tree.root} holds no {wording.samples}, by the suffixes of its files: {seen} archscout reads a folder with "
@@ -141,7 +177,7 @@ def _unclear(tree: Tree, wording: Wording, options: TaskOptions, tables: list[Pa
             f"{tree.root} has no table of targets: --kind {options.kind} needs one, a row for each file, as --labels "
             "labels.csv"
         )
-    other = other_task(tree)
+    other = annotated_task(tree, wording.samples)
     if other is not None:
         return other
     findings: list[Finding] = []
@@ -193,11 +229,16 @@ def _layout_of_names(tree: Tree, wording: Wording, options: TaskOptions, text: s
     if text != "folder:1":
         splits = given_splits(tree, findings)
     splits = splits if "train" in splits else {"train": tree.top}
+    inside = {name for folder in splits.values() for name in folder.samples()}
+    beside = tuple(name for name in tree.top.samples() if name not in inside)
+    if beside:
+        message = f"{len(beside):,} {wording.samples} lie beside the splits and were left out: {some(beside)}."
+        findings.append(Finding("doubtful", "beside the splits", message, beside))
     told: dict[str, list[tuple[str, str]]] = {}
     unlabelled: list[str] = []
     for part, folder in splits.items():
         names = folder.samples()
-        values = part_of_names(names, "--classes", text)
+        values = part_of_names(names, "--classes", text, "class")
         if part == "unlabelled" or (part == "test" and not any(values)):
             unlabelled += names
             message = f"{len(names):,} {wording.samples} of {folder.path} have no class: they are predicted at the end."
@@ -221,8 +262,16 @@ def _layout_of_names(tree: Tree, wording: Wording, options: TaskOptions, text: s
             message = f"the {part} split lacks {some(lost, 10)}, which train has."
             findings.append(Finding("doubtful", "missing classes", message, tuple(lost)))
         lists[part] = file_list(pairs, options)
+        if options.groups is None and has_group(text, "group"):
+            groups = part_of_names(lists[part].names, "--classes", text, "group")
+            told_groups = check_all_told(lists[part].names, groups, "--classes", text)
+            lists[part] = replace(lists[part], groups=tuple(told_groups))
     counts = ", ".join(f"{name} {sum(value == name for _, value in told['train']):,}" for name in classes[:20])
     findings.append(Finding("note", "classes", f"{len(classes)} classes by --classes {text}: {counts}."))
+    found = sorted({group for files in lists.values() for group in files.groups or ()}, key=natural)
+    if found:
+        message = f"{len(found):,} groups by --classes {text}, for example {some(found)}; each is kept in one split."
+        findings.append(Finding("note", "groups", message))
     return FolderLayout(
         kind="classification",
         parts=lists,
@@ -246,10 +295,6 @@ def _grouped(layout: FolderLayout, options: TaskOptions) -> FolderLayout:
         own = check_all_told(files.names, values, "--groups", options.groups)
         parts[part] = replace(files, groups=tuple(own))
         groups |= set(own)
-    message = f"{len(groups):,} groups by --groups {options.groups}, for example {some(sorted(groups, key=natural))}."
+    shown = some(sorted(groups, key=natural))
+    message = f"{len(groups):,} groups by --groups {options.groups}, for example {shown}; each is kept in one split."
     return replace(layout, parts=parts).with_findings(Finding("note", "groups", message))
-
-
-def no_targets(count: int) -> torch.Tensor:
-    """Targets of samples that have none."""
-    return torch.zeros(count, dtype=torch.int64)

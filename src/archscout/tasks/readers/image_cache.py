@@ -32,38 +32,36 @@ BETWEEN = b"\0"  # names and reasons hold no such character
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Known:
-    """What was found of one file.
+    """What was found of files.
 
     Attributes:
-        facts: a scalar of the fields `size`, `mtime_ns`, `ctime_ns` and others.
-        reason: why it cannot be read, or "".
+        rows: of each path below the folder, its row in the others.
+        facts: `(n,)` of some fields.
+        reasons: why a file cannot be read, or "".
     """
 
-    facts: Any
-    reason: str
-
-    @property
-    def key(self) -> tuple[int, int, int]:
-        """Size and times."""
-        return int(self.facts["size"]), int(self.facts["mtime_ns"]), int(self.facts["ctime_ns"])
+    rows: Mapping[str, int]
+    facts: Array
+    reasons: Sequence[str]
 
 
-def recall(root: Path, fields: np.dtype[Any]) -> Mapping[str, Known]:
-    """What is known of the files below a folder, by their paths below it."""
+def recall(root: Path, fields: np.dtype[Any]) -> Known:
+    """What is known of the files below a folder."""
+    nothing = Known({}, np.zeros(0, fields), ())
     path = _path(root)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             facts, stamp = stored["facts"], bytes(stored["stamp"])
             names, reasons = _texts(stored["names"]), _texts(stored["reasons"])
         if stamp != _stamp(root) or facts.dtype != fields or not len(names) == len(reasons) == len(facts):
-            return {}
+            return nothing
     except Exception:  # a file that is damaged can raise nearly anything
-        return {}
+        return nothing
     with suppress(OSError):
         os.utime(path)
-    return {name: Known(row, why) for name, row, why in zip(names, facts, reasons, strict=True)}
+    return Known({name: row for row, name in enumerate(names)}, facts, reasons)
 
 
 def remember(root: Path, names: Sequence[str], facts: Array, reasons: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ WHITES = {"integers": (255.0, 1023.0, 4095.0, 16383.0, 65535.0), "reals": (1.0, 
 DARK = 16  # white over the brightest value seen, from which a usual white would leave most of the grey levels unused
 TOLERANCE = 1.001  # of rounding in floating numbers
 SCALED = (b"PPM", b"JPEG2000")  # formats that name their white; Pillow brings it to 65535
-WORDS = {"integers": "images of more than 8 bits", "reals": "images of floating numbers"}
+WORDS = {"integers": "of more than 8 bits", "reals": "of floating numbers"}
 
 
 def choose_decoding(index: ImageIndex, options: TaskOptions) -> tuple[Decoding, list[Finding]]:
@@ -71,8 +71,8 @@ def _range_of(kind: str, index: ImageIndex, given: Range | None) -> tuple[Range 
     """Black and white of deep images of one kind, and what to say."""
     facts = index.facts
     low, high = float(facts["low"].min()), float(facts["high"].max())
-    images = f"{len(index):,} {WORDS[kind]}"
-    seen = f"{images} hold values from {low:g} to {high:g}"
+    images = f"{_images(len(index))} {WORDS[kind]}"
+    seen = f"the values of {images} go from {low:g} to {high:g}"
     if given is not None:
         return given, _said_of_given(images, given, facts) + _said_of_range(images, given, facts)
     if low < 0:
@@ -93,6 +93,10 @@ def _range_of(kind: str, index: ImageIndex, given: Range | None) -> tuple[Range 
     ]
 
 
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' * (count != 1)}"
+
+
 def _white(kind: str, high: float) -> float:
     """The usual white that the largest value points to; else the largest value itself."""
     usual = next((white for white in WHITES[kind] if high <= white * TOLERANCE), None)
@@ -104,7 +108,7 @@ def _white(kind: str, high: float) -> float:
 def _said_of_given(images: str, given: Range, facts: Array) -> list[Finding]:
     """What the user's black and white make of images."""
     low, high = float(facts["low"].min()), float(facts["high"].max())
-    told = f"{images} hold values from {low:g} to {high:g}: "
+    told = f"the values of {images} go from {low:g} to {high:g}: "
     if high <= given[0] or low >= given[1]:
         told += f"with --value-range={given[0]:g},{given[1]:g} all of them would have one colour."
         return [Finding("wrong", "value range", told)]
@@ -128,11 +132,11 @@ def _said_of_range(images: str, chosen: Range, facts: Array) -> list[Finding]:
 
 def _said_of_bytes(index: ImageIndex, given: Range | None) -> list[Finding]:
     """What to say of images of 8 bits a channel."""
-    facts, images = index.facts, f"{len(index):,} images of 8 bits"
+    facts, images = index.facts, f"{_images(len(index))} of 8 bits"
     findings = []
     deep = int((facts["depth"] == 16).sum())
     if deep:
-        told = f"{deep:,} images have 16 bits in each of several channels; the upper 8 are used."
+        told = f"of {_images(deep)} with 16 bits in each of several channels the upper 8 are used."
         findings.append(Finding("note", "values", told))
     if given is not None:
         return [*findings, *_said_of_given(images, given, facts), *_said_of_range(images, given, facts)]
@@ -151,7 +155,7 @@ def _background(index: ImageIndex) -> tuple[int, list[Finding]]:
     background = 0 if float(np.median(index.facts["visible"][clear])) > 200 else 255
     names = index.select(clear).names
     name = "black" if background == 0 else "white"
-    told = f"{len(names):,} images may be transparent; they are seen before {name}."
+    told = f"{_images(len(names))} with transparent pixels are seen before {name}."
     return background, [Finding("note", "transparent", told, names)]
 
 

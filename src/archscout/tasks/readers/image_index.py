@@ -19,7 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from archscout.tasks.findings import Finding
-from archscout.tasks.readers.image_cache import recall, remember
+from archscout.tasks.readers.image_cache import Known, recall, remember
 from archscout.tasks.readers.image_formats import (
     FRAMED,
     UnreadableError,
@@ -78,6 +78,7 @@ FACTS = np.dtype(
 )
 SMALL_FILE = 2**15  # bytes on average; below, Python's lock makes one thread the fastest
 CHUNK = 256
+KEY = ("size", "mtime_ns", "ctime_ns")  # what tells a file from another one of the same path
 DRAFT = 4 * THUMBNAIL  # pixels a side that a JPEG file is decoded at least to, where it is larger
 MOST_VALUES = 2**16  # that quantiles are taken of
 OUTERMOST = 0.001
@@ -194,26 +195,31 @@ def index_images(root: Path, names: Sequence[str], *, workers: int | None = None
     root = root.absolute()
     facts = np.zeros(len(names), FACTS)
     reasons = [""] * len(names)
-    old = recall(root, FACTS)
-    new: list[int] = []
     for place, name in enumerate(names):
         try:
             found = check_regular(root / name)
         except UnreadableError as problem:
             reasons[place] = str(problem)
-            continue
-        known = old.get(name)
-        key = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        if known is not None and key == known.key:
-            facts[place], reasons[place] = known.facts, known.reason
         else:
-            facts["size"][place], facts["mtime_ns"][place], facts["ctime_ns"][place] = key
-            new.append(place)
+            facts[list(KEY)][place] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    new = _fill_in_known(recall(root, FACTS), names, facts, reasons)
     if new:
         passing = _look_at_all(root, names, new, facts, reasons, workers)
         keep = [place for place in range(len(names)) if facts["size"][place] and place not in passing]
         remember(root, [names[place] for place in keep], facts[keep], [reasons[place] for place in keep])
     return ImageIndex(root, tuple(names), facts, tuple(reasons))
+
+
+def _fill_in_known(known: Known, names: Sequence[str], facts: Array, reasons: list[str]) -> list[int]:
+    """Copy what is known of files that are as they were; returns the others, but those that are no files."""
+    rows = np.array([known.rows.get(name, -1) for name in names], np.int64)
+    same = rows >= 0
+    for field in KEY:
+        same[same] &= known.facts[field][rows[same]] == facts[field][same]
+    facts[same] = known.facts[rows[same]]
+    for place in np.flatnonzero(same).tolist():
+        reasons[place] = known.reasons[rows[place]]
+    return [place for place in np.flatnonzero(~same).tolist() if not reasons[place]]
 
 
 def _look_at_all(

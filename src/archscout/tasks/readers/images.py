@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
+import multiprocessing
 import os
 import signal
+import sys
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -212,8 +214,7 @@ class ImageSource:
             usable = False  # a worker was killed, most often for want of memory
             self._loaders.remove(loader)
             raise DataError(
-                f"a worker process that decodes images died ({' '.join(str(error).split())}). If memory is short, "
-                "set ARCHSCOUT_WORKERS to a smaller number; 0 decodes without workers."
+                f"a worker process that decodes images died ({' '.join(str(error).split())}). {_why_workers_die()}"
             ) from None
         finally:
             if usable:
@@ -235,6 +236,22 @@ class ImageSource:
         _close_at_exit()
         _SOURCES.add(self)
         return loader
+
+
+def _why_workers_die() -> str:
+    """What to do. Workers that are not forked import the script that was started, which runs it if it has no guard."""
+    method = multiprocessing.get_start_method()
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    try:
+        guarded = script is None or "__name__" in Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        guarded = True
+    if method in ("spawn", "forkserver") and not guarded:
+        return (
+            f'{script} has no line if __name__ == "__main__": and worker processes, which import it anew (start method '
+            f"{method}), run it from its beginning. Put what it does below such a line, or set ARCHSCOUT_WORKERS=0."
+        )
+    return "If memory is short, set ARCHSCOUT_WORKERS to a smaller number; 0 decodes without workers."
 
 
 _SOURCES: weakref.WeakSet[ImageSource] = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,27 @@ from archscout.tasks.findings import Finding, some
 from archscout.tasks.options import TaskOptions
 from archscout.tasks.readers.file_tree import Tree, alike, natural
 from archscout.tasks.readers.layout_of_folder import PARTS, FileList, FolderLayout, Wording, given_splits
-from archscout.tasks.readers.name_patterns import check_all_told, part_of_names
+from archscout.tasks.readers.other_tasks import boxes_in
 from archscout.tasks.readers.split_names import read_name, words_of
-from archscout.tasks.readers.table_targets import TableTargets, choose_targets, is_time, merged, read_columns
-from archscout.tasks.readers.tables import TABLE_SUFFIXES, FileColumn, FileIndex, Table, column_of_files, read_table
+from archscout.tasks.readers.table_targets import (
+    TableTargets,
+    UnclearTargetError,
+    choose_targets,
+    is_time,
+    merged,
+    read_columns,
+)
+from archscout.tasks.readers.tables import (
+    TABLE_SUFFIXES,
+    FileColumn,
+    FileIndex,
+    Table,
+    column_of_files,
+    joined,
+    read_table,
+)
 
-__all__ = ["fitting_tables", "table_layout", "table_path"]
+__all__ = ["fitting_tables", "table_layout", "table_path", "tables_of_splits"]
 
 SPLIT_WORDS = frozenset(("split", "set", "subset", "partition", "phase", "usage", "dataset", "data", "fold"))
 FITS = 0.5  # share of the rows, or of the files, that a table beside the files must name
@@ -58,21 +74,37 @@ def table_path(labels: str, root: Path) -> Path:
     raise DataError(f"--labels {labels}: there is no such file, and none in {root}.")
 
 
-def fitting_tables(tree: Tree, wording: Wording) -> list[Path]:
-    """Tables in a folder that name its files: at its top, or in folders that hold no samples."""
-    found = []
-    index = FileIndex(tree.top.samples(), wording.suffixes)
+def fitting_tables(tree: Tree, index: FileIndex) -> tuple[list[Path], list[str]]:
+    """Tables in a folder that name its files, without those that are for answers of tests where another is there.
+
+    Returns:
+        Their paths, and what is wrong with tables that cannot be read.
+    """
+    found, problems = [], []
     paths = [name for name in tree.top.other_files() if Path(name).suffix.lower() in TABLE_SUFFIXES]
     paths.sort(key=lambda name: (name.count("/"), natural(name)))
     for name in paths[:MOST_TABLES]:
         try:
             table, column = _with_files(tree.root / name, index)
-        except DataError:
+        except DataError as error:
+            problems.append(str(error))
             continue
         others = len(table.columns) > 1
         if column is not None and others and column.matched >= FITS * min(len(table), len(index.names)):
             found.append(tree.root / name)
-    return found
+    learnt = [path for path in found if read_name(path.stem).part not in ("test", "unlabelled")]
+    return learnt if len(learnt) == 1 else found, problems
+
+
+def tables_of_splits(paths: Sequence[Path]) -> dict[str, Path]:
+    """Tables of one header that are called like splits, as train.csv and val.csv; empty where they are not."""
+    parts = {read_name(path.stem).part: path for path in paths}
+    parts = {"validation" if part == "evaluation" else part: path for part, path in parts.items()}
+    if len(parts) < len(paths) or "train" not in parts or not set(parts) <= set(PARTS):
+        return {}
+    headers = [list(read_table(path).columns) for path in paths]
+    same = all(header == headers[0] for header in headers) and "split" not in headers[0]
+    return parts if same else {}
 
 
 def _with_files(path: Path, index: FileIndex) -> tuple[Table, FileColumn | None]:
@@ -87,8 +119,10 @@ def _with_files(path: Path, index: FileIndex) -> tuple[Table, FileColumn | None]
     return table, column
 
 
-def table_layout(tree: Tree, path: Path, wording: Wording, options: TaskOptions) -> FolderLayout:
-    """The samples of a folder by a table with a row for each.
+def table_layout(
+    tree: Tree, paths: Path | Mapping[str, Path], index: FileIndex, wording: Wording, options: TaskOptions
+) -> FolderLayout:
+    """The samples of a folder by a table with a row for each, or by one for each split.
 
     The column of file names is the one whose values name most files: paths, names, names without suffix, or numbers. A
     column of splits is used, else folders of splits.
@@ -96,9 +130,14 @@ def table_layout(tree: Tree, path: Path, wording: Wording, options: TaskOptions)
     Raises:
         DataError: no column names files, or what the targets are is not clear.
     """
-    names = tree.top.samples()
-    index = FileIndex(names, wording.suffixes)
-    table, column = _with_files(path, index)
+    names = index.names
+    if isinstance(paths, Path):
+        path = paths
+        table, column = _with_files(path, index)
+    else:
+        path = paths["train"]
+        table = joined({part: read_table(each) for part, each in paths.items()})
+        column = column_of_files(table, index)
     if column is None:
         first = next(iter(table.columns.items()))
         raise DataError(
@@ -106,7 +145,7 @@ def table_layout(tree: Tree, path: Path, wording: Wording, options: TaskOptions)
             f"{some([repr(value) for value in first[1]])}; the {wording.samples} are {some(names)}."
         )
     matched = _match(tree, table, column, names, wording)
-    targets, target_names = _targets(table, matched, options)
+    targets, target_names = _targets(tree, table, matched, options)
     rows_of: dict[int, list[int]] = {}
     for place, file in enumerate(matched.files):
         rows_of.setdefault(file, []).append(place)
@@ -114,13 +153,14 @@ def table_layout(tree: Tree, path: Path, wording: Wording, options: TaskOptions)
     groups = _groups(table, matched, [names[file] for file in rows_of], options)
     lists, unlabelled = _lists(list(rows_of), parts, targets, groups, names, matched, options)
     unlabelled += _without_rows(tree, matched, names, set(rows_of), wording)
+    labels = str(path) if isinstance(paths, Path) else ", ".join(str(each) for each in paths.values())
     return FolderLayout(
         kind=targets.kind,
         parts=lists,
         class_names=targets.names,
         unlabelled=tuple(unlabelled),
         findings=(*table.findings, *matched.findings, *targets.findings),
-        provenance={"labels": str(path), "targets": ", ".join(target_names)},
+        provenance={"labels": labels, "targets": ", ".join(target_names)},
     )
 
 
@@ -208,7 +248,7 @@ def _fold_column(table: Table, files: str) -> str | None:
     return None
 
 
-def _targets(table: Table, matched: _Rows, options: TaskOptions) -> tuple[TableTargets, list[str]]:
+def _targets(tree: Tree, table: Table, matched: _Rows, options: TaskOptions) -> tuple[TableTargets, list[str]]:
     """The targets of the rows that name a file."""
     if options.target:
         chosen = [name for wanted in options.target for name in _named(table, wanted)]
@@ -222,6 +262,17 @@ def _targets(table: Table, matched: _Rows, options: TaskOptions) -> tuple[TableT
         free = {name: values for name, values in table.columns.items() if name not in others}
         try:
             chosen, notes = choose_targets(free, options.kind)
+        except UnclearTargetError as error:
+            if boxes_in(free):
+                raise DataError(
+                    f"{table.path} has columns of boxes ({', '.join(error.columns)}): object detection is not served. "
+                    "One box for each file can be learnt as numbers: name its columns with --target, with --kind "
+                    "regression."
+                ) from None
+            raise DataError(
+                f"{table.path}: which column is the target? There are {', '.join(error.columns)}. Say for example: "
+                f"archscout run {tree.root} --labels {table.path} --target {shlex.quote(error.columns[0])}"
+            ) from None
         except DataError as error:
             raise DataError(f"{table.path}: {error}") from None
     if matched.column in chosen:
@@ -256,6 +307,7 @@ def _without_repeats(
         if places:
             files = tuple(names[matched.files[groups[place][0]]] for place in places)
             lines = [matched.table.lines[matched.rows[row]] for row in groups[places[0]]]
+            have = "files have" if len(files) > 1 else "file has"
             several = (
                 ""
                 if targets.kind != "classification" or what != "contradicting targets"
@@ -265,7 +317,7 @@ def _without_repeats(
                 Finding(
                     "wrong",
                     "rows",
-                    f"{len(files):,} files have {what} in {matched.table.path.name}, for example {files[0]} in lines "
+                    f"{len(files):,} {have} {what} in {matched.table.path.name}, for example {files[0]} in lines "
                     f"{', '.join(str(line) for line in lines[:5])}. {help_}{several}.",
                     files,
                 )
@@ -281,16 +333,12 @@ def _groups(table: Table, matched: _Rows, files: Sequence[str], options: TaskOpt
     column = None
     if options.groups is None:
         column = _fold_column(table, matched.column)
-        if column is not None:
-            message = f"rows of one value of the column {column} are kept in one split, as --groups column:{column}"
-            matched.findings.append(Finding("note", "groups", message + " does."))
     elif options.groups.startswith("column:"):
         (column,) = _named(table, options.groups.partition(":")[2].strip())
-    if column is None and options.groups is None:
-        return None
+    elif not options.groups.startswith("column:"):
+        return None  # told by names, as of all files
     if column is None:
-        assert options.groups is not None
-        return check_all_told(files, part_of_names(files, "--groups", options.groups), "--groups", options.groups)
+        return None
     by_file: dict[str, str] = {}
     for file, row in zip(matched.files, matched.rows, strict=True):
         by_file.setdefault(matched.names[file], alike(table.columns[column][row]))
@@ -299,6 +347,9 @@ def _groups(table: Table, matched: _Rows, files: Sequence[str], options: TaskOpt
         raise DataError(
             f"{len(empty):,} rows of {table.path} have no value in the column {column} of the groups: {some(empty)}."
         )
+    groups = sorted(set(by_file.values()), key=natural)
+    message = f"{len(groups):,} groups by the column {column}, for example {some(groups)}; each is kept in one split."
+    matched.findings.append(Finding("note", "groups", message))
     return [by_file[name] for name in files]
 
 

@@ -171,7 +171,7 @@ def _part_folders(top: Folder) -> list[Folder]:
     named = [(folder, read_name(folder.name)) for folder in top.filled]
     strict = [folder for folder, name in named if name.is_part]
     if strict:
-        return strict
+        return strict + _like_train(strict, [folder for folder, name in named if name.part and not name.is_part])
     families: dict[tuple[str, ...], list[tuple[Folder, str]]] = {}
     for folder, name in named:
         if name.part:
@@ -180,6 +180,14 @@ def _part_folders(top: Folder) -> list[Folder]:
         if len({part for _, part in family}) > 1 and any(part == "train" for _, part in family):
             return [folder for folder, _ in family]
     return []
+
+
+def _like_train(strict: Sequence[Folder], loose: Sequence[Folder]) -> list[Folder]:
+    """Folders whose names mean a split among other words, and that hold the classes of the train split."""
+    train = [folder for folder in strict if read_name(folder.name).part == "train"]
+    classes = {alike(folder.name).casefold() for each in train for folder in each.filled}
+    known = {read_name(folder.name).part for folder in strict}
+    return [folder for folder in loose if read_name(folder.name).part not in known and _shares(folder, classes)]
 
 
 def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, Folder] | None:
@@ -192,18 +200,17 @@ def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, 
         DataError: two folders for one split, no training folder, or folders that may be splits or classes.
     """
     candidates = _part_folders(top)
-    deep = [folder for folder in candidates if folder.filled]
+    deep = [folder for folder in candidates if folder.filled and 2 * len(folder.files) < folder.total]
     others = [folder for folder in top.filled if folder not in candidates]
-    if not candidates or (not deep and (others or len(candidates) < 1)):
+    if not deep and (others or not any(read_name(folder.name).part == "train" for folder in candidates)):
         return None
-    if not deep and not any(read_name(folder.name).part == "train" for folder in candidates):
-        return None
-    if len(candidates) == 1 and others:
-        (only,) = candidates
+    if len(deep) == 1 and others:
+        (only,) = deep
         raise DataError(
-            f"{tree.root / only.path} holds folders, as a split does, but beside it are "
-            f"{some([folder.name for folder in others])}, which are no splits. Put classes into train, val and test; "
-            f"or, if {only.name} is a class as they are, say so with --classes folder:{only.path.count('/') + 1}"
+            f"{tree.root / only.path} holds folders, as a split does, but beside it there is "
+            f"{some([folder.name for folder in others])}, which is no split. If {only.name} is a split, put all "
+            f"classes into {only.name} and move what is beside it away; if {only.name} is a class, say --classes "
+            f"folder:{only.path.count('/') + 1}"
         )
     splits = _one_for_each(tree, {folder: read_name(folder.name).part for folder in candidates}, findings)
     if "train" not in splits:
@@ -214,6 +221,10 @@ def named_splits(tree: Tree, top: Folder, findings: list[Finding]) -> dict[str, 
             f"{tree.root / top.path} has {names}, but no train; name the training folder train, with one folder for "
             f"each class in it.{hint}"
         )
+    if top.files:
+        loose = tuple(top.below(name) for name in top.files)
+        message = f"{len(loose):,} files lie beside the splits and were left out: {some(loose)}."
+        findings.append(Finding("doubtful", "loose files", message, loose))
     if others:
         left = tuple(name for folder in others for name in folder.samples())
         findings.append(

@@ -20,7 +20,7 @@ __all__ = ["mask_layout"]
 
 MATCHED = 0.5  # share of the fewer of images and masks that must have a partner
 BESIDE = 0.4  # share of the files that are masks of others in the same folder: worth a question
-BESIDE_ENDING = re.compile(r"(.+?)[\W_]*(mask|seg|segmentation|gt|ground_?truth|label)[\W_]?\d*", re.IGNORECASE)
+BESIDE_ENDING = re.compile(r"[\W_]*(mask|seg|segmentation|gt|ground_?truth|label)[\W_]?\d*$", re.IGNORECASE)
 
 Key = tuple[str, ...]
 """Folders that say nothing of splits and masks, and a file's name without its suffix."""
@@ -133,15 +133,14 @@ def _paired(tree: Tree, images: _Side, masks: _Side) -> tuple[list[tuple[str, st
         )
     _check_one_each(images, masks)
     best: dict[str, str] = {}
-    for simplify in (_same, _without_ending(masks, images), _without_words):
-        known = _unique(images, simplify)
-        found = {
-            known[key]: names[0]
-            for key, names in ((simplify(key), names) for key, names in masks.files.items())
-            if key in known
-        }
+    fewer = min(len(images), len(masks))
+    for simplify in (_same, _without_ending(masks, images), _without_words, _without_folders):
+        known, wanted = _unique(images, simplify), _unique(masks, simplify)
+        found = {known[key]: mask for key, mask in wanted.items() if key in known}
         if len(found) > len(best):
             best = found
+        if len(best) == fewer:
+            break
     pairs = sorted(best.items(), key=lambda pair: natural(pair[0]))
     used = set(best.values())
     lost_images = [name for names in images.files.values() for name in names if name not in best]
@@ -165,10 +164,21 @@ def _same(key: Key) -> Key:
     return key
 
 
+def _without_folders(key: Key) -> Key:
+    """The file's name alone: masks may lie in a folder more, as annotations/trimaps."""
+    return key[-1:]
+
+
 def _without_words(key: Key) -> Key:
     """Without words as mask, seg, image, training in the file's name."""
-    words = re.findall(r"[A-Za-z]+|[0-9]+|[^\W\dA-Za-z_]+", key[-1])
-    kept = [word.lower() for word in words if not (read_name(word).role or read_name(word).part)]
+    kept: list[str] = []
+    after_role = False
+    for word in re.findall(r"[A-Za-z]+|[0-9]+|[^\W\dA-Za-z_]+", key[-1]):
+        told = read_name(word)
+        is_role = bool(told.role or told.part)
+        if not is_role and not (after_role and kept and word.isdecimal()):  # the number in 21_manual1 is the mask's
+            kept.append(word.lower())
+        after_role = is_role
     return (*key[:-1], " ".join(kept)) if kept else key
 
 
@@ -188,9 +198,10 @@ def _without_ending(masks: _Side, images: _Side) -> Callable[[Key], Key]:
     return cut
 
 
-def _unique(images: _Side, simplify: Callable[[Key], Key]) -> dict[Key, str]:
+def _unique(side: _Side, simplify: Callable[[Key], Key]) -> dict[Key, str]:
+    """Files by their simplified keys, without those that are no longer told apart."""
     found: dict[Key, list[str]] = {}
-    for key, names in images.files.items():
+    for key, names in side.files.items():
         found.setdefault(simplify(key), []).append(names[0])
     return {key: names[0] for key, names in found.items() if len(names) == 1}
 
@@ -218,13 +229,22 @@ def _layout(
 ) -> FolderLayout:
     if pairs.get("") and not pairs.get("train"):
         pairs["train"] = pairs.pop("")
-    predicted = list(without_mask.pop("unlabelled", []))
-    for part in ("test",):
-        if part in without_mask and not pairs.get(part):
-            predicted += without_mask.pop(part)
+    predicted = [*without_mask.pop("unlabelled", []), *(image for image, _ in pairs.get("unlabelled", []))]
+    if "test" in without_mask and not pairs.get("test"):
+        predicted += without_mask.pop("test")
     findings: list[Finding] = []
+    others = [pair for part, found in pairs.items() if part not in (*PARTS, "unlabelled") for pair in found]
+    beside = tuple(name for pair in others for name in pair)
+    unused = tuple(mask for _, mask in pairs.get("unlabelled", []))
+    for left_out, level, code, told in (
+        (beside, "doubtful", "beside the splits", "images and masks beside the splits were left out"),
+        (unused, "note", "passed over", "masks of images that are only predicted were not used"),
+    ):
+        if left_out:
+            message = f"{len(left_out):,} {told}: {some(left_out)}."
+            findings.append(Finding(level, code, message, left_out))  # type: ignore[arg-type]
     lost = sorted((name for names in without_mask.values() for name in names), key=natural)
-    others = [name for folder in left for name in folder.files]
+    neither = [folder.below(name) for folder in left for name in folder.files]
     for names, code, told in (
         (lost, "images without masks", "have no mask and were left out"),
         (without_image, "masks without images", "are masks without an image and were left out"),
@@ -237,10 +257,10 @@ def _layout(
             f"{len(predicted):,} {wording.samples} of the test folder have no masks: they are predicted at the end."
         )
         findings.append(Finding("note", "unlabelled", message, tuple(predicted)))
-    if others:
-        folders = [folder.path or "the folder itself" for folder in left]
-        message = f"{some(folders)} hold {len(others):,} files that are neither images nor masks of them: not used."
-        findings.append(Finding("note", "passed over", message, tuple(folders)))
+    if neither:
+        folders = [folder.path or str(tree.root) for folder in left]
+        message = f"{len(neither):,} files in {some(folders)} are neither images nor masks of them: not used."
+        findings.append(Finding("note", "passed over", message, tuple(neither)))
     if not pairs.get("train"):
         there = " and ".join(part for part in PARTS if pairs.get(part))
         raise DataError(
@@ -277,9 +297,12 @@ def _beside(tree: Tree, wording: Wording, options: TaskOptions) -> FolderLayout 
     for folder in folders:
         by_stem = {name.rpartition(".")[0]: name for name in folder.files}
         for stem, name in by_stem.items():
-            match = BESIDE_ENDING.fullmatch(stem)
-            if match and match[1] in by_stem:
-                pairs.append((folder.below(by_stem[match[1]]), folder.below(name)))
+            match = BESIDE_ENDING.search(stem)
+            # "scan (1)_mask" is of "scan (1)": how many of the signs before the ending belong to it is tried.
+            starts = range(match.start(1), max(0, match.start() - 1), -1) if match else ()
+            image = next((by_stem[stem[:start]] for start in starts if stem[:start] in by_stem), None)
+            if image is not None:
+                pairs.append((folder.below(image), folder.below(name)))
     if not pairs or len(pairs) < BESIDE * total:
         return None
     if len(folders) > 1 and options.kind != "dense":

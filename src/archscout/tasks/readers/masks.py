@@ -293,7 +293,10 @@ def _classes_of(
             "them can be learnt."
         )
         findings.append(Finding("doubtful", "values of masks", message))
-    if ignore is not None:
+    if ignore is not None and ignore >= 0 and ignore not in seen.counts:
+        message = f"no mask holds the value {ignore}, which is to be left out; they hold {some(names, 12)}."
+        findings.append(Finding("doubtful", "ignored", message))
+    elif ignore is not None and ignore >= 0:
         share = seen.counts[ignore] / max(1, sum(seen.counts.values()))
         findings.append(
             Finding("note", "ignored", f"positions of the value {ignore} are left out: {100 * share:.1f} %.")

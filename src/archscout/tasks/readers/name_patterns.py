@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -33,7 +34,8 @@ def read_pattern(text: str, option: str) -> re.Pattern[str]:
     if len(text) > LONGEST_PATTERN:
         raise SettingsError(f"{option} has {len(text)} characters; a pattern of file names has at most 200.")
     try:
-        pattern = re.compile(text)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of signs that may mean more one day
+            pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(
             f"{what} is no regular expression: {error}. For files such as cat_001.jpg write ^[a-z]+"
@@ -73,11 +75,12 @@ def _repeats(text: str) -> tuple[int, bool]:
     return count, False
 
 
-def part_of_names(names: Sequence[str], option: str, text: str) -> list[str | None]:
+def part_of_names(names: Sequence[str], option: str, text: str, which: str = "") -> list[str | None]:
     """What an option names, of each path: `folder:LEVEL`, or else the first group of a pattern, or all that it matches.
 
     None for names that have no such folder or do not match. Folders are counted from the data's root, the first is 1.
-    Patterns are searched for in the file's name without its folders.
+    Patterns are searched for in the file's name without its folders. `which`: the name of a group of the pattern, which
+    wins over the first one.
 
     Raises:
         SettingsError: no level, or no pattern.
@@ -96,9 +99,15 @@ def part_of_names(names: Sequence[str], option: str, text: str) -> list[str | No
     values: list[str | None] = []
     for name in names:
         match = pattern.search(name.rpartition("/")[2])
-        value = None if match is None else match[1] if pattern.groups else match[0]
+        group = which if which in pattern.groupindex else min(1, pattern.groups)
+        value = None if match is None else match[group]
         values.append(alike(value) if value else None)
     return values
+
+
+def has_group(text: str, which: str) -> bool:
+    """Whether a pattern, which was found to be one, has a group of that name."""
+    return f"(?P<{which}>" in text
 
 
 def check_all_told(names: Sequence[str], values: Sequence[str | None], option: str, text: str) -> list[str]:

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from archscout.tasks.readers.file_tree import Folder, Tree, suffix_of
 from archscout.tasks.readers.split_names import words_of
 
-__all__ = ["content_of_other_files", "other_task"]
+__all__ = ["annotated_task", "boxes_in", "content_of_other_files", "paired_folders"]
 
 PEEK = 65536  # bytes that are read of an annotation
 PEEKED = 5  # annotations of a kind that are looked into
 SERVED = "archscout serves classes, several labels, numbers, and masks of classes"
-BOX_LINE = re.compile(r"\s*\d+(\s+-?\d+(\.\d+)?([eE][-+]?\d+)?){4}\s*")
-POLYGON_LINE = re.compile(r"\s*\d+(\s+-?\d+(\.\d+)?([eE][-+]?\d+)?){6,}\s*")
+NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+BOX_LINE = re.compile(rf"\s*\d+(\s+{NUMBER}){{4,5}}\s*")
+POLYGON_LINE = re.compile(rf"\s*\d+(\s+{NUMBER}){{6,}}\s*")
 BOX_COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"bbox"}, {"x_min", "y_min"})
 # Folders of one file name each, that belong together as input and output.
 PAIRS = (
-    ({"a", "b"}, "pairs of images (image-to-image translation)"),
-    ({"lr", "hr"}, "images of low and high resolution (super-resolution)"),
+    ({"a", "b"}, "pairs of {} (translation of one into the other)"),
+    ({"lr", "hr"}, "{} of low and high resolution (super-resolution)"),
     ({"input", "output"}, "pairs of inputs and outputs"),
     ({"inputs", "outputs"}, "pairs of inputs and outputs"),
     ({"input", "target"}, "pairs of inputs and targets"),
     ({"inputs", "targets"}, "pairs of inputs and targets"),
     ({"source", "target"}, "pairs of sources and targets"),
-    ({"noisy", "clean"}, "images with and without noise (restoration)"),
-    ({"blur", "sharp"}, "blurred and sharp images (restoration)"),
-    ({"blurred", "sharp"}, "blurred and sharp images (restoration)"),
-    ({"hazy", "clear"}, "images with and without haze (restoration)"),
+    ({"noisy", "clean"}, "{} with and without noise (restoration)"),
+    ({"blur", "sharp"}, "blurred and sharp {} (restoration)"),
+    ({"blurred", "sharp"}, "blurred and sharp {} (restoration)"),
+    ({"hazy", "clear"}, "{} with and without haze (restoration)"),
 )
 # What a folder holds in place of samples, by suffix.
 FORMATS = {
@@ -47,12 +49,8 @@ ADVICE = {
 }
 
 
-def other_task(tree: Tree) -> str | None:
-    """A sentence on the task that the annotations beside the samples are for; None where none is recognised."""
-    return _pairs(tree.top) or _annotations(tree)
-
-
-def _pairs(top: Folder) -> str | None:
+def paired_folders(top: Folder, samples: str) -> str | None:
+    """A sentence on folders of inputs and outputs, which would look like classes; None where there are none."""
     for folder in [top, *top.filled]:
         by_name = {inner.name.lower(): inner for inner in folder.filled}
         for names, what in PAIRS:
@@ -60,15 +58,15 @@ def _pairs(top: Folder) -> str | None:
                 first, second = (by_name[name] for name in sorted(names))
                 if not first.filled and not second.filled and _stems(first) == _stems(second):
                     return (
-                        f"{first.path} and {second.path} hold files of the same names: {what}. That is not served: "
-                        f"{SERVED}. If they are two classes, say --kind classification; if {second.path} are masks of "
-                        "classes, call the folders images and masks."
+                        f"{first.path} and {second.path} hold files of the same names: {what.format(samples)}. "
+                        f"That is not served: {SERVED}. If they are two classes, say --kind classification; if "
+                        f"{second.path} holds masks of classes, call the folders images and masks."
                     )
         sides = {tuple(words_of(inner.name)[-1:]) for inner in folder.filled}
         if sides == {("a",), ("b",)} and len(folder.filled) > 2:
             return (
-                f"{', '.join(sorted(inner.name for inner in folder.filled))}: images of two domains A and B "
-                f"(image-to-image translation). That is not served: {SERVED}."
+                f"{', '.join(sorted(inner.name for inner in folder.filled))}: {samples} of two domains A and B "
+                f"(translation of one into the other). That is not served: {SERVED}."
             )
     return None
 
@@ -77,7 +75,8 @@ def _stems(folder: Folder) -> set[str]:
     return {name.rpartition(".")[0] for name in folder.files}
 
 
-def _annotations(tree: Tree) -> str | None:
+def annotated_task(tree: Tree, samples: str) -> str | None:
+    """A sentence on the task that the annotations beside the samples are for; None where none is recognised."""
     others = tree.top.other_files()
     by_suffix: dict[str, list[str]] = {}
     for name in others:
@@ -92,8 +91,8 @@ def _annotations(tree: Tree) -> str | None:
             what = judge(_peek(tree.root / name), beside)
             if what:
                 return (
-                    f"{tree.root} is a data set of {what} ({len(names):,} {suffix} file{'s' * (len(names) > 1)}, for "
-                    f"example {name}). That is not served: {SERVED}."
+                    f"{tree.root} is a data set of {what.format(samples)} ({len(names):,} {suffix} "
+                    f"file{'s' * (len(names) > 1)}, for example {name}). That is not served: {SERVED}."
                 )
     return None
 
@@ -135,15 +134,21 @@ def _of_text(text: str, beside: bool) -> str:
         if all(POLYGON_LINE.fullmatch(line) for line in lines):
             return "outlines or key points of objects (instance segmentation or pose estimation)"
         if all(len(line.split()) > 2 for line in lines):
-            return "texts to images (captions)"
+            return "texts to {} (captions, transcripts)"
     if lines and re.match(r"image\s*[,|]\s*caption", lines[0]):
         return "captions (image captioning)"
     return ""
 
 
+def boxes_in(columns: Iterable[str]) -> bool:
+    """Whether columns of a table are the corners of boxes."""
+    names = {column.strip().lower() for column in columns}
+    return any(box <= names for box in BOX_COLUMNS)
+
+
 def _of_table(text: str, beside: bool) -> str:
     header = set(re.split(r"[,;\t]", text.partition("\n")[0].strip().lower().replace('"', "")))
-    if any(columns <= header for columns in BOX_COLUMNS):
+    if boxes_in(header):
         return "boxes of objects (object detection)"
     if {"caption"} & header or {"captions"} & header:
         return "captions (image captioning)"

@@ -1,34 +1,77 @@
-"""Read `.ts` files: labelled series of the UCR and UEA archives, of one or several channels.
+"""What every reader of series gives: cases as arrays, with what was written as their targets.
 
-A header of lines that begin with `@`, then a case a line: channels separated by `:`, values by `,`, at the end the
-class label. Comments begin with `#` or `%`.
+Formats: `.ts` (`series_ts`), `.arff` (`series_arff`), tables of one series a row or one step a row (`series_tables`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from archscout.errors import DataError
+from archscout.tasks.findings import Finding, raise_wrong
 
-__all__ = ["Series", "SeriesFile", "read_series"]
+__all__ = [
+    "MISSING",
+    "CaseFaults",
+    "Series",
+    "SeriesFile",
+    "as_number",
+    "as_numbers",
+    "counted",
+    "digest_of",
+    "equal_channels",
+    "infinite",
+]
 
 Series = np.ndarray[Any, np.dtype[np.float32]]
 """A case: `(channels, length)`; missing values are NaN."""
 
+MISSING = frozenset(("", "?", "nan", "na", "n/a", "null", "none"))
+"""What stands for a missing value or target, in lower case."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class SeriesFile:
-    """The content of a `.ts` file: its cases, their class numbers, and the class names in the order of the header."""
+    """The content of a file of series.
+
+    Attributes:
+        path: of the file.
+        cases: its series, all of one number of channels.
+        targets: of each case, what was written, a word for each target column; None: it has no target.
+        numeric: what the file says of its targets: True, numbers; False, classes; None, nothing.
+        class_words: the classes that the file names, in its order; empty where it names none.
+        target_names: columns of the targets, where they have names.
+        names: of the cases, where they have some.
+        groups: of the cases, where a column of groups was asked for.
+        findings: what is to be said of the file.
+        digest: SHA-256 of the file.
+        step: of time, where the file has time stamps.
+        lines: of the file, in which the cases begin.
+    """
 
     path: Path
     cases: tuple[Series, ...]
-    labels: tuple[int, ...]
-    class_names: tuple[str, ...]
+    targets: tuple[tuple[str, ...] | None, ...]
+    numeric: bool | None = None
+    class_words: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    findings: tuple[Finding, ...] = ()
+    digest: str = ""
+    step: float | None = None
+
+    def name_of(self, place: int) -> str:
+        """The file and the name or number of a case, which is unique in a task."""
+        own = f"case {place + 1}" if self.names is None else self.names[place]
+        return f"{self.path.name}: {own}"
+
+    lines: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -42,107 +85,108 @@ class SeriesFile:
         return min(sizes), max(sizes)
 
 
-def read_series(path: Path) -> SeriesFile:
-    """A `.ts` file of labelled series.
+def counted(count: int) -> str:
+    """`1 case`, `3 cases`."""
+    return f"{count:,} case{'s' * (count != 1)}"
+
+
+def digest_of(content: bytes) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def as_number(word: str) -> float | None:
+    """The number that a word writes in plain digits; None where it writes none (a missing one is NaN)."""
+    if word.lower() in MISSING:
+        return float("nan")
+    if not word.isascii() or "_" in word:  # float() would read digits of other scripts, and 1_0 as 10
+        return None
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def as_numbers(words: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Numbers as written; missing ones are NaN.
 
     Raises:
-        DataError: missing, no text, no header, without class labels, with time stamps, or a case that contradicts the
-            header; the message has the line.
+        ValueError: the first word that is no number.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="strict").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no text; a .ts file holds a header of @ lines and one series a line.") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}.") from None
-    numbered = [
-        (number, line.strip()) for number, line in enumerate(lines, 1) if line.strip() and line.strip()[0] not in "#%"
-    ]
-    header, data = _read_header(path, numbered)
-    names = _class_names(path, header)
-    cases: list[Series] = []
-    labels: list[int] = []
-    for number, line in data:
-        case, label = _read_case(f"{path}, line {number}", line, names)
-        if cases and len(case) != len(cases[0]):
-            raise DataError(
-                f"{path}, line {number}: {len(case)} channels, but the cases before have {len(cases[0])}. "
-                "Channels are separated by colons, the label stands behind the last one."
-            )
-        cases.append(case)
-        labels.append(label)
-    if not cases:
-        raise DataError(f"{path} has no case behind @data. It is truncated; get it again.")
-    _check_header(path, header, cases)
-    return SeriesFile(path, tuple(cases), tuple(labels), names)
+    together = "".join(words)
+    if together.isascii() and "_" not in together:
+        try:
+            return np.array(list(map(float, words)), np.float64)
+        except ValueError:
+            pass
+    numbers = []
+    for word in words:
+        number = as_number(word.strip())
+        if number is None:
+            raise ValueError(f"'{word.strip()[:40]}' is no number")
+        numbers.append(number)
+    return np.array(numbers, np.float64)
 
 
-def _read_header(path: Path, numbered: list[tuple[int, str]]) -> tuple[dict[str, list[str]], Iterator[tuple[int, str]]]:
-    """The words behind each `@` key (lower case), and the lines behind `@data`."""
-    header: dict[str, list[str]] = {}
-    lines = iter(numbered)
-    for number, line in lines:
-        if not line.startswith("@"):
-            raise DataError(f"{path}, line {number}: expected a header line that begins with @, or @data.")
-        key, *words = line[1:].split()
-        if key.lower() == "data":
-            return header, lines
-        header[key.lower()] = words
-    raise DataError(f"{path} has no line @data: no .ts file, or truncated.")
-
-
-def _class_names(path: Path, header: dict[str, list[str]]) -> tuple[str, ...]:
-    if header.get("timestamps", ["false"])[:1] == ["true"]:
-        raise DataError(f"{path} has time stamps, which are not read. Give values at equal steps of time.")
-    if "targetlabel" in header and header["targetlabel"][:1] == ["true"]:
-        raise DataError(f"{path} has a number as target (@targetLabel true); only classes are read (@classLabel true).")
-    words = header.get("classlabel", [])
-    if not words or words[0].lower() != "true" or len(words) < 3:
-        raise DataError(f"{path} has no classes: its header needs a line such as '@classLabel true 1 2'.")
-    return tuple(words[1:])
-
-
-def _read_case(where: str, line: str, names: tuple[str, ...]) -> tuple[Series, int]:
-    *channels, label = (part.strip() for part in line.split(":"))
-    if not channels:
-        raise DataError(f"{where}: no label behind a colon; the line may be cut off.")
-    if label not in names:
-        raise DataError(f"{where}: the label is '{label[:40]}'; the header allows {', '.join(names)}.")
-    try:
-        values = [
-            np.array(channel.replace("?", "nan").split(","), np.float32) if channel else np.zeros(0, np.float32)
-            for channel in channels
-        ]
-    except ValueError as error:
-        raise DataError(f"{where}: {error}. Values are numbers or ?, separated by commas.") from None
-    length = max(len(channel) for channel in values)
-    if length == 0:
-        raise DataError(f"{where}: a case without values.")
-    if any(len(channel) != length for channel in values):
-        sizes = sorted({len(channel) for channel in values})
-        raise DataError(f"{where}: channels of different lengths ({sizes[0]} to {sizes[-1]}); one case has one length.")
-    case = np.stack(values)
+def infinite(case: Series) -> str | None:
+    """What is wrong with a case that holds an infinite value."""
     if np.isinf(case).any():
-        raise DataError(f"{where}: a value is infinite. Remove or repair that case.")
-    return case, names.index(label)
+        return "a value is infinite, or too large for 32 bits. Remove or repair that case."
+    return None
 
 
-def _check_header(path: Path, header: dict[str, list[str]], cases: list[Series]) -> None:
-    """Raise where the cases have other sizes than the header says."""
-    said = {
-        "dimensions": len(cases[0]),
-        "serieslength": max(case.shape[1] for case in cases),
-    }
-    equal = header.get("equallength", [""])[0].lower() != "false"
-    for key, seen in said.items():
-        words = header.get(key)
-        if words and words[0].isdigit() and int(words[0]) != seen and (key == "dimensions" or equal):
-            raise DataError(
-                f"{path}: the header says @{key} {words[0]}, but the cases have {seen}. Get the file again."
-            )
-    if equal and len({case.shape[1] for case in cases}) > 1:
-        short, long = min(case.shape[1] for case in cases), max(case.shape[1] for case in cases)
-        raise DataError(
-            f"{path}: cases of {short} to {long} steps, but the header does not say @equalLength false. A line may be "
-            "cut off."
+def equal_channels(channels: Sequence[np.ndarray[Any, Any]]) -> tuple[Series, bool]:
+    """Channels as one array, and whether any was resampled: shorter ones are stretched to the longest, by straight
+    lines between their values, for they cover the same time at another rate. A channel without values is missing."""
+    length = max(len(channel) for channel in channels)
+    resampled = False
+    rows = []
+    for channel in channels:
+        row = channel
+        if len(channel) == 0:
+            row = np.full(length, np.nan)
+        elif len(channel) != length:
+            resampled = True
+            row = _stretched(channel, length)
+        rows.append(row)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which `infinite` tells
+        return np.stack(rows).astype(np.float32), resampled
+
+
+def _stretched(channel: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:
+    known = np.flatnonzero(~np.isnan(channel))
+    if len(known) == 0:
+        return np.full(length, np.nan)
+    places = np.linspace(0, len(channel) - 1, length)
+    stretched: np.ndarray[Any, Any] = np.interp(places, known, channel[known])
+    return stretched
+
+
+@dataclass
+class CaseFaults:
+    """The lines of a file that hold no case, collected so that all are told at once."""
+
+    path: Path
+    lines: list[str] = field(default_factory=list)
+    numbers: set[int] = field(default_factory=set)
+
+    def add(self, number: int, fault: str) -> None:
+        """One fault more, by the number of its line."""
+        self.lines.append(f"line {number}: {fault}")
+        self.numbers.add(number)
+
+    def settle(self, hint: str, *, skip: bool) -> list[Finding]:
+        """Raise DataError with all of them; or, where damage is to be skipped, the finding that says so."""
+        if not self.lines:
+            return []
+        count = counted(len(self.lines))
+        if skip:
+            return [
+                Finding(
+                    "doubtful", "damaged", f"{self.path.name}: {count} cannot be read; left out.", tuple(self.lines)
+                )
+            ]
+        raise_wrong(
+            [Finding("wrong", "damaged", f"{self.path}: {count} cannot be read. {hint}".strip(), tuple(self.lines))]
         )
+        raise AssertionError("a wrong finding raises")

@@ -29,7 +29,7 @@ from archscout.tasks.readers.wav import WavFile, inspect_wav, read_wav, resample
 from archscout.tasks.registry import data_root
 from archscout.tasks.sound_features import SoundSettings, features_key, sound_features
 
-__all__ = ["NOT_READ", "SUFFIXES", "SoundSource", "Sounds", "fitted_settings", "list_sounds", "read_sounds"]
+__all__ = ["NOT_READ", "SUFFIXES", "SoundSource", "Sounds", "clip", "fitted_settings", "list_sounds", "read_sounds"]
 
 SUFFIXES = (".wav", ".wave")
 NOT_READ = (".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".wma", ".amr", ".caf")
@@ -259,7 +259,7 @@ def _write(folder: Path, files: Sequence[WavFile], settings: SoundSettings) -> N
         samples = np.zeros((len(part), settings.length), np.float32)
         for place, file in enumerate(part):
             try:
-                samples[place] = _clip(file, settings)
+                samples[place] = clip(file, settings)
             except DataError as error:
                 told["unreadable"][str(start + place)] = str(error)
                 continue
@@ -272,7 +272,7 @@ def _write(folder: Path, files: Sequence[WavFile], settings: SoundSettings) -> N
     (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-def _clip(file: WavFile, settings: SoundSettings) -> np.ndarray[Any, np.dtype[np.float32]]:
+def clip(file: WavFile, settings: SoundSettings) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The middle of a recording at the rate of the settings, `(settings.length,)`, silence where it is shorter.
 
     Raises:

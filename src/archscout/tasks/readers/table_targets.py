@@ -17,18 +17,29 @@ from archscout.tasks.readers.file_tree import alike, natural
 from archscout.tasks.readers.split_names import words_of
 from archscout.tasks.spec import TaskKind
 
-__all__ = ["TableTargets", "choose_targets", "read_columns"]
+__all__ = ["TableTargets", "UnclearTargetError", "choose_targets", "read_columns"]
 
 MISSING_NUMBER = ("", "nan", "na", "n/a", "null", "none", "?", "-", "#n/a")
 MISSING_TEXT = ("", "nan")
 TRUTHS = {"true": "1", "false": "0", "yes": "1", "no": "0"}
 FEW_VALUES = 20  # whole numbers of so many values are classes
 TARGET_WORDS = frozenset(
-    ("label", "labels", "class", "classes", "target", "targets", "category", "categories", "tag", "tags", "y")
+    ("label", "labels", "class", "classes", "target", "targets", "category", "categories", "tag", "tags")
 )
 TIME_WORDS = frozenset(("time", "timestamp", "timestamps", "date", "datetime"))
-SEPARATORS = "|;,"
 MOST_LABELS = 10_000
+
+
+class UnclearTargetError(DataError):
+    """Several columns may be the target.
+
+    Attributes:
+        columns: their names, the likeliest first.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(f"which column is the target? Name it with --target; there are {', '.join(columns)}.")
+        self.columns = tuple(columns)
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,8 @@ def choose_targets(columns: Mapping[str, Sequence[str]], kind: str) -> tuple[lis
     One that is alone, or alone called label or the like; all where all are 0 and 1, or all are numbers with fractions.
 
     Raises:
-        DataError: it is not clear; the message lists the columns and how to name one.
+        UnclearTargetError: it is not clear.
+        DataError: there is none.
     """
     rest = [
         name
@@ -80,10 +92,7 @@ def choose_targets(columns: Mapping[str, Sequence[str]], kind: str) -> tuple[lis
     if not rest:
         raise DataError("no column is left for a target.")
     if not chosen:
-        raise DataError(
-            f'which column is the target? Say it with --target, for example --target "{(called or rest)[0]}"; there '
-            f"are {', '.join(rest)}."
-        )
+        raise UnclearTargetError([*called, *(name for name in rest if name not in called)])
     unused = [name for name in columns if name not in chosen]
     said = f"the target is {', '.join(chosen)}" if len(chosen) < 5 else f"the targets are {len(chosen)} columns"
     more = f"; not used: {some(unused, 8)}" if unused else ""
@@ -191,7 +200,7 @@ def _read_one(name: str, values: Sequence[str], kind: str) -> TableTargets:
             raise DataError(_no_numbers(name, values))
         return numbers
     if kind == "multilabel":
-        return _read_labels(values, _separator(values) or " ")
+        return _read_labels(values, _sign(values) or " ")
     if kind == "auto" and numbers is not None:
         real = numbers.values[numbers.known].view(-1)
         distinct = len(torch.unique(real))
@@ -199,7 +208,8 @@ def _read_one(name: str, values: Sequence[str], kind: str) -> TableTargets:
             return numbers
         if distinct > FEW_VALUES:
             if len(real) < 2 * distinct:
-                return numbers
+                message = f"{name} has {distinct} different whole numbers: they are numbers. For classes say --kind"
+                return replace(numbers, findings=(Finding("note", "targets", f"{message} classification."),))
             raise DataError(
                 f"the target {name} has {distinct} different whole numbers, which may be classes or numbers. Say "
                 "--kind classification or --kind regression."
@@ -288,11 +298,10 @@ def _separator(values: Sequence[str]) -> str:
     Raises:
         DataError: words with blanks between may be labels or names of several words.
     """
+    sign = _sign(values)
+    if sign:
+        return sign
     filled = [value for value in values if value]
-    for sign in SEPARATORS:
-        several = [value for value in filled if sign in value]
-        if several and len({part for value in filled for part in _parts(value, sign)}) < max(len(set(filled)), 3):
-            return sign
     several = [value for value in filled if " " in value]
     words = {part for value in filled for part in value.split()}
     if several and len(words) < len(set(filled)):
@@ -301,6 +310,17 @@ def _separator(values: Sequence[str]) -> str:
             "mixtures. Say --kind multilabel if each word is a label, --kind classification if each text is a class."
         )
     return ""
+
+
+def _sign(values: Sequence[str]) -> str:
+    """The sign that separates labels in some values; "" where none does."""
+    filled = {value for value in values if value}
+    for sign in "|;":
+        if any(sign in value for value in filled):
+            return sign
+    # A comma may belong to a name, as in "Paris, France": then there are more parts than names.
+    with_comma = any("," in value for value in filled)
+    return "," if with_comma and len({part for value in filled for part in _parts(value, ",")}) <= len(filled) else ""
 
 
 def _parts(value: str, sign: str) -> list[str]:

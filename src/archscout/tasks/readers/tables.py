@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,11 @@ from archscout.errors import DataError
 from archscout.tasks.findings import Finding
 from archscout.tasks.readers.file_tree import alike, suffix_of
 
-__all__ = ["TABLE_SUFFIXES", "FileColumn", "FileIndex", "Table", "column_of_files", "read_table"]
+__all__ = ["TABLE_SUFFIXES", "FileColumn", "FileIndex", "Table", "column_of_files", "joined", "read_table"]
 
 TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
 DELIMITERS = ",;\t|"
+FILE_NAME = re.compile(r"[^.\s]\.[A-Za-z]{1,4}[0-9]?$")
 LARGEST = 2**30  # bytes
 SNIFFED = 100  # lines that decide what separates the fields
 
@@ -65,10 +67,10 @@ def read_table(path: Path, *, header: bool = True) -> Table:
     text, findings = _text(path)
     delimiter = _delimiter(text)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=False)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
         rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
     except csv.Error as error:
-        raise DataError(f"{path}: {error}. Is it a table of text, a row a line?") from None
+        raise DataError(f"{path}: {error}. A table has a row a line; quotation marks come in pairs.") from None
     rows = [(line, row) for line, row in rows if any(row)]
     if not rows or (header and len(rows) == 1):
         raise DataError(f"{path} has {'no line' if not rows else 'only one line'}; a table has a header and rows.")
@@ -91,6 +93,20 @@ def read_table(path: Path, *, header: bool = True) -> Table:
             values.append(value)
         lines.append(line)
     return Table(path, columns, lines, delimiter, findings)
+
+
+def joined(tables: Mapping[str, Table]) -> Table:
+    """Tables of the same columns below each other, with a column "split" that says which one a row is of.
+
+    Args:
+        tables: by split.
+    """
+    first = next(iter(tables.values()))
+    columns = {name: [value for table in tables.values() for value in table.columns[name]] for name in first.columns}
+    columns["split"] = [part for part, table in tables.items() for _ in range(len(table))]
+    lines = [line for table in tables.values() for line in table.lines]
+    findings = tuple(finding for table in tables.values() for finding in table.findings)
+    return Table(first.path, columns, lines, first.delimiter, findings)
 
 
 def _trimmed(row: Sequence[str]) -> Sequence[str]:
@@ -164,13 +180,16 @@ class FileIndex:
         stems: dict[str, list[int]] = {}
         numbers: dict[str, list[int]] = {}
         for index, name in enumerate(self.names):
-            parts = alike(name).split("/")
-            for start in range(len(parts)):
-                tail = "/".join(parts[start:])
+            tail = alike(name)
+            lower, suffix = tail.casefold(), suffix_of(tail)
+            while True:  # the whole path, and what is left of it without its first folder, and so on
+                stem = lower.removesuffix(suffix)
                 exact.setdefault(tail, []).append(index)
-                folded.setdefault(tail.casefold(), []).append(index)
-                stem = tail.casefold().removesuffix(suffix_of(tail))
+                folded.setdefault(lower, []).append(index)
                 stems.setdefault(stem, []).append(index)
+                if "/" not in lower:
+                    break
+                tail, lower = tail.partition("/")[2], lower.partition("/")[2]
             if stem.isdecimal() and stem.isascii():
                 numbers.setdefault(str(int(stem)), []).append(index)
         self._found = [exact, folded, stems, numbers]
@@ -202,6 +221,10 @@ def _by_tail(known: Mapping[str, list[int]], value: str) -> list[int]:
     return []
 
 
+def _is_file_name(value: str) -> bool:
+    return FILE_NAME.search(value) is not None
+
+
 @dataclass(frozen=True)
 class FileColumn:
     """The column that names files: its name, the files that each row may mean, and how many files it names."""
@@ -212,9 +235,15 @@ class FileColumn:
 
 
 def column_of_files(table: Table, index: FileIndex) -> FileColumn | None:
-    """The column whose values name most files; None where none names one."""
+    """The column whose values name most files; None where none names one.
+
+    Where a column has names with suffixes, whole numbers in another one are not taken for files.
+    """
     best: FileColumn | None = None
+    written = {name for name, values in table.columns.items() if 2 * sum(map(_is_file_name, values)) > len(values)}
     for name, values in table.columns.items():
+        if written and name not in written:
+            continue
         files = [index.find(value) for value in values]
         distinct = len({each[0] for each in files if each})
         if distinct and (best is None or distinct > best.matched):

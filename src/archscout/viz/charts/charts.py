@@ -247,12 +247,13 @@ def scatter_chart(
     y_label: str = "",
     style: Format = "number",
     chosen_label: str = "chosen",
+    diagonal: bool = False,
     theme: Theme = "auto",
 ) -> str:
     """Points in groups of different colour and shape, with hover titles; chosen ones ringed and drawn last.
 
     Points without a finite position are left out; of those that would cover each other, one per group is drawn.
-    Arguments as in `line_chart`. Returns SVG text.
+    Arguments as in `line_chart`; `diagonal` gives both axes one range, and draws where x equals y. Returns SVG text.
     """
     shown = [point for point in points if usable(point.x) and usable(point.y)]
     if not shown:
@@ -260,8 +261,15 @@ def scatter_chart(
     groups = list(dict.fromkeys(point.group for point in shown))
     named = [(_marker(index, 9.0, 0.0), group) for index, group in enumerate(groups) if group]
     head, top = _head(title, named)
-    x_axis = _padded([point.x for point in shown], "number")
-    frame, grid = _frame(x_axis, _padded([point.y for point in shown], style), top, x_label, y_label)
+    xs, ys = [point.x for point in shown], [point.y for point in shown]
+    if diagonal:
+        xs = ys = [*xs, *ys]
+    x_axis, y_axis = _padded(xs, "number"), _padded(ys, style)
+    frame, grid = _frame(x_axis, y_axis, top, x_label, y_label)
+    if diagonal:
+        (x0, y0), (x1, y1) = (frame.at(end, end) for end in (x_axis.low, x_axis.high))
+        line = f"M{number(x0)} {number(y0)}L{number(x1)} {number(y1)}"
+        grid += element("path", class_="as-axis", d=line, stroke_dasharray="4 4")
     placed = _unlike((point, *frame.at(point.x, point.y)) for point in sorted(shown, key=lambda point: point.chosen))
     dots = "".join(_marker(groups.index(point.group), x, y, point.title) for point, x, y in placed)
     rings = _rings([entry for entry in placed if entry[0].chosen], frame, chosen_label)

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from archscout.viz.charts.axes import Format, usable
 from archscout.viz.charts.charts import Point, Series, line_chart, scatter_chart
-from archscout.viz.report.content import CandidateView, StageView, TuningView
+from archscout.viz.report.content import CandidateView, PredictionView, StageView, TuningView
 
-__all__ = ["candidate_chart", "stage_charts", "trial_chart"]
+__all__ = ["MOST_POINTS", "candidate_chart", "prediction_chart", "stage_charts", "trial_chart"]
 
 # What counts steps, in order of preference, with its axis label; none of these is a curve of its own.
 _STEPS = ("step", "epoch", "progress")
 _NO_CURVES = {*_STEPS, "seconds", "time", "eta"}
 # Losses over more than this ratio are shown on a logarithmic axis.
 _LOG_FROM = 100.0
+MOST_POINTS = 5000  # samples of a chart of predictions; of more, every so many
 # The usual origins of candidates come first, so that they have the same mark in every report.
 _ORIGINS = ("policy", "random", "arg-max")
 
@@ -81,6 +82,17 @@ def stage_charts(stage: StageView) -> list[str]:
     curves = [key for key in keys if key not in _NO_CURVES]
     step = _step_key(stage.metrics)
     return [_chart(title, grouped, step, stage) for title, grouped in _groups(curves)]
+
+
+def prediction_chart(view: PredictionView) -> str:
+    """Predicted against true values of one number, beside the line on which they are equal."""
+    step = -(-len(view.samples) // MOST_POINTS)
+    points = [
+        Point(true, found, title=f"{sample}: true {true:.6g}, predicted {found:.6g}")
+        for sample, true, found in view.samples[::step]
+    ]
+    title = f"Predicted against true: {view.name}"
+    return scatter_chart(points, title=title, x_label="true", y_label="predicted", diagonal=True, theme="inherit")
 
 
 def candidate_chart(candidates: Sequence[CandidateView]) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
     from archscout.tasks.spec import TaskSpec
+    from archscout.viz.report.insight import InsightView
 
 __all__ = [
     "CandidateView",
     "ComparisonRow",
     "NumberView",
+    "PredictionView",
     "ReportContent",
     "StageView",
     "SubspaceView",
@@ -110,6 +112,14 @@ class TuningView:
 
 
 @dataclass(frozen=True)
+class PredictionView:
+    """The predictions of one number: for each sample its name, the true and the predicted value."""
+
+    name: str
+    samples: Sequence[tuple[str, float, float]]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that `render_report` shows.
 
@@ -145,6 +155,8 @@ class ReportContent:
     candidates: Sequence[CandidateView] = ()
     numbers: Sequence[NumberView] = ()
     comparison: Sequence[ComparisonRow] = ()
+    predictions: Sequence[PredictionView] = ()
+    insight: InsightView | None = None
     subspaces: SubspaceView | None = None
     tuning: TuningView | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

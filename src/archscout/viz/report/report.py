@@ -11,14 +11,16 @@ from archscout.version import __version__
 from archscout.viz.charts.axes import usable
 from archscout.viz.drawings.changes import draw_changes
 from archscout.viz.drawings.registry import draw
-from archscout.viz.report.charts import candidate_chart, stage_charts, trial_chart
+from archscout.viz.report.charts import MOST_POINTS, candidate_chart, prediction_chart, stage_charts, trial_chart
 from archscout.viz.report.content import NumberView, ReportContent
+from archscout.viz.report.insight import MistakeView, insight_charts, picture_html
 from archscout.viz.report.subspaces import subspace_charts
 from archscout.viz.svg import clean, page_style
 
-__all__ = ["duration", "render_report"]
+__all__ = ["duration", "render_report", "render_sheet"]
 
 MOST_CANDIDATES = 15
+MOST_PREDICTIONS = 12  # numbers of a regression that have a chart each
 
 
 def render_report(content: ReportContent) -> str:
@@ -42,11 +44,21 @@ def render_report(content: ReportContent) -> str:
         changes=_changes(content),
         subspaces=subspace_charts(content.subspaces, theme="inherit") if content.subspaces else [],
         trial_chart=trial_chart(content.tuning) if content.tuning else "",
+        prediction_charts=[prediction_chart(view) for view in content.predictions[:MOST_PREDICTIONS]],
+        insight_charts=insight_charts(content.insight) if content.insight else [],
+        most_predictions=MOST_PREDICTIONS,
+        most_points=MOST_POINTS,
         candidate_chart=candidate_chart(content.candidates),
         candidates=[item for index, item in enumerate(ranked) if index < MOST_CANDIDATES or item.chosen],
         most_candidates=MOST_CANDIDATES,
     )
     return clean(page.lstrip())  # the macros leave empty lines before the page
+
+
+def render_sheet(title: str, mistakes: Sequence[MistakeView]) -> str:
+    """A contact sheet of the worst samples as HTML text that needs nothing else."""
+    page = _TEMPLATES.get_template("sheet.html.j2").render(title=title, mistakes=mistakes, style=page_style())
+    return clean(page.lstrip())
 
 
 def _headline(numbers: Sequence[NumberView]) -> NumberView | None:
@@ -135,6 +147,7 @@ _TEMPLATES.filters |= {
     "curves": stage_charts,
     "duration": duration,
     "filled": _filled,
+    "picture": picture_html,
     "score": _score,
     "state": _state,
     "text": _text,

@@ -10,6 +10,8 @@ from pydantic import Field
 from archscout.errors import DataError, SettingsError
 from archscout.seeds import derive_seed, generator
 from archscout.settings import Settings
+from archscout.tasks.choices import with_choices
+from archscout.tasks.options import DEFAULTS, TaskOptions
 from archscout.tasks.published.darcy.solver import random_permeability, solve_darcy
 from archscout.tasks.published.darcy.task import darcy_spec, darcy_task
 from archscout.tasks.readers.prepared import load_array, prepared, save_array
@@ -66,7 +68,7 @@ def default_darcy_task(root: Path) -> Task:
 
 
 @register_family(NAME, f"{NAME}:KEY=VALUE,...", _spec)
-def generated_darcy_task(text: str, root: Path) -> Task:
+def generated_darcy_task(text: str, root: Path, choices: TaskOptions = DEFAULTS) -> Task:
     """Darcy flow, generated: darcy-generated:resolution=64,samples=500; also refinement, seed.
 
     Fields follow the published distribution (see `random_permeability`). They are made once and kept in `prepared`
@@ -83,13 +85,14 @@ def generated_darcy_task(text: str, root: Path) -> Task:
     name = _name(options)
     folder = prepared(root, name.replace(":", "-").replace(",", "-"), options.model_dump(), build)
     held = max(1, round(VALIDATION_FRACTION * options.samples))
-    return darcy_task(
+    task = darcy_task(
         darcy_spec(name, options.resolution),
         load_array(folder, "permeability"),
         load_array(folder, "pressure"),
         (options.samples - held, held, tests),
         {"source": "generated: finite volumes on random fields", **options.model_dump()},
     )
+    return with_choices(task, choices)
 
 
 def _numbers(samples: int, tests: int) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from archscout.tasks.metrics.classification import pooled_sum
 from archscout.tasks.metrics.dense import relative_l2, relative_l2_loss
 from archscout.tasks.resident import Resident
+from archscout.tasks.scale import TargetScale
 from archscout.tasks.sources import ArraySource
 from archscout.tasks.spec import TaskSpec
 from archscout.tasks.task import Split, Task
@@ -41,18 +42,19 @@ def darcy_task(
     """
     train, validation, test = torch.split(torch.arange(sum(sizes)), list(sizes))
     source = ArraySource(permeability.unsqueeze(1), pressure.unsqueeze(1))
-    decode = _decoder(source.targets[train])
+    scale = PointScale(source.targets[train])
     return Task(
         spec=spec,
         train=Split(source, train),
         validation=Split(source, validation),
         test=Split(source, test),
-        loss=relative_l2_loss(decode),
-        metric=relative_l2(decode),
+        loss=relative_l2_loss(scale.decode),
+        metric=relative_l2(scale.decode),
         to_float=lambda raw: raw.to(torch.float32),
         normalize=_encoder(source.inputs[train]),
         provenance=provenance,
         pool_loss=pooled_sum,
+        scale=scale,
     )
 
 
@@ -75,10 +77,15 @@ def _encoder(samples: Tensor) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-def _decoder(samples: Tensor) -> Callable[[Tensor], Tensor]:
-    mean, deviation = (Resident(each) for each in _moments(samples))
+class PointScale(TargetScale):
+    """Mean and deviation of every grid point; `mean` and `std` are those of all points together."""
 
-    def decode(outputs: Tensor) -> Tensor:
-        return outputs * deviation.on(outputs.device) + mean.on(outputs.device)
+    def __init__(self, samples: Tensor) -> None:
+        whole = TargetScale.of(samples)
+        super().__init__(whole.mean, whole.std)
+        self._moments = [Resident(each) for each in _moments(samples)]
 
-    return decode
+    def decode(self, outputs: Tensor) -> Tensor:
+        """What a network gives, in the units of the targets."""
+        mean, deviation = (each.on(outputs.device) for each in self._moments)
+        return outputs * deviation + mean
