@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from archscout.driver import Observer
 from archscout.errors import ArchitectureError, RunError, SettingsError
-from archscout.pipeline.config import RunSettings, resolve_settings, task_reference
+from archscout.pipeline.config import ExportSettings, RunSettings, resolve_settings, task_reference
 from archscout.pipeline.defaults import resolve_for_task
+from archscout.pipeline.ensembles import make_ensemble
 from archscout.pipeline.folds import CrossValidation
 from archscout.pipeline.insight.explain import Explained, explain_run
 from archscout.pipeline.other_data import evaluate_on as judge_on
@@ -24,6 +25,7 @@ from archscout.pipeline.released import ImportReport, import_released
 from archscout.pipeline.run import Run
 from archscout.pipeline.summary import report_html
 from archscout.rundir import FOLDS, RunDirectory
+from archscout.settings import apply_overrides
 from archscout.spaces import PerCellGenotype
 from archscout.spaces.architecture import Architecture
 from archscout.spaces.cells.derivation import derive as derive_genotype
@@ -40,6 +42,7 @@ __all__ = [
     "cross_validate",
     "derive",
     "distance",
+    "ensemble",
     "evaluate",
     "evaluate_on",
     "explain",
@@ -327,9 +330,69 @@ def evaluate_on(
     return judge_on(source, str(on), options=read, data=data, out=None if out is None else Path(out))
 
 
-def export(path: Path | str, *, observers: Sequence[Observer] = (), task: Task | str | Path | None = None) -> Run:
-    """Export a trained run to its formats, each compared with the network. `task` as for `resume`."""
-    return resume(path, until="export", observers=observers, task=task)
+def export(
+    path: Path | str,
+    *,
+    formats: Sequence[str] | str | None = None,
+    raw: bool | None = None,
+    int8: bool | None = None,
+    target: str | None = None,
+    overrides: Sequence[str] = (),
+    observers: Sequence[Observer] = (),
+    task: Task | str | Path | None = None,
+    model: nn.Module | None = None,
+) -> Run:
+    """Export a trained run, each file compared with the network. `task` and `model` as for `resume`.
+
+    What is not given is as in the run's settings. Files of an earlier export stay unless they are written anew.
+
+    Args:
+        formats: `onnx`, `torch` (or `pt2`), `openvino`, `executorch` (or `pte`).
+        raw: the network alone, without preprocessing and decoding.
+        int8: also in 8 bit integers; see `archscout.deployment.int8`.
+        target: device whose limits are compared with what the network takes.
+        overrides: further settings, as `export.int8_tolerance=0.02` or without the section.
+
+    Raises:
+        ExportError: a file cannot be written, or the network in int8 is not good enough.
+        SettingsError, UnknownNameError: a setting is wrong.
+    """
+    opened = Run.open(path, task=task, model=model, observers=observers)
+    given = {"formats": formats, "raw": raw, "int8": int8, "target": target}
+    values = {**opened.settings.export.model_dump(), **{key: each for key, each in given.items() if each is not None}}
+    values = apply_overrides(values, [text.removeprefix("export.") for text in overrides])
+    return opened.export(ExportSettings.read(values, where="export"))
+
+
+def ensemble(
+    paths: Sequence[Path | str],
+    out: Path | str,
+    *,
+    formats: Sequence[str] | str = ("onnx", "torch"),
+    raw: bool = False,
+    task: Task | str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Average trained runs on the same data: one model file, one card, one file for each format, in `out`.
+
+    The folder and its `model.safetensors` are taken wherever a network is: `archscout.load(out)`.
+
+    Args:
+        paths: two or more run directories.
+        out: a new or an empty folder.
+        formats, raw: as for `export`.
+        task: as for `resume`.
+        say: told what was done, line by line.
+
+    Returns:
+        Metrics on validation and test split, size, members: the content of `result.json`.
+
+    Raises:
+        RunError: a run is not trained, the runs are on different data, or the folder is taken.
+        DataError: the networks do not take and give the same.
+    """
+    settings = ExportSettings.read({"formats": formats, "raw": raw}, where="export")
+    return make_ensemble([Path(path) for path in paths], Path(out), export=settings, task=task, say=say)
 
 
 def report(path: Path | str, *, compare: Sequence[Path | str] = (), task: Task | str | Path | None = None) -> Path:

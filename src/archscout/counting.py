@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.errors import SpaceError
 
-__all__ = ["MultiplyAdds", "count_madds", "count_multiply_adds", "count_parameters"]
+__all__ = [
+    "MultiplyAdds",
+    "Watcher",
+    "count_madds",
+    "count_multiply_adds",
+    "count_parameters",
+    "run_on_shapes",
+    "tensors_of",
+]
 
 
 @dataclass(frozen=True)
@@ -83,20 +91,56 @@ def count_multiply_adds(
         SpaceError: the network cannot run on such inputs.
     """
     counter = _Counter()
+    run_on_shapes(model, input_shape, counter, dtype=dtype, purpose="count the multiply-adds")
+    return MultiplyAdds(counter.products, counter.norms)
+
+
+class Watcher(Protocol):
+    """Sees every operation of a network that runs on shapes alone."""
+
+    def start(self, network: nn.Module, inputs: Tensor) -> None:
+        """What runs, and on which input; all tensors are on the meta device."""
+
+    def saw(self, operation: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
+        """An operation of ATen has run."""
+
+    def end(self, outputs: Any) -> None:
+        """What the network returned."""
+
+
+def run_on_shapes(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    watcher: Watcher,
+    *,
+    dtype: torch.dtype = torch.float32,
+    purpose: str,
+) -> None:
+    """Run a network on one sample in evaluation mode, on shapes alone, while a watcher sees its operations.
+
+    Args:
+        purpose: what for, in a message: "count the multiply-adds".
+
+    Raises:
+        SpaceError: the network cannot run on such inputs.
+    """
     try:
         # Without gradients, and never in inference mode, not even the caller's: only then do composite operations
-        # (recurrent layers, attention) reach the counter as the matrix products that they consist of.
+        # (recurrent layers, attention) reach the watcher as the matrix products that they consist of.
         with torch.inference_mode(False), torch.no_grad():
             skeleton = model if _is_skeleton(model) else _skeleton(model)
-            with _evaluating(skeleton), torch.device("meta"), counter:
-                skeleton(torch.empty(1, *input_shape, dtype=dtype))
+            with _evaluating(skeleton), torch.device("meta"):
+                inputs = torch.empty(1, *input_shape, dtype=dtype)
+                watcher.start(skeleton, inputs)
+                with _Mode(watcher):
+                    outputs = skeleton(inputs)
+                watcher.end(outputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SpaceError(
-            f"cannot count the multiply-adds of {type(model).__name__} for one input of shape {tuple(input_shape)}: "
+            f"cannot {purpose} of {type(model).__name__} for one input of shape {tuple(input_shape)}: "
             f"{reason} Counting runs the network on shapes alone, so its forward pass must not read values."
         ) from error
-    return MultiplyAdds(counter.products, counter.norms)
 
 
 @contextmanager
@@ -110,7 +154,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
+def tensors_of(module: nn.Module) -> list[Tensor]:
     """Parameters, buffers and plain attributes of a module, without those of its children."""
     held = (*module._parameters.values(), *module._buffers.values(), *vars(module).values())
     return [each for each in held if isinstance(each, Tensor)]
@@ -122,7 +166,7 @@ def _hooks(module: nn.Module) -> list[Any]:
 
 def _is_skeleton(model: nn.Module) -> bool:
     return all(
-        not any(_hooks(module)) and all(tensor.is_meta for tensor in _tensors(module)) for module in model.modules()
+        not any(_hooks(module)) and all(tensor.is_meta for tensor in tensors_of(module)) for module in model.modules()
     )
 
 
@@ -131,7 +175,7 @@ def _skeleton(model: nn.Module) -> nn.Module:
     replacements: dict[int, Any] = {}
     for module in model.modules():
         replacements |= {id(hooks): OrderedDict() for hooks in _hooks(module)}
-        for tensor in _tensors(module):
+        for tensor in tensors_of(module):
             empty = _empty_like(tensor)
             is_parameter = isinstance(tensor, nn.Parameter)
             replacements[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
@@ -306,13 +350,12 @@ _SHAPES: dict[Any, Callable[[Sequence[Any]], Any]] = {
 }
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the multiply-adds of the operations that run inside the context."""
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Shows the operations that run inside the context to a watcher."""
 
-    def __init__(self) -> None:
+    def __init__(self, watcher: Watcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.products = 0
-        self.norms = 0
+        self.watcher = watcher
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -325,8 +368,26 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = _SHAPES[name](args) if name in _SHAPES and not kwargs else None
         if output is None:
             output = func(*args, **(kwargs or {}))
+        self.watcher.saw(func, args, kwargs or {}, output)
+        return output
+
+
+class _Counter:
+    """Adds up the multiply-adds of the operations that it sees."""
+
+    def __init__(self) -> None:
+        self.products = 0
+        self.norms = 0
+
+    def start(self, network: nn.Module, inputs: Tensor) -> None:
+        pass
+
+    def saw(self, operation: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
+        name = operation.overloadpacket
         if name in _PRODUCTS:
             self.products += _PRODUCTS[name](args, output)
         elif name in _NORMS:
             self.norms += _NORMS[name](args, output)
-        return output
+
+    def end(self, outputs: Any) -> None:
+        pass

@@ -62,6 +62,7 @@ class MissingExtraError(ArchscoutError):
             f"{purpose} needs the package {package}, which is not installed. "
             f"Install it with: pip install 'archscout[{extra}]'"
         )
+        self.package = package
 
 
 class StoppedError(ArchscoutError):

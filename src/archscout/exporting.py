@@ -33,8 +33,16 @@ __all__ = [
     "ExportInput",
     "ExportReport",
     "ExportedInParts",
+    "Runner",
+    "captured",
+    "differences",
     "export_model",
     "export_network",
+    "onnx_content",
+    "onnx_session",
+    "publish",
+    "require_onnx",
+    "silenced",
 ]
 
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -148,15 +156,12 @@ def export_model(
             raise UnknownNameError("export format", chosen, FORMATS)
     folder = Path(directory)
     reports = []
-    with _silence():
+    with silenced():
         if "onnx" in formats:
-            _require_onnx()
+            require_onnx()
         subject = _frozen_copy(model)
         described = _described(inputs)
-        samples = []
-        for size in batch_sizes:
-            draw = generator(seed, "export", size)
-            samples.append([each.draw(size, draw) for each in described])
+        samples = _samples(described, batch_sizes, seed)
         with torch.inference_mode():
             expected = [_tensors(subject(*sample)) for sample in samples]
         program = _capture(subject, described)
@@ -165,7 +170,7 @@ def export_model(
             names = ([each.name for each in described], list(outputs))
             content = _serialize(program, chosen, names, metadata or {})
             compare = partial(_compare, kind=chosen, samples=samples, expected=expected)
-            reports.append(ExportReport(path, chosen, _publish(content, path, compare, tolerance), tolerance))
+            reports.append(ExportReport(path, chosen, publish(content, path, compare, tolerance), tolerance))
     return reports
 
 
@@ -182,8 +187,51 @@ def export_network(
     ]
 
 
+def captured(model: nn.Module, inputs: Sequence[ExportInput], *, batch_size: int) -> torch.export.ExportedProgram:
+    """The network as a program of one batch size, in evaluation mode, in float32. Raises ExportError."""
+    examples = tuple(each.zeros(batch_size) for each in inputs)
+    try:
+        return torch.export.export(_frozen_copy(model), examples)
+    except Exception as error:
+        raise ExportError(f"torch.export cannot capture {type(model).__name__}: {_reason(error)}") from error
+
+
+def differences(
+    model: nn.Module,
+    inputs: Sequence[ExportInput],
+    run: Runner,
+    *,
+    batch_sizes: Sequence[int] = (1, 2, 7),
+    seed: int = 0,
+) -> float:
+    """The largest absolute difference of what runs from the network, on random inputs; see `export_model`."""
+    samples = _samples(inputs, batch_sizes, seed)
+    with torch.inference_mode():
+        subject = _frozen_copy(model)
+        return _largest(run, samples, [_tensors(subject(*sample)) for sample in samples])
+
+
+def _samples(inputs: Sequence[ExportInput], batch_sizes: Sequence[int], seed: int) -> list[list[Tensor]]:
+    samples = []
+    for size in batch_sizes:
+        draw = generator(seed, "export", size)
+        samples.append([each.draw(size, draw) for each in inputs])
+    return samples
+
+
+def onnx_content(
+    model: nn.Module, inputs: Sequence[int] | Sequence[ExportInput], outputs: Sequence[str] = ("output",)
+) -> bytes:
+    """The network as the content of an ONNX file, not compared with anything; see `export_model`."""
+    described = _described(inputs)
+    with silenced():
+        require_onnx()
+        program = _capture(_frozen_copy(model), described)
+        return _serialize(program, "onnx", ([each.name for each in described], list(outputs)), {})
+
+
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keeps the exporters' prints, warnings and log lines from the terminal."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -199,7 +247,7 @@ def _silence() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _require_onnx() -> None:
+def require_onnx() -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             import_module(package)
@@ -293,16 +341,27 @@ def _load(path: Path, kind: str) -> Runner:
     if kind == "torch":
         program = torch.export.load(path).module()
         return lambda *batch: _tensors(program(*batch))
+    return onnx_session(path)
+
+
+def onnx_session(source: Path | bytes, *, optimised: bool = True) -> Runner:
+    """An ONNX file, or its content, in onnxruntime on the CPU, with as many threads as torch uses.
+
+    Args:
+        optimised: let onnxruntime change the graph for speed, which may change roundings.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
     def run(*batch: Tensor) -> list[Tensor]:
-        feeds = {name: each.numpy() for name, each in zip(names, batch, strict=True)}
+        feeds = {name: each.contiguous().numpy() for name, each in zip(names, batch, strict=True)}
         return [torch.from_numpy(output) for output in session.run(None, feeds)]
 
     return run
@@ -318,7 +377,10 @@ def _tensors(output: Any) -> list[Tensor]:
 
 def _compare(file: Path, kind: str, samples: Sequence[Sequence[Tensor]], expected: Sequence[Sequence[Tensor]]) -> float:
     """The largest absolute difference of the file's outputs; infinite where a shape differs or a number is missing."""
-    run = _load(file, kind)
+    return _largest(_load(file, kind), samples, expected)
+
+
+def _largest(run: Runner, samples: Sequence[Sequence[Tensor]], expected: Sequence[Sequence[Tensor]]) -> float:
     largest = 0.0
     with torch.inference_mode():
         for sample, targets in zip(samples, expected, strict=True):
@@ -331,8 +393,8 @@ def _compare(file: Path, kind: str, samples: Sequence[Sequence[Tensor]], expecte
     return largest
 
 
-def _publish(content: bytes, path: Path, compare: Callable[[Path], float], tolerance: float) -> float:
-    """Write beside, read back, compare, and rename; the difference."""
+def publish(content: bytes, path: Path, compare: Callable[[Path], float], tolerance: float) -> float:
+    """Write beside, read back, compare, and rename; the difference. Raises ExportError if it is above the tolerance."""
     beside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

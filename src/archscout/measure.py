@@ -45,6 +45,7 @@ __all__ = [
     "measure",
     "measure_latency",
     "peak_memory",
+    "time_calls",
 ]
 
 
@@ -137,6 +138,12 @@ def measure_latency(
             p10, median, p90 = np.percentile(np.asarray(times) * 1e3, [10, 50, 90]).tolist()
             results.append(Latency(size, median, p10, p90, len(times), used, str(device)))
     return results
+
+
+def time_calls(call: Callable[[], object], *, repeats: int = 50, budget_seconds: float = 2.0) -> float:
+    """The median wall time of calls on the CPU in milliseconds, as `measure_latency` measures it."""
+    times = _time_runs(call, torch.device("cpu"), repeats, 5, budget_seconds)
+    return float(np.median(np.asarray(times))) * 1e3
 
 
 @contextmanager

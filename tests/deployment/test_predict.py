@@ -132,6 +132,10 @@ def test_arrays_and_python(images: tuple[Path, Run], tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x_new=np.stack([np.asarray(pictures[0])] * 2), y=np.arange(2))
     rows = table(invoke(run.directory.path, tmp_path / "x.npz").stdout)
     assert [row["name"] for row in rows] == [f"{tmp_path}/x/x_new[0]", f"{tmp_path}/x/x_new[1]"]
+    np.savez(tmp_path / "two.npz", x_test=np.zeros((1, 8, 8, 3), np.uint8), x_train=np.zeros((2, 8, 8, 3), np.uint8))
+    done = invoke(run.directory.path, tmp_path / "two.npz")
+    assert len(table(done.stdout)) == 1 and "x_test is predicted. Another one: --key NAME" in done.stderr
+    assert len(table(invoke(run.directory.path, tmp_path / "two.npz", "--key", "x_train").stdout)) == 2
     np.save(tmp_path / "y.npy", np.asarray(pictures[0])[None].transpose(0, 3, 1, 2))
     (row,) = table(invoke(run.directory.path, tmp_path / "y.npy").stdout)
     assert row["name"] == f"{tmp_path}/y[0]"

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from tests.tasks.images_on_disk import write_classes, write_image
 
@@ -129,7 +131,10 @@ def test_a_change_of_the_test_split_alone_evaluates_again(work: Path) -> None:
     rows = [row.split(",") for row in (work / "run" / "splits.csv").read_text().splitlines()]
     name = next(name for part, name, *_ in rows if part == "test")
     write_image(work / "pets" / name, seed=903)
-    weights = (work / "run" / "model.safetensors").read_bytes()
+    weights = load_file(work / "run" / "model.safetensors")
     archscout("resume", "run", "--accept-data-change", "-q", cwd=work)
-    assert (work / "run" / "model.safetensors").read_bytes() == weights
+    again = load_file(work / "run" / "model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in weights.items())
+    digests = json.loads((work / "run" / "model.json").read_text())["data"]
+    assert digests == json.loads((work / "run" / "result.json").read_text())["splits"]
     assert (work / "run" / "report.html").is_file()

@@ -347,7 +347,7 @@ def test_another_set_is_read_as_the_training_data_was(images: Path, tmp_path: Pa
 
 def test_the_test_files_as_another_set_give_the_result_of_the_run(images: Path, tmp_path: Path) -> None:
     result = archscout.load_run(images).result["test"]
-    with (images / "predictions.csv").open(encoding="utf-8") as file:
+    with (images / "test_predictions.csv").open(encoding="utf-8") as file:
         names = [row["sample"] for row in csv.DictReader(file)]
     for name in names:
         target = tmp_path / "again" / name

@@ -53,8 +53,8 @@ def test_wrong_texts_and_spaces_stop_before_a_folder_is_made(tmp_path: Path) -> 
     text = write_text(tmp_path / "text")
     with pytest.raises(SpaceError, match="list spaces"):
         archscout.run(str(text), method="ednas", out=tmp_path / "run")
-    (text / "test.txt").unlink()
-    with pytest.raises(DataError, match=r"has no test.txt"):
+    (text / "train.txt").write_text("")
+    with pytest.raises(DataError, match=r"train.txt"):
         run_on(text, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -30,6 +30,7 @@ def show(
     data: DataOption = None,
 ) -> None:
     """Show an architecture: its cells, its size on a task, its drawing."""
+    from archscout.deployment.footprint import describe_footprint
     from archscout.errors import SettingsError
     from archscout.spaces import architecture_to_json
     from archscout.zoo import resolve_architecture
@@ -62,6 +63,7 @@ def show(
     if task is not None:
         typer.echo(f"{task}: {content['parameters']:,} parameters, {content['madds']:,} MAdds")
         typer.echo(f"{content['madds_with_batch_norms']:,} MAdds with batch norms and average pools")
+        typer.echo(describe_footprint(content["memory"]))
     if svg is not None:
         typer.echo(f"drawn: {svg}")
 
@@ -75,9 +77,10 @@ def _place(architecture: Any, task: str, data: Path | None, size: dict[str, Any]
     return {"spec": task_spec(task, data), "size": space.size_model.read(size, where="size")}
 
 
-def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, int]:
+def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, Any]:
     import torch
 
+    from archscout.deployment.footprint import footprint_facts
     from archscout.measure import count_multiply_adds, count_parameters, input_type
     from archscout.spaces import get_space
 
@@ -88,6 +91,7 @@ def _cost(architecture: Any, spec: Any, size: Any) -> dict[str, int]:
         "parameters": count_parameters(network),
         "madds": counted.products,
         "madds_with_batch_norms": counted.products + counted.norms,
+        "memory": footprint_facts(network, spec.input_shape, dtype=input_type(spec.vocabulary)),
     }
 
 

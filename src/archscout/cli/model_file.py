@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from torch import nn
 
 from archscout.deployment.export import ExportSubject
+from archscout.deployment.footprint import footprint_facts
+from archscout.deployment.targets import describe_fit, fit
 from archscout.engine import Engine
 from archscout.errors import SettingsError, SpaceError
+from archscout.measure import input_type
 from archscout.pipeline.artifacts import load_card, load_network
+from archscout.pipeline.config import ExportSettings
+from archscout.settings import apply_overrides
 from archscout.tasks import Task, load_task, task_spec
 from archscout.training.evaluation import evaluate_network
 from archscout.zoo.weights import load_weighted_network
@@ -53,9 +60,22 @@ def _print_metrics(network: nn.Module, task: Task, as_json: bool) -> None:
         typer.echo(f"test {metric.name} {metric.format(values[metric.name])} on {len(task.test):,} samples")
 
 
-def export_file(file: Path, folder: Path, raw: bool) -> None:
-    """Export a `model.safetensors` to ONNX and torch.export, with its preprocessing where the file knows it."""
-    network, _ = load_network(file)
-    subject = ExportSubject.of(network, load_card(file), raw=raw)
-    for report in subject.export(folder, formats=("onnx", "torch"), tolerance=1e-4):
+def export_file(file: Path, folder: Path, given: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Export a `model.safetensors`, with its preprocessing where the file knows it."""
+    values = {key: each for key, each in given.items() if each is not None}
+    values = apply_overrides(values, [text.removeprefix("export.") for text in overrides])
+    wanted = ExportSettings.read(values, where="export")
+    if wanted.int8:
+        raise SettingsError(
+            "int8 is calibrated on training data and judged on validation data, which a model file does not have. "
+            "Export its run directory: archscout export RUN --int8"
+        )
+    network, spec = load_network(file)
+    subject = ExportSubject.of(network, load_card(file), raw=wanted.raw)
+    if subject.note:
+        typer.echo(subject.note)
+    for report in subject.export(folder, formats=wanted.formats, tolerance=wanted.tolerance):
         typer.echo(f"{report.path}: largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})")
+    if wanted.target is not None:
+        facts = footprint_facts(network, spec.input_shape, dtype=input_type(spec.vocabulary))
+        typer.echo(describe_fit(fit(facts, wanted.target)))

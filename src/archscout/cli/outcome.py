@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from archscout.pipeline.folds import CrossValidation
     from archscout.pipeline.run import Run
 
-__all__ = ["print_folds", "print_outcome"]
+__all__ = ["print_exports", "print_folds", "print_outcome"]
 
 
 def print_folds(folds: CrossValidation, as_json: bool) -> None:
@@ -82,6 +82,23 @@ def print_outcome(run: Run, as_json: bool) -> None:
         typer.echo(f"Next: archscout {verb} {directory.path}")
     else:
         typer.echo(f"Report: {directory.path / 'report.html'}")
+
+
+def print_exports(run: Run, target: str | None, as_json: bool) -> None:
+    """Print what an export has left, whether the network fits a device, and the next command."""
+    if not run.engine.is_main:
+        return
+    from archscout.deployment.targets import describe_fit, fit
+    from archscout.pipeline.exports import footprint_of, read_exports
+
+    fits = None if target is None else fit(footprint_of(run), target)
+    if as_json:
+        content = {"run": str(run.directory.path), **run.result, "exports": read_exports(run.directory)}
+        typer.echo(json.dumps({**content, **({} if fits is None else {"fit": fits})}, indent=2))
+        return
+    print_outcome(run, False)
+    if fits is not None:
+        typer.echo(describe_fit(fits))
 
 
 def _trial_facts(run: Run) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Commands on what was trained: evaluate, export, report, generate."""
+"""Commands on what was trained: evaluate, export, ensemble, report, generate."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -104,24 +105,73 @@ def export(
         Path | None,
         typer.Option(help="For a model file: folder to write to; default: export/ beside it.", metavar="DIR"),
     ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="onnx, pt2 (torch.export), openvino, pte (ExecuTorch); default: as in the settings, onnx,pt2.",
+            metavar="NAME,...",
+        ),
+    ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Of a model file: the network alone, without preprocessing and decoding.")
-    ] = False,
+        bool | None, typer.Option("--raw/--whole", help="The network alone, without preprocessing and decoding.")
+    ] = None,
+    int8: Annotated[
+        bool | None,
+        typer.Option("--int8/--no-int8", help="Also in 8 bit integers, if the metric on the validation split allows."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Tell whether it fits a device: microcontroller, nano-33-ble, pico, ...", metavar="NAME"),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, e.g. int8_tolerance=0.02; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
     task: MovedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Export a trained network to ONNX and torch.export, and compare each with the network."""
+    """Export a trained network to ONNX, torch.export and other formats, and compare each with the network."""
+    given: dict[str, Any] = {"formats": formats, "raw": raw, "int8": int8, "target": target}
     if source.is_file():
         from archscout.cli.model_file import export_file
 
-        export_file(source, out or source.parent / "export", raw)
+        export_file(source, out or source.parent / "export", given, overrides or ())
     else:
         from archscout import api
-        from archscout.cli.outcome import print_outcome
+        from archscout.cli.outcome import print_exports
+        from archscout.errors import SettingsError
         from archscout.progress import make_observer
 
-        print_outcome(api.export(source, observers=[make_observer(quiet)], task=task), as_json)
+        if out is not None:
+            raise SettingsError(f"--out is for a model file; the files of a run lie in {source / 'export'}.")
+        run = api.export(source, **given, overrides=overrides or (), observers=[make_observer(quiet)], task=task)
+        print_exports(run, target or run.settings.export.target, as_json)
+
+
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories on the same data.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option(help="New folder for the ensemble.", metavar="DIR")],
+    formats: Annotated[
+        str, typer.Option("--format", help="As for export: onnx, pt2, openvino, pte.", metavar="NAME,...")
+    ] = "onnx,pt2",
+    raw: Annotated[bool, typer.Option("--raw", help="Export without preprocessing and decoding.")] = False,
+    task: MovedOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Average trained networks: one model file, evaluated and exported."""
+    from archscout import api
+
+    say = _nothing if quiet or as_json else typer.echo
+    result = api.ensemble(runs, out, formats=formats, raw=raw, task=task, say=say)
+    if as_json:
+        typer.echo(json.dumps({"ensemble": str(out), **result}, indent=2))
+
+
+def _nothing(text: str) -> None:
+    pass
 
 
 def report(
@@ -153,5 +203,5 @@ def generate(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (evaluate, export, report, generate):
+    for command in (evaluate, export, ensemble, report, generate):
         app.command()(command)

@@ -28,7 +28,9 @@ READ_ERRORS = (ValueError, OSError, EOFError, MemoryError, NotImplementedError, 
 NEW_FIRST = ("x", "x_new", "new", "x_unlabelled", "unlabelled", "images", "data", "inputs", "x_test", "test_images")
 
 
-def array_rows(path: Path, preparation: Preparation, card: ModelCard, key: str | None) -> Iterator[tuple[str, Array]]:
+def array_rows(
+    path: Path, preparation: Preparation, card: ModelCard, key: str | None, note: Note
+) -> Iterator[tuple[str, Array]]:
     """The rows of a `.npy` or `.npz` file, with what stands behind the file's name: `[5]`, or `/x_test[5]`.
 
     A `.npy` file is read while it is used. Of an `.npz` file the array is taken that fits the network.
@@ -39,7 +41,7 @@ def array_rows(path: Path, preparation: Preparation, card: ModelCard, key: str |
     if path.suffix.lower() == ".npy":
         array, label = _load(path, mapped=True), ""
     else:
-        name, array = _of_archive(path, preparation, card, key)
+        name, array = _of_archive(path, preparation, card, key, note)
         label = "" if name in ("arr_0", "x", "X") else f"/{name}"
     wanted = preparation.given_shape(card.spec.input_shape)
     if array.dtype.kind not in "buif":
@@ -74,7 +76,9 @@ def _explained(error: Exception, writer: str) -> DataError:
     return DataError(f"truncated or no array of numpy ({error}). Write it again with {writer}.")
 
 
-def _of_archive(path: Path, preparation: Preparation, card: ModelCard, key: str | None) -> tuple[str, Array]:
+def _of_archive(
+    path: Path, preparation: Preparation, card: ModelCard, key: str | None, note: Note
+) -> tuple[str, Array]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
@@ -110,6 +114,8 @@ def _of_archive(path: Path, preparation: Preparation, card: ModelCard, key: str 
     if chosen is None and len(fitting) > 1:
         raise DataError(f"has several arrays that fit: {some(fitting, 8)}. Name one: --key {fitting[0]}")
     name = chosen or fitting[0]
+    if len(fitting) > 1:
+        note(f"{path}: of the arrays that fit ({some(fitting, 8)}), {name} is predicted. Another one: --key NAME")
     return name, arrays[name]
 
 

@@ -12,8 +12,9 @@ from torch import nn
 from archscout.atomic import write_atomic
 from archscout.deployment.card import KEY, ModelCard
 from archscout.deployment.deployed import OUTPUT_NAMES, Deployed, given_input
+from archscout.deployment.devices import DEVICE_FORMATS, export_for_device
 from archscout.deployment.standalone import FILE_NAME, standalone_source
-from archscout.exporting import ExportedInParts, ExportReport, export_model, export_network
+from archscout.exporting import ExportedInParts, ExportInput, ExportReport, export_model
 
 __all__ = ["ExportSubject"]
 
@@ -56,22 +57,56 @@ class ExportSubject:
         """Write the files, each with the card inside and compared with the network.
 
         Beside an ONNX file that takes samples as they are given lies `predict_onnx.py`, which needs no archscout.
+
+        Args:
+            formats: `onnx`, `torch`, `openvino`, `executorch`.
         """
-        facts = {KEY: json.dumps({**self.card.to_json(), "raw": self.raw})}
-        if self.raw:
-            shape = self.card.spec.input_shape
-            return export_network(self.network, shape, folder, formats=formats, tolerance=tolerance, metadata=facts)
-        # Numbers in the user's units are as large as those: the tolerance is of a deviation.
-        largest = max(self.card.scale[1], default=1.0) if self.card.scale is not None else 1.0
-        reports = export_model(
-            self.network,
-            [given_input(self.card)],
-            folder,
-            outputs=(OUTPUT_NAMES[self.card.spec.kind],),
-            formats=formats,
-            tolerance=tolerance * max(1.0, largest),
-            metadata=facts,
-        )
-        if "onnx" in formats:
+        facts = self.metadata()
+        general = [each for each in formats if each not in DEVICE_FORMATS]
+        if not self.raw:
+            # Numbers in the user's units are as large as those: the tolerance is of a deviation.
+            largest = max(self.card.scale[1], default=1.0) if self.card.scale is not None else 1.0
+            tolerance *= max(1.0, largest)
+        reports = []
+        for name, module, inputs, outputs in self._parts():
+            if general:
+                reports += export_model(
+                    module,
+                    inputs,
+                    folder,
+                    outputs=outputs,
+                    formats=general,
+                    tolerance=tolerance,
+                    metadata=facts,
+                    name=name,
+                )
+            for kind in formats:
+                if kind in DEVICE_FORMATS:
+                    reports.append(
+                        export_for_device(
+                            module,
+                            inputs,
+                            folder,
+                            kind,
+                            outputs=outputs,
+                            tolerance=tolerance,
+                            metadata=facts,
+                            name=name,
+                        )
+                    )
+        if "onnx" in formats and not self.raw:
             write_atomic(folder / FILE_NAME, standalone_source())
         return reports
+
+    def metadata(self) -> dict[str, str]:
+        """The card as it lies in files."""
+        return {KEY: json.dumps({**self.card.to_json(), "raw": self.raw})}
+
+    def _parts(self) -> list[tuple[str, nn.Module, list[ExportInput], list[str]]]:
+        """What becomes a file each: name, module, inputs, names of the outputs."""
+        if isinstance(self.network, ExportedInParts):
+            parts = self.network.export_parts().items()
+            return [(name, module, list(inputs), list(outputs)) for name, (module, inputs, outputs) in parts]
+        if self.raw:
+            return [("model", self.network, [ExportInput("input", self.card.spec.input_shape)], ["output"])]
+        return [("model", self.network, [given_input(self.card)], [OUTPUT_NAMES[self.card.spec.kind]])]

@@ -45,6 +45,7 @@ from archscout.tasks.readers.wav import _decode
 
 # === taken from archscout: end ===
 
+ModelCard = Preparation = Range = Series = Values = WavFile = Any  # of annotations
 KEY = "archscout.card"  # of the metadata
 LYING = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 BATCH = 64
@@ -264,7 +265,7 @@ def samples_of(path: Path, name: str, card: Any) -> Iterator[tuple[str, Any, Any
     stem = name[: len(name) - len(path.suffix)]
     try:
         if suffix in ARRAYS:
-            rows = array_rows(path, preparation, card, None)
+            rows = array_rows(path, preparation, card, None, _tell)
         elif suffix in TABLES and len(card.spec.input_shape) == 2 and isinstance(preparation, ArrayPreparation):
             rows = table_rows(path, card)
         elif isinstance(preparation, SoundPreparation):
@@ -289,6 +290,10 @@ def samples_of(path: Path, name: str, card: Any) -> Iterator[tuple[str, Any, Any
                 yield own, error, None
     except (DataError, OSError, UnicodeDecodeError) as error:
         yield name, DataError(str(error)), None
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
 
 
 def _silent(_: str) -> None:

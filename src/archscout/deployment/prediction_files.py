@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import re
@@ -37,6 +35,7 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+QUOTED = re.compile(r'[,;"\r\n\t]|^\s|\s$')
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # Colours that are far from each other, for the classes of a map; after them, all that 256 entries allow.
 COLOURS = (
@@ -92,9 +91,9 @@ class CsvRows:
         self._write([self._cell(row.get(column)) for column in self._columns])
 
     def _write(self, cells: Sequence[str]) -> None:
-        line = io.StringIO()  # a broken pipe is told where the stream is written, with whole lines
-        csv.writer(line, lineterminator="\n").writerow(cells)
-        self._stream.write(line.getvalue())
+        # The module csv leaves a lone carriage return without quotes.
+        quoted = ['"' + cell.replace('"', '""') + '"' if QUOTED.search(cell) else cell for cell in cells]
+        self._stream.write(",".join(quoted) + "\n")
 
     @staticmethod
     def _cell(value: Cell) -> str:

@@ -245,7 +245,7 @@ def _samples_of(
         return
     try:
         if suffix_of(found.path.name) in ARRAYS:
-            rows: Iterator[tuple[str, Any]] = array_rows(found.path, preparation, card, key)
+            rows: Iterator[tuple[str, Any]] = array_rows(found.path, preparation, card, key, notes.add)
         else:
             assert isinstance(preparation, ArrayPreparation), "other files hold one sample each"
             file, rows = series_rows(found.path, preparation)

@@ -36,7 +36,8 @@ PIECES: dict[str, tuple[str, ...]] = {
     "archscout.deployment.reading": ("_array_size", "_array_decoding", "_other_size", "_pixels_as_array"),
     "archscout.deployment.answers": (),
     "archscout.deployment.prediction_files": (
-        "FORMULA", "NUMBER", "COLOURS", "UNKNOWN", "csv_cell", "CsvRows", "MapFiles", "_values_and_palette", "_colour",
+        "FORMULA", "QUOTED", "NUMBER",
+        "COLOURS", "UNKNOWN", "csv_cell", "CsvRows", "MapFiles", "_values_and_palette", "_colour",
     ),
 }  # fmt: skip
 NOTE = "# Written by archscout {version}. Its licence is that of archscout (MIT).\n"

@@ -6,14 +6,16 @@ Its weights are in safetensors, with all that is needed to build the network aga
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from archscout.deployment.card import ModelCard
+from archscout.deployment.ensemble import Ensemble
 from archscout.errors import DataError, SettingsError
 from archscout.spaces import (
     Architecture,
@@ -26,10 +28,20 @@ from archscout.spaces import (
 from archscout.spaces.base import without_auxiliary_head
 from archscout.tasks.spec import TaskSpec
 
-__all__ = ["INITIAL_WEIGHTS", "build_plain", "has_card", "load_card", "load_network", "network_bytes", "with_card"]
+__all__ = [
+    "INITIAL_WEIGHTS",
+    "build_plain",
+    "ensemble_bytes",
+    "has_card",
+    "load_card",
+    "load_network",
+    "network_bytes",
+    "with_card",
+]
 
 INITIAL_WEIGHTS = "initial.safetensors"  # that a search hands to the final training
 FORMAT = "archscout.network"
+ENSEMBLE = "archscout.ensemble"
 
 
 def build_plain(space: SearchSpace, architecture: Architecture, spec: TaskSpec, size: Any) -> nn.Module:
@@ -139,6 +151,8 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
     file = Path(path)
     if not file.is_file():
         raise DataError(f"{file} does not exist. Give the model.safetensors of a run directory.")
+    if _is_ensemble(file):
+        return _load_ensemble(file)
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -151,6 +165,16 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
         ) from None
     try:
         description = json.loads(metadata["archscout"])
+    except (KeyError, ValueError) as error:
+        raise DataError(_foreign(file, error)) from None
+    return _build(file, description, tensors, model)
+
+
+def _build(
+    file: Path, description: Any, tensors: Mapping[str, Tensor], model: nn.Module | None
+) -> tuple[nn.Module, TaskSpec]:
+    """The network of a description, with these weights."""
+    try:
         space = get_space(description["space"], description["space_options"])
         if isinstance(space, ModuleSpace) and model is not None:
             space = space.given(model)
@@ -158,16 +182,69 @@ def load_network(path: Path | str, *, model: nn.Module | None = None) -> tuple[n
         architecture = architecture_from_json(json.dumps(description["architecture"]))
         size = space.size_model.read(description["size"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
-        raise DataError(
-            f"{file} holds tensors, but no network that archscout wrote ({_what(error)}). For a state dict of another "
-            "program name its architecture: archscout evaluate ARCHITECTURE --weights FILE --task TASK."
-        ) from None
+        raise DataError(_foreign(file, error)) from None
     network = build_plain(space, architecture, spec, size)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise DataError(f"{file}: the tensors do not fit the network that the file names: {error}") from None
     return network.eval(), spec
+
+
+def _foreign(file: Path, error: Exception) -> str:
+    return (
+        f"{file} holds tensors, but no network that archscout wrote ({_what(error)}). For a state dict of another "
+        "program name its architecture: archscout evaluate ARCHITECTURE --weights FILE --task TASK."
+    )
+
+
+def ensemble_bytes(files: Sequence[Path], card: ModelCard) -> bytes:
+    """The content of a model file that holds the networks of several; see `archscout.deployment.ensemble`.
+
+    Its tensors are theirs, named `members.<i>.<name>`; its description has theirs in a list.
+
+    Args:
+        files: model files of single networks.
+        card: of the ensemble.
+    """
+    tensors: dict[str, Tensor] = {}
+    members = []
+    for index, file in enumerate(files):
+        members.append(_description(file))
+        with safe_open(file, framework="pt") as opened:
+            tensors |= {f"members.{index}.{name}": opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    description = {"format": ENSEMBLE, "version": 1, "members": members, "card": card.to_json()}
+    return save(tensors, metadata={"archscout": json.dumps(description)})
+
+
+def _is_ensemble(file: Path) -> bool:
+    try:
+        return _description(file).get("format") == ENSEMBLE
+    except DataError:
+        return False
+
+
+def _load_ensemble(file: Path) -> tuple[Ensemble, TaskSpec]:
+    description = _description(file)
+    card = load_card(file)
+    with safe_open(file, framework="pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+    try:
+        if description["version"] > 1:
+            raise DataError(f"{file} was written by a newer archscout. Upgrade archscout.")
+        members = []
+        for index, each in enumerate(description["members"]):
+            prefix = f"members.{index}."
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            members.append(_build(file, each, own, None)[0])
+        temperatures = [
+            float(each["card"]["temperature"]) if "card" in each else 1.0 for each in description["members"]
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{file}: its description of the ensemble is damaged ({_what(error)}).") from None
+    if not members:
+        raise DataError(f"{file}: its description of the ensemble names no network.")
+    return Ensemble(members, card, temperatures).eval(), card.spec
 
 
 def _what(error: Exception) -> str:

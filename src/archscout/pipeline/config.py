@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, create_model, field_validator
 
+from archscout.deployment.targets import find_target
 from archscout.engine import Precision
 from archscout.errors import SettingsError
 from archscout.methods import METHODS
@@ -41,15 +42,39 @@ __all__ = [
 
 DEFAULT_METHOD = "ednas"
 DEFAULT_SPACE = "cells"
+FORMAT_NAMES = {"pt2": "torch", "pte": "executorch"}  # formats by the suffixes of their files
 SHORT_SECTIONS = ("search", "space_options", "task_options")  # their settings may be named without the section
 
 
 class ExportSettings(Settings):
     """What a trained network is exported to."""
 
-    formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
+    formats: tuple[Literal["onnx", "torch", "openvino", "executorch"], ...] = ("onnx", "torch")
     tolerance: float = Field(default=1e-4, gt=0, description="largest allowed difference of an output")
     raw: bool = Field(default=False, description="export the network alone, without preprocessing and decoding")
+    int8: bool = Field(default=False, description="write model.int8.onnx too, quantised to 8 bit integers")
+    int8_tolerance: float = Field(
+        default=0.01,
+        ge=0,
+        description="how far int8 may be behind on the validation split: 0.01 is a point of a metric in percent, "
+        "1 % of any other",
+    )
+    int8_samples: int = Field(default=256, ge=1, description="of the training split, to find the ranges for int8 with")
+    target: str | None = Field(default=None, description="device that the network should fit, e.g. microcontroller")
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _formats_as_typed(cls, value: Any) -> Any:
+        """`onnx,pt2` as well as a list; `pt2` is what `torch` writes."""
+        names = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple):
+            return value
+        return tuple(dict.fromkeys(FORMAT_NAMES.get(name, name) for name in names))
+
+    @field_validator("target")
+    @classmethod
+    def _known_target(cls, name: str | None) -> str | None:
+        return None if name is None else find_target(name).name
 
 
 class EvaluateSettings(Settings):

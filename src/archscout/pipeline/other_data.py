@@ -80,7 +80,7 @@ def evaluate_on(
     )
     files = []
     if out is not None:
-        mistakes = mistake_views(insight, task, task.test, network, engine)
+        mistakes = mistake_views(insight, task, task.test, lambda: network, engine)
         files = write_insight_files(out, f"{path.name} on {Path(on).name}", insight, mistakes, table)
     return Explained(insight, tuple(verdict(insight, task.metric)), tuple(files))
 

@@ -312,7 +312,7 @@ def load(
     task: Task | str | None = None,
     data: Path | None = None,
 ) -> Predictor:
-    """The predictor of a run directory, a `model.safetensors`, or an ONNX file that archscout wrote.
+    """The predictor of a run, of the folder of an ensemble, of a `model.safetensors`, or of an ONNX file of archscout.
 
     Args:
         device: where to compute; "auto" takes a GPU if there is one.
@@ -333,10 +333,11 @@ def load(
     file = path
     if path.is_dir():
         directory = RunDirectory(path)
-        directory.require()
-        if not directory.complete("train"):
-            raise RunError(f"{path} has no trained network yet. Next: archscout resume {path}")
         file = path / "model.safetensors"
+        if directory.exists() or not file.is_file():
+            directory.require()
+            if not directory.complete("train"):
+                raise RunError(f"{path} has no trained network yet. Next: archscout resume {path}")
     trained, spec = load_network(file, model=model)
     if has_card(file):
         card = load_card(file)

@@ -6,6 +6,7 @@ Every stage that takes long is a job, run by the driver. A run that was stopped 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -16,10 +17,12 @@ from archscout.atomic import TEMPORARY_PREFIX
 from archscout.driver import Driver, Observer, StopSignals
 from archscout.engine import Engine
 from archscout.errors import DataError, RunError, SettingsError
+from archscout.exporting import ExportError
 from archscout.methods.base import METHODS, TrainsSharedWeights
 from archscout.notebook import html_table
 from archscout.parallel import check_executor
 from archscout.pipeline.config import (
+    ExportSettings,
     RunSettings,
     read_config,
     task_reference,
@@ -30,6 +33,7 @@ from archscout.pipeline.config import (
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.data_changes import moved, start_again
 from archscout.pipeline.data_record import read_record, write_record
+from archscout.pipeline.exports import write_exports
 from archscout.pipeline.insight.content import Insight
 from archscout.pipeline.insight.of_run import insight_of_run
 from archscout.pipeline.stages import run_stage
@@ -194,6 +198,29 @@ class Run(RunContents):
                     self.check_files()
                     run_stage(self, name, driver)
                     self.engine.wait()
+        return self
+
+    def export(self, wanted: ExportSettings) -> Run:
+        """Train and evaluate if that is still to be done, then export as wanted, whatever was exported before.
+
+        The report is written anew if there is one.
+
+        Raises:
+            ExportError: a file cannot be written, or the network in int8 is not good enough; what could be written is.
+        """
+        self.proceed("evaluate")
+        refused = ""
+        if self.engine.is_main:
+            with self.directory.hold(), StopSignals().installed() as signals:
+                driver = self._driver(signals)
+                began = time.monotonic()
+                refused = write_exports(self, wanted, driver)
+                self.directory.update_stage("export", seconds=round(time.monotonic() - began, 3), complete=True)
+                if self.directory.has("report.html"):
+                    run_stage(self, "report", driver)
+        self.engine.wait()
+        if refused:
+            raise ExportError(refused)
         return self
 
     def _tie_to_data(self, driver: Driver) -> None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 
 from torch import nn
 
 from archscout.deployment.card import ModelCard, card_of_task
-from archscout.deployment.export import ExportSubject
+from archscout.deployment.footprint import footprint_facts
+from archscout.deployment.targets import describe_fit, fit
 from archscout.driver import Driver
-from archscout.errors import MissingExtraError
 from archscout.jobs import Job
-from archscout.measure import measure, measure_latency
+from archscout.measure import input_type, measure, measure_latency
 from archscout.methods.base import SearchStage
-from archscout.pipeline.artifacts import INITIAL_WEIGHTS, load_card, network_bytes, with_card
+from archscout.pipeline.artifacts import INITIAL_WEIGHTS, network_bytes, with_card
 from archscout.pipeline.contents import RunContents
 from archscout.pipeline.data_record import findings_as_json
 from archscout.pipeline.evaluation import PREDICTIONS, judge_network
+from archscout.pipeline.exports import footprint_of, write_exports
 from archscout.pipeline.insight.observe import Witness
 from archscout.pipeline.insight.of_run import write_insight
 from archscout.pipeline.summary import constant_note, interval_note, report_html
@@ -131,6 +132,7 @@ def _evaluate(run: RunContents, driver: Driver) -> None:
         "parameters": cost.parameters,
         "madds": cost.madds,
         "latency": [vars(latency) for latency in latencies],
+        "memory": footprint_facts(network, task.spec.input_shape, dtype=input_type(task.spec.vocabulary)),
         "seed": settings.seed,
         "seconds": {name: facts.get("seconds") for name, facts in stages.items()},
         "device": run.engine.describe(),
@@ -170,7 +172,7 @@ def _add_to_card(run: RunContents, split: str, values: Mapping[str, float], colu
     file = run.directory.path / MODEL
     card = card_of_task(run.task, dict(run.task.split_digests()))
     if run.directory.has(CARD):
-        card = ModelCard.from_text(run.directory.read(CARD))
+        card = replace(ModelCard.from_text(run.directory.read(CARD)), data=dict(run.task.split_digests()))
     card = card.with_values(split, values)
     if columns is not None:
         card = replace(card, metric={**card.metric, "columns": columns})
@@ -180,35 +182,10 @@ def _add_to_card(run: RunContents, split: str, values: Mapping[str, float], colu
 
 
 def _export(run: RunContents, driver: Driver) -> None:
-    settings = run.settings.export
-    folder = run.directory.path / "export"
-    card = load_card(run.directory.path / MODEL)
-    subject = ExportSubject.of(run.model(), card, raw=settings.raw)
-    if subject.note:
-        driver.message(f"export: {subject.note}")
-    formats: Sequence[str] = settings.formats
-    try:
-        reports = subject.export(folder, formats=formats, tolerance=settings.tolerance)
-    except MissingExtraError as error:
-        driver.message(f"export: onnx is left out. {error}")
-        formats = [kind for kind in formats if kind != "onnx"]
-        reports = subject.export(folder, formats=formats, tolerance=settings.tolerance)
-    for report in reports:
-        driver.message(
-            f"export: {report.path}, largest difference {report.max_difference:.1e} (allowed {report.tolerance:.0e})"
-        )
-    run.directory.write_json(
-        "export.json",
-        [
-            {
-                "path": str(report.path.relative_to(run.directory.path)),
-                "format": report.format,
-                "max_difference": report.max_difference,
-                "tolerance": report.tolerance,
-            }
-            for report in reports
-        ],
-    )
+    wanted = run.settings.export
+    write_exports(run, wanted, driver)
+    if wanted.target is not None:
+        driver.message(f"export: {describe_fit(fit(footprint_of(run), wanted.target))}")
 
 
 def _report(run: RunContents, driver: Driver) -> None:

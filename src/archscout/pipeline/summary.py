@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 
 from archscout.pipeline.contents import RunContents
+from archscout.pipeline.device_views import device_numbers, device_warnings
 from archscout.pipeline.evaluation import read_predictions
 from archscout.pipeline.insight.view import view_of_run
 from archscout.spaces import architecture_from_json
@@ -59,7 +60,7 @@ def report_html(run: RunContents, others: Sequence[RunContents] = ()) -> str:
         settings_yaml=yaml.safe_dump(config.get("settings", {}), sort_keys=False, allow_unicode=True),
         stages=_stages(run),
         candidates=_candidates(run),
-        numbers=[*_numbers(result, run.task.metrics), *_trial_numbers(run)],
+        numbers=[*_numbers(result, run.task.metrics), *device_numbers(run), *_trial_numbers(run)],
         predictions=_predictions(run),
         insight=view_of_run(run),
         subspaces=_subspaces(run),
@@ -277,7 +278,7 @@ def _notes(run: RunContents) -> dict[str, str]:
 
 
 def _warnings(run: RunContents) -> list[str]:
-    warnings = list(run.directory.warnings)
+    warnings = [*run.directory.warnings, *device_warnings(run)]
     if run.settings.task is not None:
         warnings += [finding.message for finding in run.record.findings if finding.level != "note"]
     shares = [record["skip_share"] for record in run.metrics("search") if "skip_share" in record]

@@ -184,7 +184,7 @@ def test_features_are_kept_until_a_file_or_a_setting_changes(
         made.append(1)
         return decode(*given)
 
-    monkeypatch.setattr(sounds, "_clip", counted)
+    monkeypatch.setattr(sounds, "clip", counted)
     first = features(read_sounds(root, names)).clone()
     assert torch.equal(features(read_sounds(root, names)), first)
     assert len(made) == 2

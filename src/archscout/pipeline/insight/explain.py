@@ -59,7 +59,7 @@ def explain_run(
         fitted = fit_to_validation(run, temperature=calibrate, thresholds=thresholds)
         insight = fitted.after
     task = run.task
-    mistakes = mistake_views(insight, task, task.test, run.model(), Engine.create("cpu"))
+    mistakes = mistake_views(insight, task, task.test, run.model, Engine.create("cpu"))
     # What the evaluation of numbers writes lacks the residuals.
     answers = table_of_run(run) if insight.form == "numbers" or not run.directory.has(PREDICTIONS) else []
     files = write_insight_files(

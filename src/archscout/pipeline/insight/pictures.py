@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,24 +46,32 @@ def captions(mistake: Mistake, form: str) -> tuple[str, ...]:
 
 
 def mistake_views(
-    insight: Insight, task: Task, split: Split, network: nn.Module, engine: Engine, most: int = MOST_SHOWN
+    insight: Insight,
+    task: Task,
+    split: Split,
+    network: Callable[[], nn.Module],
+    engine: Engine,
+    most: int = MOST_SHOWN,
 ) -> list[MistakeView]:
     """The worst samples of an insight as pictures; none of texts.
 
     Args:
         split: the samples that the positions of the mistakes count.
-        network: asked again for what it says at each position of maps.
+        network: makes the network, which is asked again for what it says at each position of maps; of others it is not
+            called.
     """
     chosen = _different(insight.mistakes, most)
     if not chosen or task.spec.is_text:
         return []
     indices = split.indices[torch.tensor([mistake.position for mistake in chosen])]
+    maps = insight.form in ("masks", "fields")
+    asked = engine.place(network()).eval() if maps else None
     views = []
     source = whole_samples(split.source)
     for mistake, (raw, target) in zip(chosen, source.batches(torch.split(indices, 1), engine.device), strict=True):
         pictures = _pictures(task, raw[0].cpu())
-        if insight.form in ("masks", "fields"):
-            pictures += _maps(task, insight.form, target[0].cpu(), _answer(task, raw, network, engine))
+        if asked is not None:
+            pictures += _maps(task, insight.form, target[0].cpu(), _answer(task, raw, asked, engine))
         views.append(MistakeView(mistake.sample, captions(mistake, insight.form), tuple(pictures)))
     return views
 
@@ -77,7 +85,6 @@ def _different(mistakes: Sequence[Mistake], most: int) -> list[Mistake]:
 
 
 def _answer(task: Task, raw: Tensor, network: nn.Module, engine: Engine) -> Tensor:
-    network = engine.place(network).eval()
     with torch.inference_mode():
         outputs: Tensor = network(engine.arrange(task.prepare(raw))).float()[0].cpu()
     return outputs
