@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -18,6 +20,7 @@ from archscout.testing import SPACE_CASES, MethodCase, MethodConformance
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 SAYS = {  # what a script ends with, beside its numbers
     "compare_runs": "runs/random/report.html",
     "own_data": "is taken for",
@@ -46,9 +49,25 @@ def test_scripts_run(
     assert list(tmp_path.glob("runs/*/report.html"))
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_notebooks_run(notebook: Path, tmp_path: Path) -> None:
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    program = tmp_path / "cells.py"
+    program.write_text("\n".join("".join(cell["source"]) for cell in cells))
+    ended = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    accuracy = re.search(r"^accuracy (0\.\d+)$", ended.stdout, flags=re.MULTILINE)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.8
+    assert ended.stdout.splitlines()[-1] == "digits.safetensors"
+
+
 def test_the_page_lists_every_script() -> None:
     page = (ROOT / "examples/README.md").read_text()
-    assert [script.name for script in SCRIPTS if f"({script.name})" not in page] == []
+    assert [script.name for script in (*SCRIPTS, *NOTEBOOKS) if f"({script.name})" not in page] == []
 
 
 def test_the_docs_show_the_method_as_it_is() -> None:

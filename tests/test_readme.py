@@ -60,6 +60,15 @@ def test_the_python_example_of_the_readme_runs(
     assert int(parameters) < 300_000
 
 
+@pytest.mark.parametrize("example", blocks("docs/estimators.md"), ids=lambda example: example.split("(")[0][-10:])
+def test_the_examples_of_the_page_on_estimators_run(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/estimators.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
 def test_commands_parse(page: Path) -> None:
     for words in commands(page):

@@ -1,7 +1,8 @@
 """archscout: from a task to a small, accurate, trained PyTorch network, by neural architecture search.
 
 The verbs of the command line are functions here: `run`, `search`, `train`, `evaluate`, `export`, `report`, `resume`;
-`load_run` opens an existing run.
+`load_run` opens an existing run. `Classifier`, `Regressor`, `MultilabelClassifier` and `Segmenter` are estimators as in
+scikit-learn.
 Importing archscout loads no torch; the first use of a name does.
 """
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         search,
         train,
     )
+    from archscout.estimators import Classifier, MultilabelClassifier, Regressor, Segmenter
     from archscout.methods.base import METHODS
     from archscout.pipeline.artifacts import load_network
     from archscout.pipeline.predictor import Predictor, load
@@ -44,8 +46,12 @@ __all__ = [
     "METHODS",
     "SPACES",
     "TASKS",
+    "Classifier",
+    "MultilabelClassifier",
     "Predictor",
+    "Regressor",
     "Run",
+    "Segmenter",
     "Task",
     "cross_validate",
     "derive",
@@ -74,6 +80,7 @@ _HOMES = {
     "METHODS": "archscout.methods",
     "SPACES": "archscout.spaces",
     "TASKS": "archscout.tasks",
+    **dict.fromkeys(("Classifier", "MultilabelClassifier", "Regressor", "Segmenter"), "archscout.estimators"),
     "Run": "archscout.pipeline.run",
     "Task": "archscout.tasks",
     "Predictor": "archscout.pipeline.predictor",

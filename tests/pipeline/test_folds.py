@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from archscout import api
 from archscout.cli import app
-from archscout.cli.progress import LineObserver
 from archscout.errors import DataError, RunError, SettingsError, StoppedError
 from archscout.jobs import Job, Metrics
 from archscout.pipeline.folds import CrossValidation, spread
+from archscout.progress import LineObserver
 
 SHORT = [
     "train.epochs=2",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli.options import DataOption, DataOptions, takes
-from archscout.cli.progress import download_bar
+from archscout.progress import download_bar
 
 __all__ = ["register"]
 

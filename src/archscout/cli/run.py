@@ -47,8 +47,8 @@ def run(
 def _start_folds(task: str, folds: int, options: RunOptions) -> None:
     from archscout import api
     from archscout.cli.outcome import print_folds
-    from archscout.cli.progress import make_observer
     from archscout.cli.user_model import load_model
+    from archscout.progress import make_observer
 
     done = api.cross_validate(
         task,
@@ -81,8 +81,8 @@ def search(
 def _start(task: str | None, options: RunOptions, search_only: bool = False) -> None:
     from archscout import api
     from archscout.cli.outcome import print_outcome
-    from archscout.cli.progress import make_observer
     from archscout.cli.user_model import load_model
+    from archscout.progress import make_observer
 
     done = api.run(
         task,
@@ -109,8 +109,8 @@ def train(
     """Train the architecture of a run, or any architecture on a task."""
     from archscout import api
     from archscout.cli.outcome import print_outcome
-    from archscout.cli.progress import make_observer
     from archscout.errors import SettingsError
+    from archscout.progress import make_observer
     from archscout.rundir import RunDirectory
 
     observers = [make_observer(options.quiet)]
@@ -154,9 +154,9 @@ def resume(
     """Go on with a run that was stopped or killed."""
     from archscout import api
     from archscout.cli.outcome import print_folds, print_outcome
-    from archscout.cli.progress import make_observer
     from archscout.cli.user_model import load_model
     from archscout.errors import SettingsError
+    from archscout.progress import make_observer
     from archscout.rundir import FOLDS, RunDirectory
 
     observers = [make_observer(quiet)]

@@ -57,7 +57,7 @@ def evaluate(
     else:
         from archscout import api
         from archscout.cli.outcome import print_folds, print_outcome
-        from archscout.cli.progress import make_observer
+        from archscout.progress import make_observer
         from archscout.rundir import FOLDS, RunDirectory
 
         if RunDirectory(source).has(FOLDS):
@@ -141,8 +141,8 @@ def export(
     else:
         from archscout import api
         from archscout.cli.outcome import print_exports
-        from archscout.cli.progress import make_observer
         from archscout.errors import SettingsError
+        from archscout.progress import make_observer
 
         if out is not None:
             raise SettingsError(f"--out is for a model file; the files of a run lie in {source / 'export'}.")

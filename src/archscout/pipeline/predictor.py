@@ -22,6 +22,7 @@ from archscout.deployment.onnx_network import OnnxNetwork, load_onnx
 from archscout.deployment.reading import NewSample, Notes, image_sample, read_samples
 from archscout.engine import Engine
 from archscout.errors import DataError, RunError, SettingsError, SpaceError
+from archscout.notebook import html_table
 from archscout.pipeline.artifacts import has_card, load_card, load_network
 from archscout.pipeline.run import Run
 from archscout.rundir import RunDirectory
@@ -68,15 +69,32 @@ class Predictor:
         self.network = network.eval().to(self.device)
         self.deployed: nn.Module = network if whole else Deployed(network, card).to(self.device)
 
-    def __repr__(self) -> str:
-        return f"Predictor({self.card.spec.describe()}, device={self.device})"
-
     @property
     def preparation(self) -> Preparation:
         """How samples are prepared."""
         if self.card.preparation is None:
             raise DataError(f"the card of {self.card.spec.name} does not say how samples are prepared.")
         return self.card.preparation
+
+    def __repr__(self) -> str:
+        spec = self.card.spec
+        return f"<Predictor of {spec.name}: {spec.describe()}; takes (N, {', '.join(map(str, self.given_shape))})>"
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        card = self.card
+        names = list(card.class_names)
+        rows = {
+            "predicts": card.spec.describe(),
+            "takes": f"(N, {', '.join(map(str, self.given_shape))}), {self.preparation.given_dtype()}",
+            "classes": ", ".join(names[:10]) + (f", ... ({len(names):,} in all)" if len(names) > 10 else ""),
+            "parameters": f"{sum(each.numel() for each in self.network.parameters()):,}",
+            "device": self.device,
+            **{
+                f"{split} {name}": f"{value:.4g}" for split, each in card.values.items() for name, value in each.items()
+            },
+        }
+        return html_table(f"Predictor of {card.spec.name}", {name: value for name, value in rows.items() if value})
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -307,6 +325,8 @@ def load(
         DataError: no model file, or one that does not say how samples are prepared.
     """
     path = Path(source)
+    if not path.exists() and not path.suffix:
+        path = path.with_name(f"{path.name}.safetensors")  # which `save` of an estimator adds
     if path.suffix.lower() == ".onnx" and not path.is_dir():
         network, card, raw = load_onnx(path)
         return Predictor(network, card, device=device, whole=not raw)

@@ -16,9 +16,10 @@ from torch import nn
 from archscout.atomic import TEMPORARY_PREFIX
 from archscout.driver import Driver, Observer, StopSignals
 from archscout.engine import Engine
-from archscout.errors import RunError, SettingsError
+from archscout.errors import DataError, RunError, SettingsError
 from archscout.exporting import ExportError
 from archscout.methods.base import METHODS, TrainsSharedWeights
+from archscout.notebook import html_table
 from archscout.parallel import check_executor
 from archscout.pipeline.config import (
     ExportSettings,
@@ -52,6 +53,29 @@ __all__ = ["Run"]
 
 class Run(RunContents):
     """One run directory with its settings. Use `Run.start` or `Run.open`."""
+
+    def __repr__(self) -> str:
+        facts = self._facts()
+        return f"<Run {self.directory.path}: {'; '.join(f'{name} {value}' for name, value in facts.items())}>"
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return html_table(f"Run {self.directory.path}", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """What people ask of a run first; no data is read for it."""
+        settings, pending = self.settings, self.pending()
+        facts = {
+            "task": settings.task or "none, by table",
+            "method": settings.method or f"none, architecture {settings.architecture}",
+            "space": settings.space,
+            "state": f"next: {pending[0]}" if pending else "complete",
+        }
+        if self.directory.has("result.json"):
+            result = self.result
+            facts[f"test {result['metric']}"] = f"{result['test'][result['metric']]:.4g}"
+            facts["parameters"] = f"{result['parameters']:,}"
+        return facts
 
     @classmethod
     def start(
@@ -168,6 +192,7 @@ class Run(RunContents):
             driver.message(f"{self.directory.path}: {self.described}")
             if self.settings.task is not None:
                 self._tie_to_data(driver)
+                self._check_test(names)
             for name in names:
                 if not self.directory.complete(name):
                     self.check_files()
@@ -214,6 +239,14 @@ class Run(RunContents):
         settings = self.settings
         search = f"{settings.method} on {settings.space}" if settings.method else f"a network of {settings.space}"
         return f"{search}, {self.engine.describe()}, seed {settings.seed}"
+
+    def _check_test(self, stages: Sequence[str]) -> None:
+        """Raise DataError if the network is to be tested, but nothing is there to test on."""
+        if "evaluate" in stages and not self.directory.complete("evaluate") and len(self.task.test) == 0:
+            raise DataError(
+                f"{self.task.name} has no test split, so nothing can be evaluated. Give test samples, hold some out "
+                "(test_fraction above 0), or stop before: until='train'."
+            )
 
     def check_files(self) -> None:
         """Raise RunError if files that are read while the run goes on have changed since they were listed."""

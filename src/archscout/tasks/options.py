@@ -64,7 +64,9 @@ class TaskOptions(Settings):
         default="random", description="time: the last samples are held out, nothing is shuffled between splits"
     )
     validation_fraction: float = Field(default=1 / 6, gt=0, lt=1, description="held out where there is no such split")
-    test_fraction: float = Field(default=1 / 6, gt=0, lt=1, description="held out where there is no such split")
+    test_fraction: float = Field(
+        default=1 / 6, ge=0, lt=1, description="held out where there is no such split; 0: nothing is tested"
+    )
     seed: int = Field(default=0, ge=0, description="of what is held out")
     folds: int | None = Field(default=None, ge=2, description="number of folds of a cross-validation")
     fold: int | None = Field(default=None, ge=1, description="which of them is the test split, from 1")

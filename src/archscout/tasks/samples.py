@@ -120,7 +120,7 @@ def task_of_samples(samples: Samples, options: TaskOptions) -> Task:
     learnt = torch.isin(samples.parts["train"].indices, train.indices).nonzero().view(-1)
     judged = judgement(samples.kind, targets, learnt, samples.class_names)
     statistics = samples.statistics(train)
-    held = [part for part in ("validation", "test") if part not in samples.parts]
+    held = [part for part in ("validation", "test") if part not in samples.parts and len(parts[part])]
     task = Task(
         spec=TaskSpec(name=samples.name, kind=samples.kind, input_shape=samples.input_shape, outputs=judged.outputs),
         train=train,
@@ -161,6 +161,9 @@ def _split(
     for part, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
         if part not in parts:
             train = parts["train"]
+            if fraction == 0:
+                parts[part] = train.subset(torch.arange(0))
+                continue
             kept, held = _hold_out(part, fraction, train, groups.get("train"), samples, options)
             parts["train"], parts[part] = train.subset(kept), train.subset(held)
             if "train" in groups:

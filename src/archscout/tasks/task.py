@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from archscout.errors import DataError
+from archscout.notebook import html_table
 from archscout.seeds import generator
 from archscout.tasks.findings import Finding
 from archscout.tasks.metrics.classification import Loss, Metric, PooledLoss, pooled_mean
@@ -29,7 +30,7 @@ Transform = Callable[[Tensor, torch.Generator], Tensor]
 """A batched operation on the device: `(inputs (N, ...), generator) -> inputs`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """Part of a source: the samples at `indices`, an int64 tensor."""
 
@@ -39,12 +40,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def __repr__(self) -> str:
+        return f"<Split: {len(self):,} of {len(self.source):,} samples of {type(self.source).__name__}>"
+
     def subset(self, positions: Tensor) -> Split:
         """The part of this split at the given positions."""
         return Split(self.source, self.indices[positions])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """What to learn.
 
@@ -101,6 +105,27 @@ class Task:
     unlabelled: Split | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     evaluation_batch_size: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}: {self.spec.describe()}; {self._sizes()}; {self.metric.name}>"
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        rows = {
+            "learns": self.spec.describe(),
+            "classes": _few(self.class_names),
+            "samples": self._sizes(),
+            "metric": ", ".join(metric.name for metric in self.metrics),
+            "source": self.provenance.get("source", ""),
+            "findings": "\n".join(finding.message for finding in self.findings),
+        }
+        return html_table(f"Task {self.name}", {name: value for name, value in rows.items() if value})
+
+    def _sizes(self) -> str:
+        """How large the splits are."""
+        if self.spec.is_text:
+            return "train, validation and test are texts"
+        return ", ".join(f"{part} {len(self.split(part)):,}" for part in ("train", "validation", "test"))
 
     @property
     def name(self) -> str:
@@ -189,3 +214,9 @@ class Task:
             validation=pool.subset(order[len(pool) - held :]),
             groups={part: groups for part, groups in self.groups.items() if part == "test"},
         )
+
+
+def _few(names: tuple[str, ...], most: int = 10) -> str:
+    """The first names, and how many there are."""
+    told = ", ".join(names[:most])
+    return told if len(names) <= most else f"{told}, ... ({len(names):,} in all)"

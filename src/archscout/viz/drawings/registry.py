@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archscout.spaces.architecture import Architecture
     from archscout.tasks.spec import TaskSpec
 
-__all__ = ["DRAWINGS", "SIZED_DRAWINGS", "draw"]
+__all__ = ["DRAWINGS", "SIZED_DRAWINGS", "Drawing", "draw"]
 
 DRAWINGS: Registry[Callable[[Any, Theme], str]] = Registry("drawing", "archscout.viz")
 SIZED_DRAWINGS: Registry[Callable[[Any, Theme, Any, Any], str]] = Registry("sized drawing", "archscout.viz")
@@ -26,7 +26,18 @@ LINE_HEIGHT = 20.0
 MARGIN = 16.0
 
 
-def draw(architecture: Architecture, *, theme: Theme = "auto", spec: TaskSpec | None = None, size: Any = None) -> str:
+class Drawing(str):
+    """SVG text that notebooks show as a picture."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def draw(
+    architecture: Architecture, *, theme: Theme = "auto", spec: TaskSpec | None = None, size: Any = None
+) -> Drawing:
     """The drawing of an architecture as SVG text, by the function registered for its format.
 
     Args:
@@ -36,10 +47,10 @@ def draw(architecture: Architecture, *, theme: Theme = "auto", spec: TaskSpec | 
         spec, size: of the task and of the network (its space's `size_model`), for drawings that show them.
     """
     if spec is not None and size is not None and architecture.format in SIZED_DRAWINGS:
-        return SIZED_DRAWINGS.get(architecture.format)(architecture, theme, spec, size)
+        return Drawing(SIZED_DRAWINGS.get(architecture.format)(architecture, theme, spec, size))
     if architecture.format in DRAWINGS:
-        return DRAWINGS.get(architecture.format)(architecture, theme)
-    return _draw_description(architecture, theme)
+        return Drawing(DRAWINGS.get(architecture.format)(architecture, theme))
+    return Drawing(_draw_description(architecture, theme))
 
 
 def _draw_description(architecture: Architecture, theme: Theme) -> str:

@@ -1,11 +1,13 @@
-"""What a run shows while it works: a bar on a terminal, plain lines elsewhere."""
+"""What a run shows while it works: a bar on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -17,7 +19,7 @@ from archscout.driver import Observer
 if TYPE_CHECKING:
     from archscout.jobs import Job, Metrics
 
-__all__ = ["LineObserver", "TerminalObserver", "download_bar", "make_observer"]
+__all__ = ["LineObserver", "NotebookObserver", "TerminalObserver", "download_bar", "make_observer"]
 
 # Metrics beside accuracy and perplexity, logged as they are, and for train and validation. Those of the user's own are
 # shown where they are of train or validation.
@@ -73,10 +75,13 @@ SHOWN = (
 PERCENT = ("accuracy", "entropy", "share", "false_negative_rate", "exact_match")
 COUNTS = ("search_stage", "epoch", "trials", "diverged")
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_MOVES = 0.25
 
 
 def make_observer(quiet: bool = False) -> Observer:
-    """A bar if stderr is a terminal, lines if not; with `quiet`, messages only."""
+    """A bar in a notebook or if stderr is a terminal, lines if not; with `quiet`, messages only."""
+    if not quiet and in_notebook():
+        return NotebookObserver()
     if not quiet and sys.stderr.isatty():
         return TerminalObserver()
     return LineObserver(quiet=quiet)
@@ -213,3 +218,76 @@ class TerminalObserver:
         """Print a message above the bar; warnings stand out."""
         style = "yellow" if text.startswith("warning") else None
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook: of Jupyter, Colab, VS Code and others that show HTML."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class NotebookObserver:
+    """A bar below the cell that works, drawn by the browser; messages stand above it.
+
+    It needs IPython, which every notebook has, and none of the widgets that bars of rich and tqdm need.
+    """
+
+    def __init__(self) -> None:
+        self._latest = _Latest()
+        self._handle: Any = None
+        self._drawn = 0.0
+
+    def started(self, stage: str, step: int) -> None:
+        """Open a bar."""
+        self._latest = _Latest()
+        self._handle = self._display(_bar_html(stage, 0.0, "", ""), display_id=True)
+        self._drawn = time.monotonic()
+
+    def advanced(self, stage: str, step: int, metrics: Metrics, seconds: float) -> None:
+        """Move the bar, a few times a second at most: each move is kept in the notebook's traffic."""
+        values = self._latest.update(metrics)
+        if self._handle is not None and time.monotonic() - self._drawn >= SECONDS_BETWEEN_MOVES:
+            self._drawn = time.monotonic()
+            share, left = values.get("progress", 0.0), f"{_time_left(values, seconds)} left"
+            self._handle.update(_Html(_bar_html(stage, share, left, _describe(values))))
+
+    def checkpointed(self, stage: str, step: int, job: Job[Any]) -> None:
+        """Nothing: a checkpoint is no news."""
+
+    def finished(self, stage: str, seconds: float) -> None:
+        """Fill the bar."""
+        if self._handle is not None:
+            self._handle.update(_Html(_bar_html(stage, 1.0, f"{seconds:.0f} s", _describe(self._latest.values))))
+            self._handle = None
+
+    def message(self, text: str) -> None:
+        """Show a message; warnings stand out."""
+        colour = "color: darkorange" if text.startswith("warning") else ""
+        self._display(f'<div style="white-space: pre-wrap; {colour}">{escape(text)}</div>')
+
+    @staticmethod
+    def _display(html: str, **options: Any) -> Any:
+        from IPython.display import display
+
+        return display(_Html(html), **options)
+
+
+class _Html:
+    """Shown as HTML by notebooks."""
+
+    def __init__(self, html: str) -> None:
+        self._html = html
+
+    def __repr__(self) -> str:
+        return re.sub("<[^>]*>", "", self._html)  # where a notebook is printed or converted to text
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+
+def _bar_html(stage: str, share: float, left: str, metrics: str) -> str:
+    return (
+        f'<div><b>{escape(stage)}</b> <progress value="{share:.4f}" max="1"></progress> '
+        f"{100 * share:.0f} % {escape(left)} <small>{escape(metrics)}</small></div>"
+    )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from archscout.cli import progress
-from archscout.cli.progress import LineObserver, TerminalObserver
+from archscout import progress
 from archscout.driver import Observer
+from archscout.progress import LineObserver, TerminalObserver
 from archscout.tasks.metrics import catalogue
 
 METRICS = {
@@ -84,3 +87,55 @@ def test_every_metric_by_name_is_shown() -> None:
     assert names <= set(progress.SHOWN) | {"accuracy"}
     assert "train own 0.500" in progress._describe({"train_own": 0.5, "learning_rate": 0.1})
     assert "mean absolute error 35,685" in progress._describe({"mean_absolute_error": 35684.9})
+
+
+# -- notebooks ---------------------------------------------------------------------------------------------------
+
+
+class Notebook:
+    """What a notebook has of IPython: the kernel's shell, and displays that can be updated."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: list[str] = []
+        package, display = ModuleType("IPython"), ModuleType("IPython.display")
+        package.get_ipython = lambda: SimpleNamespace(kernel=object())  # type: ignore[attr-defined]
+        display.display = self.display  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "IPython", package)
+        monkeypatch.setitem(sys.modules, "IPython.display", display)
+
+    def display(self, shown: Any, *, display_id: bool = False) -> Any:
+        self.shown.append(shown._repr_html_())
+        place = len(self.shown) - 1
+        return SimpleNamespace(update=lambda new: self.shown.__setitem__(place, new._repr_html_()))
+
+
+def test_notebooks_show_one_bar_for_each_stage_and_messages_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = Notebook(monkeypatch)
+    observer = progress.make_observer()
+    assert isinstance(observer, progress.NotebookObserver)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_MOVES", 0.0)
+    observer.started("search", 0)
+    observer.advanced("search", 1, METRICS, 10.0)
+    assert 'value="0.2500" max="1"></progress> 25 % 0:30 left' in notebook.shown[0]
+    observer.message(WARNING + " <b>")
+    observer.finished("search", 21.4)
+    bar, warning = notebook.shown
+    assert '<b>search</b> <progress value="1.0000" max="1"></progress> 100 % 21 s' in bar
+    assert SHOWN in bar
+    assert "darkorange" in warning
+    assert "&lt;b&gt;" in warning
+
+
+def test_bars_of_notebooks_move_a_few_times_a_second_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = Notebook(monkeypatch)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_MOVES", 3600.0)
+    observer = progress.make_observer()
+    observer.started("search", 0)
+    observer.advanced("search", 1, METRICS, 10.0)
+    assert " 0 %" in notebook.shown[0]
+
+
+def test_a_terminal_of_ipython_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    Notebook(monkeypatch)
+    sys.modules["IPython"].get_ipython = lambda: SimpleNamespace()  # type: ignore[attr-defined]
+    assert not isinstance(progress.make_observer(), progress.NotebookObserver)
