@@ -252,7 +252,7 @@ class Predictor:
         yield np.stack(found)
 
     def _tensor(self, given: Array) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(given)).to(self.preparation.given_dtype())
+        return torch.from_numpy(np.require(given, requirements=["C", "W"])).to(self.preparation.given_dtype())
 
     def _checked(self, samples: Any) -> Tensor:
         """A batch as the network takes it. Raises DataError."""
